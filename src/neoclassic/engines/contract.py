@@ -1,0 +1,126 @@
+"""What an engine is: the one contract that numpy and torch keep, and that training and tests rely on.
+
+Images go in as float32 arrays, N×C×H×W, already preprocessed; labels as integers, N. Weights go in and out
+as `{path.parameter: array}` in torch's layouts (`conv1.weight` is O×I×H×W), running statistics among them
+(`bn1.running_mean`). The same weights and the same batch give the same logits, gradients and updated
+weights in every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from neoclassic.measure import Shape
+from neoclassic.tree import Node
+
+Array = np.ndarray
+Weights = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update rule with its constants, as torch.optim defines them; the learning rate comes with each step.
+
+    name          "sgd" or "adam"
+    momentum      sgd: v ← momentum·v + g; w ← w − lr·v
+    nesterov      sgd: w ← w − lr·(g + momentum·v), v already updated
+    betas, eps    adam: Kingma & Ba 2015, bias-corrected; eps is added to √v̂
+    weight_decay  adds weight_decay·w to the gradient
+    """
+
+    name: str = "sgd"
+    momentum: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Sums over the images of some training steps: cross-entropy in nats, right answers, images."""
+
+    loss_sum: float
+    correct: int
+    n: int
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy, nats."""
+        return self.loss_sum / max(self.n, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction right, 0 to 1."""
+        return self.correct / max(self.n, 1)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """One training pass without an update: mean loss, the batch's logits, and d loss / d parameter."""
+
+    loss: float
+    logits: Array
+    weights: Weights
+
+
+class Engine(Protocol):
+    """A network that runs. `logits` and `features` run it as at test; `gradients` and `step` as in training
+    (batch statistics, dropout, auxiliary heads), and move the running statistics."""
+
+    name: str
+    device: str
+    tree: Node
+    input: Shape
+
+    def weights(self) -> Weights:
+        """Copies of every parameter and statistic."""
+        ...
+
+    def load(self, weights: Mapping[str, Array]) -> None:
+        """Replace them all. NeoclassicError lists what is missing, surplus or of another shape."""
+        ...
+
+    def logits(self, images: Array) -> Array:
+        """N×classes, float32."""
+        ...
+
+    def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
+        """The output of each path (layer or combinator), N×…, float32."""
+        ...
+
+    def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
+        """Of the mean cross-entropy. `masks`: for each dropout path the kept units, N×…, as 0 and 1; drawn
+        at random when omitted."""
+        ...
+
+    def optimize(self, optimizer: Optimizer) -> None:
+        """Choose the update rule, and forget the state of the last one."""
+        ...
+
+    def step(
+        self,
+        images: Array,
+        labels: Array,
+        learning_rate: float,
+        seed: int = 0,
+        masks: Mapping[str, Array] | None = None,
+    ) -> None:
+        """One update. Dropout is drawn from `seed` alone, so equal calls take equal steps."""
+        ...
+
+    def metrics(self) -> Metrics:
+        """Of the steps since the last call. May wait for the device."""
+        ...
+
+    def optimizer_state(self) -> Weights:
+        """What the update rule remembers, as `{path.parameter.slot: array}`, with torch's slot names."""
+        ...
+
+    def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
+        """Go on from `optimizer_state`."""
+        ...
