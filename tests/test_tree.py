@@ -15,6 +15,7 @@ from neoclassic.tree import (
     MaxPool2d,
     Product,
     ReLU,
+    Select,
     Sequential,
     Sigmoid,
     Sum,
@@ -31,6 +32,7 @@ TREE = Sequential(
     dense1=Concat(Identity(), Conv2d(4, 1)),
     gate=Product(Identity(), Sequential(Conv2d(12, 1), Sigmoid())),
     aux1=Auxiliary(Flatten(), Linear(10), weight=0.4),
+    pick=Select((0, 3, 1)),
     head=Sequential(MaxPool2d(2), Flatten(), Dropout(), Linear(10)),
 )
 

@@ -19,6 +19,7 @@ from math import ceil, prod
 
 from neoclassic.errors import UsageError
 from neoclassic.tree import (
+    RBF,
     AdaptiveAvgPool2d,
     Auxiliary,
     AvgPool2d,
@@ -28,11 +29,15 @@ from neoclassic.tree import (
     Concat,
     Conv2d,
     Flatten,
+    Hardsigmoid,
+    Hardswish,
     Linear,
     LocalResponseNorm,
     MaxPool2d,
     Node,
+    PadChannels,
     Product,
+    Select,
     Sequential,
     Sum,
     join,
@@ -111,6 +116,18 @@ def output_shape(node: Node, x: Shape) -> Shape:
             return _map(x)
         case Flatten():
             return (prod(x),)
+        case Select():
+            if max(node.channels) >= _map(x)[0]:
+                raise ValueError(f"there is no channel {max(node.channels)}")
+            return (len(node.channels), *x[1:])
+        case PadChannels():
+            if node.out_channels < _map(x)[0]:
+                raise ValueError(f"cannot pad {x[0]} channels to {node.out_channels}")
+            return (node.out_channels, *x[1:])
+        case RBF():
+            if x != (len(node.prototypes[0]),):
+                raise ValueError(f"the prototypes have {len(node.prototypes[0])} features")
+            return (len(node.prototypes),)
     return x
 
 
@@ -299,8 +316,8 @@ class _Value:
         return FLOAT * prod(self.shape)
 
 
-_KEEPS_INPUT = (Conv2d, Linear, BatchNorm2d, MaxPool2d, LocalResponseNorm)
-_KEEPS_NOTHING = (Flatten, AvgPool2d, AdaptiveAvgPool2d)
+_KEEPS_INPUT = (Conv2d, Linear, BatchNorm2d, MaxPool2d, LocalResponseNorm, Hardsigmoid, Hardswish, RBF)
+_KEEPS_NOTHING = (Flatten, AvgPool2d, AdaptiveAvgPool2d, Select, PadChannels)
 
 
 class _Fold:

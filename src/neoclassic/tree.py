@@ -167,9 +167,56 @@ class Sigmoid(Node):
 
 @dataclass(frozen=True, repr=False)
 class Tanh(Node):
-    """tanh x."""
+    """scale · tanh(slope · x). LeCun et al. 1998 have scale 1.7159 and slope 2/3."""
 
     kind = "tanh"
+    scale: float = 1.0
+    slope: float = 1.0
+
+
+@dataclass(frozen=True, repr=False)
+class ReLU6(Node):
+    """min(max(x, 0), 6)."""
+
+    kind = "relu6"
+
+
+@dataclass(frozen=True, repr=False)
+class Hardsigmoid(Node):
+    """ReLU6(x + 3) / 6. Howard et al. 2019, arXiv 1905.02244, section 5.2."""
+
+    kind = "hardsigmoid"
+
+
+@dataclass(frozen=True, repr=False)
+class Hardswish(Node):
+    """x · ReLU6(x + 3) / 6. Howard et al. 2019, arXiv 1905.02244, section 5.2."""
+
+    kind = "hardswish"
+
+
+@dataclass(frozen=True, repr=False)
+class Select(Node):
+    """These channels of the input, in this order: one row of LeNet-5's connection table."""
+
+    kind = "select"
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class PadChannels(Node):
+    """Zero channels appended up to `out_channels`: the shortcut without parameters, option A of ResNet."""
+
+    kind = "pad"
+    out_channels: int
+
+
+@dataclass(frozen=True, repr=False)
+class RBF(Node):
+    """Logits −Σⱼ (xⱼ − wᵢⱼ)² for fixed prototypes w, one row a class: LeNet-5's output. Nothing to train."""
+
+    kind = "rbf"
+    prototypes: tuple[tuple[int, ...], ...]
 
 
 # ── combinators ──────────────────────────────────────────────────────────────────────────────────────
@@ -293,6 +340,15 @@ def to_dict(node: Node) -> dict[str, Any]:
     return data
 
 
+def _frozen(value: Any) -> Any:
+    """Numbers, and tuples of them where JSON has lists. TypeError for anything else."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    if not isinstance(value, int | float | None):
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return value
+
+
 def from_dict(data: Any) -> Node:
     """The tree that `to_dict` wrote. NeoclassicError when `data` is no tree; it is never executed."""
     known = {cls.__name__: cls for cls in _every(Node) if cls not in (Node, Combinator)}
@@ -302,10 +358,8 @@ def from_dict(data: Any) -> Node:
     if surplus := options.keys() - {f.name for f in fields(cls)}:
         raise NeoclassicError(f"not a network tree: {data['type']} has no {sorted(surplus)[0]!r}")
     children = options.pop("children", {})
-    if any(type(v) not in (int, float, bool, type(None), list) for v in options.values()):
-        raise NeoclassicError(f"not a network tree: {data['type']} has an argument that is no number")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     try:
+        options = {name: _frozen(value) for name, value in options.items()}
         return cls(**options, **{name: from_dict(child) for name, child in children.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise NeoclassicError(f"not a network tree: {error}") from None
