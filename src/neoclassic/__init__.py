@@ -1,8 +1,20 @@
 """The classic convolutional networks, LeNet to MobileNet V3: exact, fast, and the same answer everywhere."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import measure
 from neoclassic.networks import list_networks, network
 
 __all__ = ["NeoclassicError", "UsageError", "list_networks", "measure", "network"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`nc.torch` is the torch engine, imported when it is first asked for."""
+    if name == "torch":
+        return importlib.import_module("neoclassic.engines.torch")
+    raise AttributeError(f"module 'neoclassic' has no attribute {name!r}")

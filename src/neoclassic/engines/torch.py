@@ -1,0 +1,379 @@
+"""The torch engine: the same tree as an ordinary `nn.Module` whose `state_dict` keys are the paths.
+
+    >>> import neoclassic as nc
+    >>> model = nc.torch.create("lenet", classes=10)
+    >>> sorted(model.state_dict())[:2]
+    ['conv1.bias', 'conv1.weight']
+
+A network with auxiliary heads returns a tuple in training, the main logits first, and the main logits alone
+in evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neoclassic import networks
+from neoclassic import tree as nodes
+from neoclassic.engines import weights as arrays
+from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
+from neoclassic.errors import UsageError
+from neoclassic.measure import Shape, measure, pooling
+from neoclassic.tree import Node, join, walk
+
+# ── from tree to module ──────────────────────────────────────────────────────────────────────────────
+
+
+class Combinator(nn.Module):
+    """Children by name, run on x. `side` collects the logits of auxiliary heads; only the root makes it."""
+
+    def forward(self, x: Tensor, side: list[Tensor] | None = None) -> Tensor | tuple[Tensor, ...]:
+        if side is not None:
+            return self.run(x, side)
+        side = []
+        y = self.run(x, side)
+        return (y, *side) if side else y
+
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+    def arms(self, x: Tensor, side: list[Tensor]) -> list[Tensor]:
+        """What each child makes of the same x."""
+        return [_call(child, x, side) for child in self.children()]
+
+
+class Sequential(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        for child in self.children():
+            x = _call(child, x, side)
+        return x
+
+
+class Sum(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        first, *others = self.arms(x, side)
+        for y in others:
+            first = first + y
+        return first
+
+
+class Product(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        first, *others = self.arms(x, side)
+        for y in others:
+            first = first * y
+        return first
+
+
+class Concat(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        return torch.cat(self.arms(x, side), 1)
+
+
+class Auxiliary(Sequential):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        if self.training:
+            side.append(super().run(x, side))
+        return x
+
+
+def _call(module: nn.Module, x: Tensor, side: list[Tensor]) -> Tensor:
+    return module(x, side) if isinstance(module, Combinator) else module(x)
+
+
+class Dropout(nn.Dropout):
+    """torch's, but for a mask that is given (1 keeps, 0 drops) or drawn from a generator of its own."""
+
+    mask: Tensor | None = None
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or (self.mask is None and self.generator is None):
+            return super().forward(x)
+        mask = self.mask
+        if mask is None:
+            mask = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.p
+        return x * mask.to(x.dtype) / (1 - self.p) if self.p < 1 else x * 0
+
+
+class Tanh(nn.Module):
+    def __init__(self, scale: float, slope: float) -> None:
+        super().__init__()
+        self.scale, self.slope = scale, slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * torch.tanh(self.slope * x)
+
+
+class Select(nn.Module):
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channels = list(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.channels]
+
+
+class PadChannels(nn.Module):
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
+
+
+class RBF(nn.Module):
+    prototypes: Tensor
+
+    def __init__(self, prototypes: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__()
+        self.register_buffer("prototypes", torch.tensor(prototypes, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -((x[:, None, :] - self.prototypes) ** 2).sum(2)
+
+
+def build(network: Node, input: Shape) -> nn.Module:
+    """The module of a tree for an input shape (channels, height, width), with torch's own initial weights."""
+    widths = {row.path: row.input[0] for row in measure(network, input).layers}
+    return _module(network, "", widths)
+
+
+_COMBINATORS: dict[type[Node], type[Combinator]] = {
+    nodes.Sequential: Sequential,
+    nodes.Sum: Sum,
+    nodes.Product: Product,
+    nodes.Concat: Concat,
+    nodes.Auxiliary: Auxiliary,
+}
+
+
+def _module(node: Node, path: str, widths: Mapping[str, int]) -> nn.Module:
+    if isinstance(node, nodes.Combinator):
+        module = _COMBINATORS[type(node)]()
+        for name, child in node.children:
+            module.add_module(name, _module(child, join(path, name), widths))
+        return module
+    return _leaf(node, widths[path])
+
+
+def _leaf(node: Node, width: int) -> nn.Module:
+    match node:
+        case nodes.Conv2d(out, kernel_size, stride, padding, groups, bias):
+            return nn.Conv2d(width, out, kernel_size, stride, padding, groups=groups, bias=bias)
+        case nodes.Linear(out, bias):
+            return nn.Linear(width, out, bias)
+        case nodes.BatchNorm1d(eps, momentum):
+            return nn.BatchNorm1d(width, eps, momentum)
+        case nodes.BatchNorm2d(eps, momentum):
+            return nn.BatchNorm2d(width, eps, momentum)
+        case nodes.MaxPool2d():
+            return nn.MaxPool2d(*pooling(node), ceil_mode=node.ceil_mode)
+        case nodes.AvgPool2d():
+            return nn.AvgPool2d(*pooling(node), node.ceil_mode, node.count_include_pad)
+        case nodes.AdaptiveAvgPool2d(size):
+            return nn.AdaptiveAvgPool2d(size)
+        case nodes.LocalResponseNorm(size, alpha, beta, k):
+            return nn.LocalResponseNorm(size, alpha, beta, k)
+        case nodes.Dropout(p):
+            return Dropout(p)
+        case nodes.Tanh(scale, slope):
+            return Tanh(scale, slope)
+        case nodes.Select(channels):
+            return Select(channels)
+        case nodes.PadChannels(out):
+            return PadChannels(out)
+        case nodes.RBF(prototypes):
+            return RBF(prototypes)
+    plain: type[nn.Module] = getattr(nn, type(node).__name__)  # Flatten, Identity and the activations
+    return plain()
+
+
+def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
+    """Put weights by path into a module that `build` made, in place."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name in weights:
+                tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def create(
+    name: str,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    input: Shape | None = None,
+    initialisation: str = "he",
+    seed: int = 0,
+    **knobs: object,
+) -> nn.Module:
+    """A network of the zoo as an ordinary `nn.Module` with fresh weights.
+
+    input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
+    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be.
+    """
+    network = networks.network(name, classes, **knobs)
+    shape = input or networks.entry(name).input
+    shape = (in_channels or shape[0], *shape[1:])
+    module = build(network, shape)
+    load(module, arrays.initial(network, shape, initialisation, seed))
+    return module
+
+
+# ── the engine ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA, Apple's, Intel's, else the processor. UsageError for one that is not here."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"no device {name!r} here: {reason}; use --device cpu") from None
+    return device
+
+
+class TorchEngine:
+    """The contract of `engines.contract.Engine`, kept by PyTorch. float32, or float64 where the weights are."""
+
+    name = "torch"
+
+    def __init__(self, tree: Node, input: Shape, weights: Mapping[str, Array], device: str = "auto") -> None:
+        self.tree, self.input = tree, input
+        self._device = pick_device(device)
+        self.device = str(self._device)
+        self.dtype = torch.float64 if any(w.dtype == np.float64 for w in weights.values()) else torch.float32
+        self.module = build(tree, input).to(self._device, self.dtype)
+        self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
+        self._dropouts = {path: m for path, m in self.module.named_modules() if isinstance(m, Dropout)}
+        self._generator = torch.Generator(self._device)
+        self._optimizer: torch.optim.Optimizer | None = None
+        self.load(weights)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._n = 0
+        self._loss_sum = torch.zeros((), device=self._device, dtype=torch.float32)
+        self._correct = torch.zeros((), device=self._device, dtype=torch.int64)
+
+    def _put(self, array: Array) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor.long()
+
+    def weights(self) -> Weights:
+        state = self.module.state_dict()
+        return {k: _array(v) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+    def load(self, weights: Mapping[str, Array]) -> None:
+        arrays.check(self.tree, self.input, weights)
+        load(self.module, weights)
+
+    def logits(self, images: Array) -> Array:
+        self.module.eval()
+        with torch.inference_mode():
+            return _array(self.module(self._put(images)))
+
+    def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        modules = dict(self.module.named_modules())
+        with ExitStack() as hooks:
+            for path in paths:
+                if path not in modules:
+                    raise UsageError(f"no layer {path!r} in this network: 'neoclassic show' lists its paths")
+                hooks.enter_context(
+                    modules[path].register_forward_hook(lambda _m, _x, y, path=path: found.update({path: _array(y)}))
+                )
+            self.logits(images)
+        return found
+
+    def _loss(self, images: Array, labels: Array, masks: Mapping[str, Array] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The total loss to differentiate, the main head's mean loss, and its logits."""
+        self.module.train()
+        for path, dropout in self._dropouts.items():
+            dropout.generator = self._generator
+            dropout.mask = self._put(masks[path]) if masks else None
+        outputs, target = self.module(self._put(images)), self._put(labels)
+        logits, *side = outputs if isinstance(outputs, tuple) else (outputs,)
+        main = total = functional.cross_entropy(logits, target)
+        for weight, auxiliary in zip(self._auxiliary, side, strict=True):
+            total = total + weight * functional.cross_entropy(auxiliary, target)
+        return total, main, logits
+
+    def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
+        self.module.zero_grad()
+        total, _, logits = self._loss(images, labels, masks)
+        total.backward()
+        found = {k: _array(p.grad) for k, p in self.module.named_parameters() if p.grad is not None}
+        self.module.zero_grad()
+        return Gradients(total.item(), _array(logits), found)
+
+    def optimize(self, optimizer: Optimizer) -> None:
+        self._optimizer = _optimizer(self.module, optimizer)
+
+    def step(
+        self,
+        images: Array,
+        labels: Array,
+        learning_rate: float,
+        seed: int = 0,
+        masks: Mapping[str, Array] | None = None,
+    ) -> None:
+        if self._optimizer is None:
+            raise UsageError("call optimize() before the first step()")
+        self._generator.manual_seed(seed)
+        self._optimizer.zero_grad()
+        total, main, logits = self._loss(images, labels, masks)
+        total.backward()
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        with torch.no_grad():
+            self._n += len(labels)
+            self._loss_sum += main.detach() * len(labels)
+            self._correct += (logits.argmax(1) == self._put(labels)).sum()
+
+    def metrics(self) -> Metrics:
+        metrics = Metrics(self._loss_sum.item(), int(self._correct.item()), self._n)
+        self._forget()
+        return metrics
+
+    def optimizer_state(self) -> Weights:
+        state = self._optimizer.state if self._optimizer else {}
+        names = self.module.named_parameters()
+        return {f"{k}.{slot}": _array(v) for k, p in names for slot, v in state.get(p, {}).items() if v is not None}
+
+    def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
+        if self._optimizer is None:
+            raise UsageError("call optimize() before load_optimizer_state()")
+        parameters = dict(self.module.named_parameters())
+        for key, array in state.items():
+            name, _, slot = key.rpartition(".")
+            tensor = torch.from_numpy(np.array(array))
+            where = parameters[name]
+            self._optimizer.state[where][slot] = tensor if slot == "step" else tensor.to(where.device, where.dtype)
+
+
+def _array(tensor: Tensor) -> Array:
+    """A copy on the host."""
+    array: Array = tensor.detach().cpu().numpy().copy()
+    return array
+
+
+def _optimizer(module: nn.Module, rule: Optimizer) -> torch.optim.Optimizer:
+    parameters, decay = list(module.parameters()), rule.weight_decay
+    match rule.name:
+        case "sgd":
+            return torch.optim.SGD(parameters, 1.0, rule.momentum, weight_decay=decay, nesterov=rule.nesterov)
+        case "adam":
+            return torch.optim.Adam(parameters, 1.0, rule.betas, rule.eps, decay)
+    raise UsageError(f"unknown optimizer {rule.name!r}: known: sgd, adam")
