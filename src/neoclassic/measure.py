@@ -14,8 +14,11 @@ Receptive Fields of Convolutional Neural Networks", Distill 2019.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, prod
+from operator import add
 
 from neoclassic.errors import UsageError
 from neoclassic.tree import (
@@ -214,6 +217,11 @@ class Row:
         return type(self.node).__name__
 
     @property
+    def bytes(self) -> int:
+        """Of one image's output, in float32."""
+        return FLOAT * prod(self.output)
+
+    @property
     def is_layer(self) -> bool:
         """A leaf of the tree."""
         return not isinstance(self.node, Combinator)
@@ -250,7 +258,11 @@ class Measure:
     _peak: int  # bytes an image, in inference
 
     def __getitem__(self, path: str) -> Row:
-        return next(row for row in self.rows if row.path == path)
+        return self._by_path[path]
+
+    @cached_property
+    def _by_path(self) -> dict[str, Row]:
+        return {row.path: row for row in self.rows}
 
     @property
     def layers(self) -> tuple[Row, ...]:
@@ -294,8 +306,28 @@ class Measure:
 def measure(tree: Node, input: Shape) -> Measure:
     """Fold the tree over an input shape (channels, height, width).
 
-    ShapeError (a UsageError) names the path, the shape that came in, and why it cannot be.
+    ShapeError (a UsageError) names the path, the shape that came in, and why it cannot be; where the image
+    is too small, the smallest square one that works too.
     """
+    try:
+        return _measure(tree, input)
+    except ShapeError as error:
+        side = smallest_input(tree, input[0]) if len(input) == 3 and min(input) > 0 else None
+        if side and side > min(input[1:]):
+            error.args = (f"{error}: the smallest square image that works is {side}×{side}",)
+        raise
+
+
+def smallest_input(tree: Node, channels: int, most: int = 512) -> int | None:
+    """The side in pixels of the smallest square image that the network takes; None without any up to `most`."""
+    for side in range(1, most + 1):
+        with suppress(ShapeError):
+            _measure(tree, (channels, side, side))
+            return side
+    return None
+
+
+def _measure(tree: Node, input: Shape) -> Measure:
     if not input or min(input) < 1:
         raise ShapeError("", input, "every side of the input must be at least 1")
     fold = _Fold()
@@ -325,12 +357,13 @@ class _Fold:
         self.rows: list[Row] = []
         self.kept: dict[str, int] = {}  # bytes by what is kept for the backward pass
         self.peak = 0
+        self.so_far = (0, 0, 0)  # MACs, parameters and statistics of the leaves behind us
 
     def visit(self, node: Node, path: str, x: _Value, held: int, auxiliary: bool) -> _Value:
         """Append the rows of `node` and return its output. `held`: bytes alive besides the input."""
         if not isinstance(node, Combinator):
             return self.leaf(node, path, x, held, auxiliary)
-        at = len(self.rows)
+        at, before = len(self.rows), self.so_far
         self.rows.append(None)  # type: ignore[arg-type]  # parents stand before children; filled in below
         side = auxiliary or isinstance(node, Auxiliary)
         if isinstance(node, Sequential | Auxiliary):
@@ -340,20 +373,8 @@ class _Fold:
             y = x if isinstance(node, Auxiliary) else y
         else:
             y = self.merge(node, path, x, held, side)
-        inside = [row for row in self.rows[at + 1 :] if row.is_layer]
-        self.rows[at] = Row(
-            path,
-            node,
-            x.shape,
-            y.shape,
-            {},
-            {},
-            macs=sum(row.macs for row in inside),
-            parameters=sum(row.parameters for row in inside),
-            statistics=sum(row.statistics for row in inside),
-            fields=y.fields,
-            auxiliary=side,
-        )
+        inside = (now - then for now, then in zip(self.so_far, before, strict=True))
+        self.rows[at] = Row(path, node, x.shape, y.shape, {}, {}, *inside, y.fields, side)
         return y
 
     def merge(self, node: Combinator, path: str, x: _Value, held: int, auxiliary: bool) -> _Value:
@@ -395,21 +416,13 @@ class _Fold:
         y = _Value(shape, _fields(node, x), x.maker if isinstance(node, Flatten) or node.kind == "identity" else path)
         self.keep(node, path, x, y)
         self.peak = max(self.peak, held + x.bytes + (y.bytes if y.maker != x.maker else 0))
-        self.rows.append(
-            Row(
-                path,
-                node,
-                x.shape,
-                shape,
-                parameters,
-                statistics,
-                macs=macs(node, x.shape, shape),
-                parameters=sum(map(prod, parameters.values())),
-                statistics=sum(map(prod, statistics.values())),
-                fields=y.fields,
-                auxiliary=auxiliary,
-            )
+        counts = (
+            macs(node, x.shape, shape),
+            sum(map(prod, parameters.values())),
+            sum(map(prod, statistics.values())),
         )
+        self.so_far = tuple(map(add, self.so_far, counts))  # type: ignore[assignment]
+        self.rows.append(Row(path, node, x.shape, shape, parameters, statistics, *counts, y.fields, auxiliary))
         return y
 
     def keep(self, node: Node, path: str, x: _Value, y: _Value) -> None:

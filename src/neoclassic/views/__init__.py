@@ -1,0 +1,1 @@
+"""What is shown: text tables, drawings, curves, maps. Views read trees, models and logs."""
