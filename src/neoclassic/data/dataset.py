@@ -1,0 +1,169 @@
+"""A data set in memory: uint8 images N×H×W×C, int64 labels N, and the names of the classes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from neoclassic.errors import NeoclassicError, UsageError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and their labels.
+
+    name     what it is called in reports
+    images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped
+    labels   int64, N, each in 0 … len(classes) − 1
+    classes  the name of each label
+
+    NeoclassicError when they do not fit together.
+    """
+
+    name: str
+    images: Array
+    labels: Array
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            wanted = "uint8 N×H×W×1 or N×H×W×3"
+            raise NeoclassicError(f"{self.name}: images are {images.dtype} {_by(images)}, not {wanted}")
+        if labels.dtype != np.int64 or labels.ndim != 1:
+            raise NeoclassicError(f"{self.name}: labels are {labels.dtype} {_by(labels)}, not a row of int64")
+        if len(images) != len(labels):
+            raise NeoclassicError(f"{self.name}: {len(images):,} images but {len(labels):,} labels")
+        if len(set(self.classes)) != len(self.classes):
+            twice = next(c for c in self.classes if self.classes.count(c) > 1)
+            raise NeoclassicError(f"{self.name}: the class name {twice!r} is used twice")
+        check_labels(self.name, labels, len(self.classes))
+
+    @classmethod
+    def from_arrays(
+        cls, images: Any, labels: Any, classes: Sequence[str] | None = None, name: str = "arrays"
+    ) -> Dataset:
+        """From arrays of Python.
+
+        images: uint8, N×H×W or N×H×W×C. labels: N integers or strings; without `classes` their sorted values
+        are the classes, with `classes` they are names among them, or integers 0 … len(classes) − 1.
+        UsageError for anything else.
+        """
+        images, labels = np.asarray(images), np.asarray(labels)
+        if images.dtype != np.uint8:
+            raise UsageError(f"images are {images.dtype}: give uint8, 0 to 255")
+        if images.ndim == 3:
+            images = images[..., None]
+        if labels.dtype.kind not in "iuUS" or labels.ndim != 1:
+            raise UsageError(f"labels are {labels.dtype} {_by(labels)}: give one integer or string for each image")
+        if labels.dtype.kind == "S":
+            labels = np.char.decode(labels)
+        try:
+            if classes is None:
+                values, indices = np.unique(labels, return_inverse=True)
+                return cls(name, images, indices.astype(np.int64), tuple(map(str, values)))
+            if labels.dtype.kind == "U":
+                labels = _indices(labels, classes)
+            return cls(name, images, labels.astype(np.int64), tuple(classes))
+        except NeoclassicError as error:
+            raise UsageError(str(error)) from None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image: height, width, channels."""
+        _, h, w, c = self.images.shape
+        return h, w, c
+
+    @property
+    def counts(self) -> Array:
+        """Images of each class."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of images, labels and class names: equal data, equal fingerprint."""
+        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        digest.update(self.labels.astype("<i8").tobytes())
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
+        return digest.hexdigest()[:16]
+
+    def subset(self, indices: Array) -> Self:
+        """The images at these indices, in this order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The parts of a data set, of one list of classes. `validation` is None where none is set apart."""
+
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None = None
+
+    def __post_init__(self) -> None:
+        for part in (self.test, self.validation):
+            if part is not None and part.classes != self.train.classes:
+                raise NeoclassicError(f"{part.name} has other classes than {self.train.name}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of every part."""
+        return self.train.classes
+
+
+def stratified_split(labels: Array, fraction: float, seed: int) -> tuple[Array, Array]:
+    """Sorted indices to keep and to hold out: of each class's n images ⌊fraction·n + ½⌋ are held out, never all.
+
+    Depends on the labels, the fraction and the seed alone. UsageError for a fraction outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise UsageError(f"a fraction to hold out is at least 0 and below 1, not {fraction}")
+    rng = np.random.default_rng([seed, 0x5EED])
+    held = [np.empty(0, np.int64)]
+    for label in np.unique(labels):
+        (members,) = np.nonzero(labels == label)
+        n = min(int(fraction * len(members) + 0.5), len(members) - 1)
+        held.append(rng.permutation(members)[:n])
+    mask = np.zeros(len(labels), bool)
+    mask[np.concatenate(held)] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def batches(n: int, size: int, seed: int, epoch: int, shuffle: bool = True) -> list[Array]:
+    """The indices 0 … n − 1 in batches, the last one perhaps smaller.
+
+    The order depends on (seed, epoch) alone: a resumed run sees what it would have seen.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle else np.arange(n)
+    return [order[start : start + size] for start in range(0, n, size)]
+
+
+def check_labels(name: str, labels: Array, classes: int) -> None:
+    """NeoclassicError naming the first label outside 0 … classes − 1."""
+    (wrong,) = np.nonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        first = wrong[0]
+        raise NeoclassicError(f"{name}: label {labels[first]} of image {first:,} is out of range 0 to {classes - 1}")
+
+
+def _indices(labels: Array, classes: Sequence[str]) -> Array:
+    index = {name: i for i, name in enumerate(classes)}
+    strangers = [name for name in np.unique(labels).tolist() if name not in index]
+    if strangers:
+        raise UsageError(f"label {strangers[0]!r} is not among the classes {', '.join(classes)}")
+    return np.array([index[name] for name in labels.tolist()], np.int64)
+
+
+def _by(array: Array) -> str:
+    return "×".join(map(str, array.shape)) or "alone"
