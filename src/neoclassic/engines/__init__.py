@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 
 from neoclassic.engines.contract import Array, Engine, Gradients, Metrics, Optimizer, Weights
@@ -10,7 +11,7 @@ from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
 
-__all__ = ["ENGINES", "Engine", "Gradients", "Metrics", "Optimizer", "Weights", "choose", "create"]
+__all__ = ["ENGINES", "Engine", "Gradients", "Metrics", "Optimizer", "Weights", "choose", "cores", "create"]
 
 ENGINES = ("numpy", "torch")
 
@@ -27,6 +28,13 @@ def choose(name: str = "auto") -> str:
     if name == "torch" and not installed:
         raise UsageError("the torch engine needs PyTorch: pip install 'neoclassic[torch]', or use --engine numpy")
     return name
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def create(

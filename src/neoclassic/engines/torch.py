@@ -253,6 +253,7 @@ class TorchEngine:
         self._device = pick_device(device)
         self.device = str(self._device)
         self.dtype = torch.float64 if any(w.dtype == np.float64 for w in weights.values()) else torch.float32
+        self._wide = torch.float32 if self._device.type == "mps" else torch.float64
         self.module = build(tree, input).to(self._device, self.dtype)
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
         self._dropouts = {path: m for path, m in self.module.named_modules() if isinstance(m, Dropout)}
@@ -263,7 +264,7 @@ class TorchEngine:
 
     def _forget(self) -> None:
         self._n = 0
-        self._loss_sum = torch.zeros((), device=self._device, dtype=torch.float32)
+        self._loss_sum = torch.zeros((), device=self._device, dtype=self._wide)
         self._correct = torch.zeros((), device=self._device, dtype=torch.int64)
 
     def _put(self, array: Array) -> Tensor:
@@ -339,7 +340,7 @@ class TorchEngine:
         self._optimizer.step()
         with torch.no_grad():
             self._n += len(labels)
-            self._loss_sum += main.detach() * len(labels)
+            self._loss_sum += main.detach().to(self._wide) * len(labels)
             self._correct += (logits.argmax(1) == self._put(labels)).sum()
 
     def metrics(self) -> Metrics:

@@ -1,0 +1,45 @@
+"""Files that are whole or not there: written beside their place and moved into it in one step."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from neoclassic.errors import NeoclassicError
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file atomically. NeoclassicError when that cannot be; what stood at `path` then still stands."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise NeoclassicError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise NeoclassicError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents. NeoclassicError when that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NeoclassicError(f"cannot make {path}: {error.strerror}; choose another folder with --out") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,41 @@
+"""Published recipes and ours: one module a source, one function a row of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from neoclassic.errors import UsageError, unknown
+from neoclassic.recipes import d2l_zh, dlfs, neoclassic
+from neoclassic.train.recipe import Recipe
+
+_ROWS: tuple[Callable[[], Recipe], ...] = (*d2l_zh.RECIPES, *dlfs.RECIPES, *neoclassic.RECIPES)
+_RECIPES = {recipe.name: recipe for recipe in (row() for row in _ROWS)}
+
+
+def list_recipes(pattern: str = "*") -> list[Recipe]:
+    """Those whose name or network matches a shell pattern."""
+    return [r for r in _RECIPES.values() if fnmatchcase(r.name, pattern) or fnmatchcase(r.network, pattern)]
+
+
+def recipe(name: str) -> Recipe:
+    """By name. UsageError if unknown."""
+    if name not in _RECIPES:
+        raise unknown("recipe", name, _RECIPES, see="'neoclassic recipes' shows them all")
+    return _RECIPES[name]
+
+
+def choose(network: str | None, name: str | None) -> Recipe:
+    """The recipe of that name, which must be for `network` if both are given; a network's own when none is named.
+
+    `default` names a network's own recipe, `neoclassic:<network>`. UsageError where they disagree or nothing is named.
+    """
+    if name in (None, "default"):
+        if network is None:
+            raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
+        return _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
+    assert name is not None
+    found = recipe(name)
+    if network not in (None, found.network):
+        raise UsageError(f"recipe {name!r} trains {found.network!r}, not {network!r}: leave one of the two out")
+    return found

@@ -1,0 +1,5 @@
+"""Training: a recipe determines a run; one loop runs it on either engine; a run folder holds what came of it."""
+
+from neoclassic.train.recipe import Recipe
+
+__all__ = ["Recipe"]

@@ -1,0 +1,348 @@
+"""The training loop, from top to bottom, on either engine.
+
+Everything random follows from the seed, the epoch and the step alone, so a run that was killed at any
+moment and resumed ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from neoclassic import data, engines, networks
+from neoclassic.artefact import Model
+from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
+from neoclassic.data.preprocessing import Preprocessing, resize_all, statistics, to_input
+from neoclassic.engines import Engine
+from neoclassic.engines import weights as arrays
+from neoclassic.engines.contract import Array
+from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.measure import Shape, measure
+from neoclassic.train.evaluate import Evaluation, evaluate
+from neoclassic.train.recipe import Recipe
+from neoclassic.train.run import Epoch, Run, Settings, State
+from neoclassic.tree import Node
+from neoclassic.views import curves
+
+CHECKPOINT_SECONDS = 60.0  # between checkpoints inside an epoch
+LOOK_SECONDS = 1.0  # between looks at the loss, each of which may wait for the device
+
+
+class Interrupted(NeoclassicError):
+    """Ctrl-C: everything is saved, and the message says how to go on."""
+
+
+class Diverged(NeoclassicError):
+    """The loss is not a number any more."""
+
+
+def train(
+    recipe: Recipe,
+    settings: Settings = Settings(),
+    out: str | Path | None = None,
+    splits: Splits | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Run a recipe and return what `result.json` holds. `splits` replaces the data set that the recipe names.
+
+    UsageError for a call that cannot be, before anything is written; `Interrupted` after Ctrl-C; `Diverged`
+    for a loss that is no number; NeoclassicError for bad data or a folder that cannot be written.
+    """
+    settings = replace(settings, engine=engines.choose(settings.engine))
+    job = _Job.prepare(recipe.checked(), settings, splits)
+    name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
+    run = Run.create(out, name, recipe, settings)
+    return job.run(run, State(), progress)
+
+
+def resume(folder: str | Path, splits: Splits | None = None, progress: bool = False) -> dict[str, Any]:
+    """Go on with a run that was stopped. A finished run is left as it is and its result returned."""
+    run, recipe, settings = Run.open(folder)
+    if result := run.result():
+        return result
+    job = _Job.prepare(recipe, settings, splits)
+    state = State()
+    if saved := run.load_checkpoint():
+        weights, optimizer, state, header = saved
+        if header["data"] != job.splits.train.fingerprint:
+            raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
+        job.engine.load(weights)
+        job.engine.load_optimizer_state(optimizer)
+    return job.run(run, state, progress)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that is ready to start: every wish was possible."""
+
+    recipe: Recipe
+    settings: Settings
+    splits: Splits
+    tree: Node
+    shape: Shape
+    preprocessing: Preprocessing
+    engine: Engine
+    training: tuple[Array, Array]  # uint8 images N×H×W×C of the input's size, and labels N
+    watched: tuple[Array, Array]  # what is read after every epoch: held-out images, or the test set
+    last_step: int
+    steps_per_epoch: int
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None) -> _Job:
+        row = networks.entry(recipe.network)
+        splits = splits or data.load(recipe.data, settings.data_dir)
+        train, test = splits.train, splits.test
+        if recipe.classes not in (None, len(train.classes)):
+            raise UsageError(f"--classes {recipe.classes}, but {train.name} has {len(train.classes)} classes")
+        tree = networks.network(recipe.network, len(train.classes))
+        side = recipe.image_size
+        height, width = (side, side) if side else row.input[1:]
+        shape = (train.images.shape[3], height, width)
+        measure(tree, shape)  # a shape that cannot be ends here
+
+        geometry = Preprocessing(size=(height, width), channels=shape[0])
+        pixels = resize_all(train.images, geometry)
+        if recipe.validation == 0:
+            training = (pixels, train.labels)
+            watched = (resize_all(test.images, geometry), test.labels)
+        elif splits.validation is not None:
+            training = (pixels, train.labels)
+            watched = (resize_all(splits.validation.images, geometry), splits.validation.labels)
+        else:
+            kept, held = stratified_split(train.labels, recipe.validation, recipe.seed)
+            training, watched = (pixels[kept], train.labels[kept]), (pixels[held], train.labels[held])
+        if not len(training[1]) or not len(watched[1]):
+            raise NeoclassicError(f"{train.name}: {len(train.labels)} images are too few to train on and to validate")
+        if recipe.standardise:
+            mean, std = statistics(training[0])
+            geometry = replace(geometry, mean=mean, std=std)
+
+        engine = engines.create(
+            settings.engine,
+            tree,
+            shape,
+            arrays.initial(tree, shape, recipe.initialisation, recipe.seed),
+            settings.device,
+        )
+        engine.optimize(recipe.optimizer)
+        per_epoch = math.ceil(len(training[1]) / recipe.batch_size)
+        last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
+        return cls(recipe, settings, splits, tree, shape, geometry, engine, training, watched, last, per_epoch)
+
+    def run(self, run: Run, state: State, progress: bool) -> dict[str, Any]:
+        """From `state` to the end."""
+        recipe, engine = self.recipe, self.engine
+        pixels, labels = self.training
+        bar = tqdm(
+            total=min(recipe.epochs * len(labels), self.last_step * recipe.batch_size),
+            initial=min(state.step * recipe.batch_size, recipe.epochs * len(labels)),
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not (progress and sys.stderr.isatty()),
+            file=sys.stderr,
+        )
+        with bar, _interrupts() as interrupted:
+            while state.step < self.last_step:
+                epoch, at = divmod(state.step, self.steps_per_epoch)
+                bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+                started = looked = saved = time.monotonic()
+                before = state.epoch_seconds
+                for index in batches(len(labels), recipe.batch_size, recipe.seed, epoch)[at:]:
+                    rate = recipe.learning_rate_at(state.step, self.steps_per_epoch)
+                    images = to_input(pixels[index], self.preprocessing)
+                    engine.step(images, labels[index], rate, seed=(recipe.seed << 32) | state.step)
+                    state.step += 1
+                    bar.update(len(index))
+                    now = time.monotonic()
+                    state.epoch_seconds = before + now - started
+                    if now - looked > LOOK_SECONDS:
+                        self.look(state, run, bar)
+                        looked = now
+                    if interrupted() or now - saved > CHECKPOINT_SECONDS:
+                        self.look(state, run, bar)
+                        self.save(run, state)
+                        saved = time.monotonic()
+                    if interrupted():
+                        done = f"stopped in epoch {epoch + 1}, after step {state.step:,} of {self.last_step:,}"
+                        raise Interrupted(f"{done}; go on with: neoclassic train --resume {run.folder}")
+                    if state.step == self.last_step:
+                        break
+                self.look(state, run, bar)
+                self.end_of_epoch(run, state, epoch, rate, progress)
+        return self.finish(run, state)
+
+    def look(self, state: State, run: Run, bar: tqdm) -> None:
+        """Take the engine's sums into the state; stop if they are no numbers."""
+        metrics = self.engine.metrics()
+        state.loss_sum += metrics.loss_sum
+        state.correct += metrics.correct
+        state.n += metrics.n
+        if not math.isfinite(state.loss_sum):
+            kept = f"the best model until then is {run.model}" if state.best else "no model was kept"
+            slower = f"try --lr {self.recipe.learning_rate / 10:g}"
+            raise Diverged(f"the loss became {state.loss_sum} before step {state.step:,}: {slower}; {kept}")
+        if metrics.n:
+            bar.set_postfix(loss=f"{metrics.loss:.3f}", accuracy=f"{metrics.accuracy:.3f}")
+
+    def end_of_epoch(self, run: Run, state: State, epoch: int, rate: float, progress: bool) -> None:
+        """Evaluate, log, keep the model if it is the best, and save."""
+        started = time.monotonic()
+        found = evaluate(self.engine, *self.watched, self.splits.train.classes, self.preprocessing)
+        watches_test = self.recipe.validation == 0
+        seconds = state.epoch_seconds + time.monotonic() - started
+        row = Epoch(
+            epoch=epoch + 1,
+            learning_rate=rate,
+            train_loss=round(state.loss_sum / state.n, 6),
+            train_accuracy=round(state.correct / state.n, 6),
+            validation_loss=None if watches_test else round(found.loss, 6),
+            validation_accuracy=None if watches_test else round(found.accuracy, 6),
+            test_loss=round(found.loss, 6) if watches_test else None,
+            test_accuracy=round(found.accuracy, 6) if watches_test else None,
+            seconds=round(seconds, 3),
+            images_per_second=round(state.n / max(state.epoch_seconds, 1e-9), 1),
+        )
+        state.log.append(row)
+        state.seconds += seconds
+        state.loss_sum, state.correct, state.n, state.epoch_seconds = 0.0, 0, 0, 0.0
+        if watches_test or state.best is None or _better(row, state.log[state.best - 1]):
+            state.best = len(state.log)
+            run.save_model(self.model(found, state))
+        run.save_log(state.log)
+        self.save(run, state)
+        if progress:
+            tqdm.write(_line(row, self.recipe.epochs, state.best == len(state.log)), file=sys.stderr)
+
+    def save(self, run: Run, state: State) -> None:
+        """The checkpoint."""
+        engine = self.engine
+        fingerprint = self.splits.train.fingerprint
+        run.save_checkpoint(engine.weights(), engine.optimizer_state(), state, fingerprint, engine.name)
+
+    def model(self, watched: Evaluation, state: State) -> Model:
+        """The artefact of the engine's weights as they are now."""
+        kind = "test" if self.recipe.validation == 0 else "validation"
+        train = self.splits.train
+        return Model(
+            network=self.recipe.network,
+            tree=self.tree,
+            input=self.shape,
+            classes=train.classes,
+            preprocessing=self.preprocessing,
+            weights=self.engine.weights(),
+            metrics={"epoch": state.best, kind: {"accuracy": watched.accuracy, "loss": watched.loss, "n": watched.n}},
+            recipe=self.recipe.to_dict(),
+            data={"name": train.name, "fingerprint": train.fingerprint, "images": len(self.training[1])},
+            versions=versions(self.engine.name),
+        )
+
+    def finish(self, run: Run, state: State) -> dict[str, Any]:
+        """The test set, once, on the model that is kept; the pictures; the result."""
+        model = Model.load(run.model)
+        assert state.best is not None
+        kept = state.log[state.best - 1]
+        self.engine.load(model.weights)
+        test = _resized(self.splits.test, self.preprocessing)
+        found = evaluate(self.engine, *test, model.classes, self.preprocessing)
+        final = {"accuracy": found.accuracy, "loss": found.loss, "n": found.n}
+        run.save_model(replace(model, metrics={**model.metrics, "test": final}))
+        curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
+        curves.draw_confusion(found.confusion, model.classes, run.folder / "confusion.png", self.title(found))
+        images = sum(row.images_per_second * row.seconds for row in state.log)
+        result = {
+            "run": str(run.folder),
+            "model": str(run.model),
+            "network": self.recipe.network,
+            "recipe": self.recipe.name,
+            "data": self.splits.train.name,
+            "engine": self.engine.name,
+            "device": self.engine.device,
+            "seed": self.recipe.seed,
+            "epochs": len(state.log),
+            "best_epoch": state.best,
+            "train_accuracy": kept.train_accuracy,
+            "validation_accuracy": kept.validation_accuracy,
+            "test_accuracy": found.accuracy,
+            "test_loss": found.loss,
+            "seconds": round(state.seconds, 3),
+            "images_per_second": round(images / max(state.seconds, 1e-9), 1),
+            "steps": state.step,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(self.engine.name),
+            "machine": {"processor": platform.machine(), "cores": engines.cores(), "system": platform.platform()},
+            "evaluation": found.to_dict(),
+        }
+        run.save_result(result)
+        return result
+
+    def title(self, found: Evaluation) -> str:
+        """Above the pictures."""
+        return f"{self.recipe.network} on {self.splits.train.name}: {found.accuracy:.2%} of {found.n:,} test images"
+
+
+def versions(engine: str) -> dict[str, str]:
+    """Of what computed the weights."""
+    names = ["neoclassic", "numpy"] + (["torch"] if engine == "torch" else [])
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _resized(part: Dataset, preprocessing: Preprocessing) -> tuple[Array, Array]:
+    return resize_all(part.images, preprocessing), part.labels
+
+
+def _better(row: Epoch, best: Epoch) -> bool:
+    """By validation accuracy; by loss where that is equal."""
+    assert row.validation_accuracy is not None
+    assert best.validation_accuracy is not None
+    if row.validation_accuracy != best.validation_accuracy:
+        return row.validation_accuracy > best.validation_accuracy
+    return bool(np.less(row.validation_loss, best.validation_loss))
+
+
+def _line(row: Epoch, epochs: int, best: bool) -> str:
+    """What is printed after an epoch."""
+    what = "test" if row.validation_loss is None else "validation"
+    loss, accuracy = getattr(row, f"{what}_loss"), getattr(row, f"{what}_accuracy")
+    parts = [
+        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
+        f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}",
+        f"{what} loss {loss:.4f} accuracy {accuracy:.4f}",
+        f"{row.images_per_second:,.0f} images/s",
+        f"{row.seconds:.1f} s",
+    ]
+    return "  ".join(parts + ["best so far"] * (best and what == "validation"))
+
+
+@contextmanager
+def _interrupts() -> Iterator[Any]:
+    """Ctrl-C and a polite kill are noted and answered between two steps; a second Ctrl-C ends at once."""
+    caught: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: the caller's handlers stand
+        before = {}
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,155 @@
+"""A run folder: `recipe.json`, `log.csv`, `checkpoint.safetensors`, `model.safetensors`, `result.json` and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from neoclassic import artefact, files
+from neoclassic.artefact import Model
+from neoclassic.engines import Weights
+from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run happens, besides what the recipe says: engine, device, folder of data, and an early end."""
+
+    engine: str = "auto"
+    device: str = "auto"
+    data_dir: str | None = None
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of `log.csv`. Accuracies are fractions, losses nats; None where nothing was measured."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class State:
+    """Everything that a run needs to go on, besides its recipe."""
+
+    step: int = 0
+    loss_sum: float = 0.0  # of the epoch so far, with the two below
+    correct: int = 0
+    n: int = 0
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    log: list[Epoch] = field(default_factory=list)
+    best: int | None = None  # the epoch, from 1, whose model is kept
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of a run, by what they hold."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The artefact: the best model by validation accuracy."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a resumed run starts from."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def result_file(self) -> Path:
+        """What came of it; its presence says that the run is finished."""
+        return self.folder / "result.json"
+
+    @classmethod
+    def create(cls, out: str | Path | None, name: str, recipe: Recipe, settings: Settings) -> Self:
+        """A new run folder; `runs/<name>-<number>` when none is given. UsageError when it holds a run already."""
+        if out is None:
+            number = 1
+            while (folder := Path("runs") / f"{name}-{number}").exists():
+                number += 1
+        else:
+            folder = Path(out)
+            if (folder / "recipe.json").exists():
+                raise UsageError(f"{folder} holds a run already: go on with --resume {folder}, or choose another --out")
+        files.make_folder(folder)
+        run = cls(folder)
+        files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": asdict(settings)}))
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> tuple[Self, Recipe, Settings]:
+        """An existing run with its recipe and settings. UsageError where there is none."""
+        run = cls(Path(folder))
+        try:
+            data = json.loads((run.folder / "recipe.json").read_text())
+            settings = Settings(**data.pop("run"))
+        except FileNotFoundError:
+            raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None
+        return run, Recipe.from_dict(data), settings
+
+    def save_checkpoint(
+        self, weights: Weights, optimizer: Weights, state: State, fingerprint: str, engine: str
+    ) -> None:
+        """Write all of the state, atomically."""
+        arrays = {f"weights/{k}": v for k, v in weights.items()} | {f"optimizer/{k}": v for k, v in optimizer.items()}
+        header = {"state": asdict(state), "data": fingerprint, "engine": engine}
+        artefact.write(self.checkpoint, "checkpoint", arrays, header)
+
+    def load_checkpoint(self) -> tuple[Weights, Weights, State, dict[str, Any]] | None:
+        """Weights, optimizer state, state and header of the checkpoint; None before the first."""
+        if not self.checkpoint.exists():
+            return None
+        arrays, header = artefact.read(self.checkpoint, "checkpoint")
+        parts: dict[str, Weights] = {"weights": {}, "optimizer": {}}
+        for key, array in arrays.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = array
+        saved = header.pop("state")
+        state = State(**{**saved, "log": [Epoch(**row) for row in saved["log"]]})
+        return parts["weights"], parts["optimizer"], state, header
+
+    def save_log(self, log: list[Epoch]) -> None:
+        """Write `log.csv`: one row an epoch."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, [f.name for f in fields(Epoch)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(row) for row in log)
+        files.write(self.folder / "log.csv", text.getvalue())
+
+    def save_model(self, model: Model) -> None:
+        """Write the artefact."""
+        model.save(self.model)
+
+    def save_result(self, result: dict[str, Any]) -> None:
+        """Write `result.json`."""
+        files.write(self.result_file, _json(result))
+
+    def result(self) -> dict[str, Any] | None:
+        """What `save_result` wrote; None while the run is not finished."""
+        if not self.result_file.exists():
+            return None
+        found: dict[str, Any] = json.loads(self.result_file.read_text())
+        return found
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,104 @@
+"""The pictures of a run: its curves and its confusion matrix. matplotlib is imported when one is made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neoclassic import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, TRAIN, WATCHED = "#1f2430", "#8a90a0", "#e07a1f", "#2563a8"
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": "neoclassic"})
+    files.write(path, content.getvalue())
+
+
+def _plain(axes: Axes) -> None:
+    """Only the ink that says something."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=8, length=3)
+    axes.grid(axis="y", color="#e6e8ee", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def draw_log(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Loss and accuracy over the epochs: two panels, training against what was watched, ends labelled."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    watched = "test" if log[0]["validation_loss"] is None else "validation"
+    epochs = [row["epoch"] for row in log]
+    figure = _figure(8.4, 3.6, title)
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        _plain(axes)
+        ends = {}
+        for name, colour in (("train", TRAIN), (watched, WATCHED)):
+            values = [row[f"{name}_{what}"] for row in log]
+            axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+            ends[name] = (values[-1], colour)
+        _label_ends(axes, epochs[-1], ends, what)
+        axes.set_xlabel("epoch", fontsize=9, color=INK)
+        axes.set_title("cross-entropy (nats)" if what == "loss" else what, fontsize=9, color=INK, loc="left")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if what == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    _save(figure, path)
+
+
+def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], what: str) -> None:
+    """The name and the last value of each line, right of it; pushed apart where they would touch."""
+    low, high = axes.get_ylim()
+    gap = 0.11 * (high - low)
+    above = -np.inf
+    for name, (value, colour) in sorted(ends.items(), key=lambda item: item[1][0]):
+        y = above = max(value, above + gap)
+        text = f"{name}\n{value:.3f}" if what == "loss" else f"{name}\n{value:.1%}"
+        axes.annotate(
+            text, (x, value), (8, 0), textcoords="offset points", va="center", fontsize=8, color=colour
+        ).set_position((8, (y - value) / (high - low) * axes.bbox.height * 72 / axes.figure.dpi))
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
+    """Each row is a true class, shaded by the share that was called each name; up to 30 classes with counts."""
+    n = len(classes)
+    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    side = min(3.4 + 0.42 * n, 14)
+    figure = _figure(side + 0.6, side, title)
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if n <= 60:
+        axes.set_xticks(range(n), classes, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(n), classes)
+    axes.tick_params(labelsize=8 if n <= 30 else 5, length=0, colors=INK)
+    axes.set_xlabel("the network said", fontsize=9, color=INK)
+    axes.set_ylabel("it was", fontsize=9, color=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2 if n <= 30 else 0.4)
+    axes.tick_params(which="minor", length=0)
+    if n <= 30:
+        for (row, column), count in np.ndenumerate(confusion):
+            if count:
+                colour = "white" if share[row, column] > 0.55 else INK
+                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7.5, color=colour)
+    _save(figure, path)
