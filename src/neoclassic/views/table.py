@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from neoclassic.measure import Field, Measure, Row, by, measure
 from neoclassic.networks import Entry
@@ -98,3 +99,33 @@ def totals(m: Measure, batch: int = 1) -> str:
         ("activations", f"{size(memory.inference)} at most, {size(memory.training)} kept in training; batch {batch}"),
     ]
     return align(lines, LEFT + LEFT)
+
+
+def to_dict(name: str, m: Measure, batch: int = 1, depth: int | None = None) -> dict[str, Any]:
+    """`neoclassic show --json`. Counts are those of inference; what auxiliary heads add stands apart."""
+    memory, side = m.memory(batch), m.auxiliary
+    return {
+        "network": name,
+        "input": list(m.input),
+        "classes": m.output[0],
+        "parameters": m.parameters,
+        "statistics": m.statistics,
+        "macs": m.macs,
+        "auxiliary": {"parameters": side.parameters, "macs": side.macs} if side else None,
+        "batch": batch,
+        "memory": {"weights": memory.weights, "training": memory.training, "inference": memory.inference},
+        "layers": [
+            {
+                "path": row.path,
+                "type": row.type,
+                "output": list(row.output),
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "bytes": batch * row.bytes,
+                "receptive_field": [
+                    {"size": field.size, "stride": field.stride, "centre": field.centre} for field in row.fields
+                ],
+            }
+            for row in at_depth(m, depth)
+        ],
+    }
