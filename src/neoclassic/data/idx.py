@@ -19,6 +19,7 @@ from neoclassic.errors import NeoclassicError
 GZIP = b"\x1f\x8b"
 UBYTE = 8
 LIMIT = 8 << 30  # bytes that one file may hold: a header that claims more is a lie or a bomb
+ROLES: tuple[str, ...] = ("train-images", "train-labels", "test-images", "test-labels")
 PARTS = {"train": ("train",), "test": ("t10k", "test")}
 FORMS = ("{part}-{kind}-idx{ndim}-ubyte", "{part}-{kind}.idx{ndim}-ubyte")
 
@@ -66,9 +67,9 @@ def read(path: Path, ndim: int, md5: str | None = None) -> Array:
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """The files of a folder that are part of a data set, by role: "train-images", …, "test-labels"."""
+    """The files of a folder that are part of a data set, by role."""
     found: dict[str, Path] = {}
-    for role in ("train-images", "train-labels", "test-images", "test-labels"):
+    for role in ROLES:
         part, kind = role.split("-")
         for prefix in PARTS[part]:
             for form in FORMS:
@@ -86,7 +87,7 @@ def load(folder: Path, name: str, classes: tuple[str, ...] | None = None, md5: d
     set, which must then be 0 … n − 1 without a gap. NeoclassicError for files that are wrong or missing.
     """
     files = find(folder)
-    for role in ("train-images", "train-labels", "test-images", "test-labels"):
+    for role in ROLES:
         if role not in files:
             part, kind = role.split("-")
             wanted = FORMS[0].format(part=PARTS[part][0], kind=kind, ndim=3 if kind == "images" else 1)

@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from neoclassic.data.dataset import Array
 from neoclassic.errors import NeoclassicError, UsageError, unknown
@@ -30,8 +31,24 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
+ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MAX_SIDE = 4096  # pixels: what a record may ask for
-MAX_PIXELS = 1 << 26  # what an image may have: 67 megapixels
+MAX_PIXELS = 1 << 26  # what an image may have, 67 megapixels: below Pillow's own limit, so that ours speaks first
+
+File = str | os.PathLike[str] | BinaryIO
+
+
+# ── the record ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -42,9 +59,9 @@ class Preprocessing:
     channels  1 (grey) or 3 (red, green, blue)
     fit       "crop" the middle, "pad" with black, or "stretch"
     filter    of the antialiased resize: a key of FILTERS
-    mean, std of each channel, with values in [0, 1]: the network sees (x/255 − mean)/std
+    mean, std of values in [0, 1], one for all channels or one for each: the network sees (x/255 − mean)/std
     invert    take 255 − x: for dark figures on white, where the network learnt bright ones on black
-    keep      the part of the short side that a crop keeps; 224/256 is the ImageNet papers' habit
+    keep      the part of the short side that a crop keeps; the ImageNet papers' is 224/256
 
     UsageError for a value that cannot be.
     """
@@ -58,41 +75,242 @@ class Preprocessing:
     invert: bool = False
     keep: float = 1.0
 
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or not all(_whole(s) and 1 <= s <= MAX_SIDE for s in self.size):
+            raise UsageError(f"an image size is height and width, each 1 to {MAX_SIDE}, not {self.size}")
+        if not _whole(self.channels) or self.channels not in (1, 3):
+            raise UsageError(f"images have 1 channel or 3, not {self.channels}")
+        if self.fit not in FITS:
+            raise unknown("fit", str(self.fit), FITS)
+        if self.filter not in FILTERS:
+            raise unknown("filter", str(self.filter), FILTERS)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.channels) or not all(_finite(v) for v in values):
+                raise UsageError(f"{name} is 1 number, or 1 for each of {self.channels} channels, not {values}")
+        if min(self.std) <= 0:
+            raise UsageError(f"std must be above 0, not {self.std}")
+        if not isinstance(self.invert, bool):
+            raise UsageError(f"invert is true or false, not {self.invert}")
+        if not _finite(self.keep) or not 0.1 <= self.keep <= 1:
+            raise UsageError(f"a crop keeps 0.1 to 1 of the short side, not {self.keep}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Any) -> Preprocessing:
-        """The record that `to_dict` wrote. NeoclassicError for anything else; it is never trusted."""
-        raise NotImplementedError
+        """The record that `to_dict` wrote, tuples perhaps turned to lists. NeoclassicError for anything else."""
+        names = [f.name for f in fields(cls)]
+        if not isinstance(data, dict) or not {"size", "channels"} <= data.keys() <= set(names):
+            raise NeoclassicError(f"not a preprocessing record: {str(data)[:60]!r}")
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        try:
+            return cls(**values)
+        except (NeoclassicError, TypeError) as error:
+            raise NeoclassicError(f"not a preprocessing record: {str(error)[:100]}") from None
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# ── from a file to an image ──────────────────────────────────────────────────────────────────────────
+
+_opening = threading.Lock()  # warnings are caught for the whole process
+
+
+def open_image(file: File) -> Image.Image:
+    """The decoded image of a path or an open binary file; the first frame of several.
+
+    NeoclassicError, naming the file: missing, empty, no image of a format in FORMATS, above MAX_PIXELS (told
+    from the header, nothing is decoded), truncated or damaged.
+    """
+    if isinstance(file, str | os.PathLike):
+        path = Path(file)
+        if path.is_dir():
+            raise NeoclassicError(f"{path}: is a folder, not an image")
+        if not path.is_file():
+            raise NeoclassicError(f"{path}: no such image")
+        try:
+            with path.open("rb") as stream:
+                return _decode(stream, str(path))
+        except OSError as error:
+            raise NeoclassicError(f"{path}: {error.strerror or error}") from None
+    return _decode(file, str(getattr(file, "name", "the image")))
+
+
+def _decode(stream: BinaryIO, name: str) -> Image.Image:
+    if not stream.read(1):
+        raise NeoclassicError(f"{name}: is empty")
+    stream.seek(0)
+    Image.init()
+    too_large = NeoclassicError(f"{name}: has more than {MAX_PIXELS / 1e6:.0f} million pixels: make it smaller first")
+    try:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(stream, formats=[f for f in FORMATS if f in Image.OPEN])
+    except UnidentifiedImageError:
+        raise NeoclassicError(f"{name}: is not an image, or of a format that is not read here") from None
+    except Image.DecompressionBombError:
+        raise too_large from None
+    except Exception as error:  # Pillow's readers raise of every kind
+        raise NeoclassicError(f"{name}: {_reason(error)}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise too_large
+    try:
+        image.load()
+    except Exception as error:
+        raise NeoclassicError(f"{name}: {_reason(error)}") from None
+    return image
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:100] or type(error).__name__
+    return text if "truncated" in text else f"is damaged: {text}"
+
+
+# ── from an image to pixels ──────────────────────────────────────────────────────────────────────────
 
 
 def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
-    """uint8 H×W×C of any image: turned upright, in p's colours, fitted to p's size, inverted if p says so."""
-    raise NotImplementedError
+    """uint8 H×W×C of any image: turned upright, in p's colours, fitted to p's size, inverted if p says so.
+
+    The resize is Pillow's, antialiased, as torchvision applies it to Pillow's images; `crop` is its
+    Resize(round(size/keep)) and CenterCrop(size) in one step. NeoclassicError for pixels without a known range.
+    """
+    image = _coloured(_upright(image), "L" if p.channels == 1 else "RGB")
+    h, w = p.size
+    if p.fit == "pad":
+        scale = min(h / image.height, w / image.width)
+        inner = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
+        image = image.resize(inner, FILTERS[p.filter])
+    else:
+        box = _crop(image.height, image.width, p) if p.fit == "crop" else None
+        image = image.resize((w, h), FILTERS[p.filter], box)
+    pixels = np.asarray(image).reshape(image.height, image.width, p.channels)
+    if p.invert:
+        pixels = 255 - pixels
+    if p.fit == "pad":
+        canvas = np.zeros((h, w, p.channels), np.uint8)
+        top, left = (h - image.height) // 2, (w - image.width) // 2
+        canvas[top : top + image.height, left : left + image.width] = pixels
+        return canvas
+    return pixels
+
+
+def read_pixels(file: File, p: Preprocessing) -> Array:
+    """`to_pixels` of `open_image`; every NeoclassicError names the file."""
+    image = open_image(file)
+    try:
+        return to_pixels(image, p)
+    except NeoclassicError as error:
+        name = getattr(file, "name", "the image") if hasattr(file, "read") else os.fspath(cast(str, file))
+        raise NeoclassicError(f"{name}: {error}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken EXIF block says nothing of the image
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _coloured(image: Image.Image, mode: str) -> Image.Image:
+    """In `mode` ("L" or "RGB"), 8 bits; what is transparent lies on white."""
+    if image.mode.startswith("I"):
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > 0xFFFF:
+            raise NeoclassicError("has 32-bit pixels: convert it to 8 or 16 bits first")
+        image = Image.fromarray(((wide.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise NeoclassicError("has floating-point pixels: convert it to 8 or 16 bits first")
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image if image.mode == mode else image.convert(mode)
+    except ValueError:
+        raise NeoclassicError(f"has {image.mode} colours: convert it to RGB first") from None
+
+
+def _crop(H: int, W: int, p: Preprocessing) -> tuple[float, float, float, float]:
+    """The part (left, top, right, bottom) of an H×W image that becomes p's size.
+
+    The image is scaled until its tighter side has the size over `keep`, the other following, rounded down;
+    the crop is the middle, to the nearest pixel.
+    """
+    h, w = p.size
+    tall, wide = round(h / p.keep), round(w / p.keep)
+    scaled_h, scaled_w = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+    top, left = round((scaled_h - h) / 2), round((scaled_w - w) / 2)
+    y, x = H / scaled_h, W / scaled_w
+    return left * x, top * y, min((left + w) * x, W), min((top + h) * y, H)
+
+
+def resize_all(
+    images: Array, p: Preprocessing, progress: Callable[[int], object] | None = None, threads: int | None = None
+) -> Array:
+    """uint8 N×h×w×c to N×H×W×C, each image by `to_pixels`, in threads. The same array when nothing is to be done.
+
+    progress: called with the number of images done since the last call.
+    """
+    whole = p.fit != "crop" or p.keep == 1
+    if images.shape[1:] == (*p.size, p.channels) and whole and not p.invert:
+        return images
+    done = np.empty((len(images), *p.size, p.channels), np.uint8)
+
+    def resize(start: int) -> int:
+        part = images[start : start + 256]
+        for i, pixels in enumerate(part, start):
+            done[i] = to_pixels(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), p)
+        return len(part)
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for n in pool.map(resize, range(0, len(images), 256)):
+            if progress is not None:
+                progress(n)
+    return done
+
+
+# ── from pixels to the network ───────────────────────────────────────────────────────────────────────
 
 
 def to_input(pixels: Array, p: Preprocessing) -> Array:
-    """float32 N×C×H×W from uint8 N×H×W×C: (x/255 − mean)/std."""
-    raise NotImplementedError
+    """float32 N×C×H×W from uint8 N×H×W×C: (x/255 − mean)/std, in this order, as torchvision computes it."""
+    x_NCHW = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+    x_NCHW /= np.float32(255)
+    if any(p.mean):
+        x_NCHW -= np.array(p.mean, np.float32)[:, None, None]
+    if any(s != 1 for s in p.std):
+        x_NCHW /= np.array(p.std, np.float32)[:, None, None]
+    return x_NCHW
 
 
-def resize_all(images: Array, p: Preprocessing) -> Array:
-    """uint8 N×h×w×c to N×H×W×C, each image by `to_pixels`, in threads. The same array when nothing is to be done."""
-    raise NotImplementedError
+def statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 N×H×W×C, as values in [0, 1].
 
-
-def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """A decoded image, of a path or an open binary file. NeoclassicError, one line that names it, if there is none."""
-    raise NotImplementedError
+    Exact: from the counts of the 256 values. NeoclassicError without images.
+    """
+    if not images.size:
+        raise NeoclassicError("there are no images to take the mean of")
+    means, stds = [], []
+    for channel in range(images.shape[3]):
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(images), 1024):
+            counts += np.bincount(images[start : start + 1024, ..., channel].reshape(-1), minlength=256)
+        n, total, squares = (sum(int(c) * v**power for v, c in enumerate(counts)) for power in (0, 1, 2))
+        means.append(total / (255 * n))
+        stds.append(math.sqrt(n * squares - total * total) / (255 * n))
+    return tuple(means), tuple(stds)
 
 
 def bright_border(pixels: Array) -> bool:
     """Whether the outermost pixels of uint8 H×W×C are bright (median above 127): a figure on white paper."""
-    raise NotImplementedError
-
-
-def statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 N×H×W×C, as values in [0, 1]. Exact."""
-    raise NotImplementedError
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return bool(np.median(border) > 127)

@@ -10,13 +10,24 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from neoclassic.data import cache, idx
+from neoclassic.data import cache, cifar, idx
 from neoclassic.data.dataset import Splits
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 
 DEBIAN = Path("/usr/share/datasets")
 PACKAGE = Path(__file__).parent
+
+
+class Reader(Protocol):
+    """A module that reads the files of a format: `find` those of a folder by role, and `load` them."""
+
+    ROLES: tuple[str, ...]
+
+    def find(self, folder: Path) -> dict[str, Path]: ...
+
+    def load(self, folder: Path, name: str, classes: tuple[str, ...], md5: dict[str, str] | None = None) -> Splits: ...
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,8 @@ class Source:
     shape    of an image: channels, height, width
     classes  in the order of the labels
     about    what the images show, in a few words
+    reader   of its files
+    aliases  what else its folder is called, by torchvision for one
     packaged its folder inside the package, empty when it is not shipped
     md5      of the packaged files, uncompressed, by role
     files    to download: the name of each and its MD5
@@ -36,6 +49,8 @@ class Source:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     about: str
+    reader: Reader = idx
+    aliases: tuple[str, ...] = ()
     packaged: str = ""
     md5: dict[str, str] = field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
@@ -48,6 +63,7 @@ _SOURCES = (
         (1, 28, 28),
         ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
         "70,000 articles of clothing; Xiao et al. 2017, arXiv 1708.07747",
+        aliases=("FashionMNIST",),
         packaged="fashion_mnist",
         md5={
             "train-images": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
@@ -61,6 +77,7 @@ _SOURCES = (
         (1, 28, 28),
         tuple("0123456789"),
         "70,000 handwritten digits; LeCun et al. 1998",
+        aliases=("MNIST",),
         files=(
             ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
             ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
@@ -71,6 +88,16 @@ _SOURCES = (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ),
+    ),
+    Source(
+        "cifar-10",
+        (3, 32, 32),
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        "60,000 small photos; Krizhevsky 2009",
+        reader=cifar,
+        aliases=("CIFAR10",),
+        files=(("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+        mirrors=("https://www.cs.toronto.edu/~kriz/",),
     ),
 )
 SOURCES = {source.name: source for source in _SOURCES}
@@ -92,20 +119,34 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
     source = SOURCES[name]
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
-    places = list(_places(source, data_dir))
+    given = [] if data_dir is None else list(_under(Path(data_dir).expanduser(), source))
+    own = [PACKAGE / source.packaged] if source.packaged else []
+    places = [*given, *own, cache.folder() / source.name, DEBIAN / source.name]
     for place in places:
-        if idx.find(place):
-            return idx.load(place, name, source.classes, source.md5 if place.parent == PACKAGE else None)
-    raise NeoclassicError(f"{name} is in none of {', '.join(map(str, places))}")
+        found = source.reader.find(place)
+        if len(found) == len(source.reader.ROLES) or (found and place in given):
+            return source.reader.load(place, name, source.classes, source.md5 if place in own else None)
+    return source.reader.load(_download(source, places), name, source.classes)
 
 
-def _places(source: Source, data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    if data_dir is not None:
-        given = Path(data_dir).expanduser()
-        yield given
-        for name in (source.name, source.name.replace("-", "_"), source.name.upper(), "FashionMNIST"):
-            yield given / name
-    if source.packaged:
-        yield PACKAGE / source.packaged
-    yield cache.folder() / source.name
-    yield DEBIAN / source.name
+def _under(folder: Path, source: Source) -> Iterator[Path]:
+    for place in (*(folder / name for name in (source.name, *source.aliases)), folder):
+        yield place
+        yield place / "raw"
+
+
+def _download(source: Source, places: list[Path]) -> Path:
+    from neoclassic.data.download import DownloadError, fetch
+
+    folder = cache.folder() / source.name
+    try:
+        for name, md5 in source.files:
+            if not (folder / name).is_file():
+                fetch(name, source.mirrors, folder, md5)
+    except DownloadError as error:
+        looked = ", ".join(str(place) for place in places if place.name != "raw")
+        raise NeoclassicError(
+            f"{source.name} is not on this machine (looked in {looked}) and cannot be downloaded ({error}): "
+            f"put {', '.join(name for name, _ in source.files)} into a folder and name it with --data-dir"
+        ) from None
+    return folder

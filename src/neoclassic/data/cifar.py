@@ -1,0 +1,75 @@
+"""CIFAR's binary version: records of one label byte and 3×32×32 pixels, in files or in the published archive.
+
+https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from neoclassic.data.dataset import Array, Dataset, Splits, check_labels
+from neoclassic.errors import NeoclassicError
+
+ARCHIVE = "cifar-10-binary.tar.gz"
+FOLDER = "cifar-10-batches-bin"
+ROLES: tuple[str, ...] = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+RECORD = 1 + 3 * 32 * 32
+LIMIT = 100_000 * RECORD  # bytes of one file: ten times the published
+
+
+def find(folder: Path) -> dict[str, Path]:
+    """The files of the data set by name; each is the archive where only that is there."""
+    for place in (folder, folder / FOLDER):
+        found = {role: place / role for role in ROLES if (place / role).is_file()}
+        if found:
+            return found
+    archive = folder / ARCHIVE
+    return dict.fromkeys(ROLES, archive) if archive.is_file() else {}
+
+
+def load(folder: Path, name: str, classes: tuple[str, ...], md5: dict[str, str] | None = None) -> Splits:
+    """Training and test set of a folder. NeoclassicError for files that are missing, damaged or truncated."""
+    files = find(folder)
+    if missing := [role for role in ROLES if role not in files]:
+        raise NeoclassicError(f"{folder}: {missing[0]} is missing")
+    archive = next(iter(files.values()))
+    try:
+        contents = _unpack(archive) if archive.name == ARCHIVE else {r: f.read_bytes() for r, f in files.items()}
+    except OSError as error:
+        raise NeoclassicError(f"{archive}: {error.strerror or error}") from None
+    train = np.concatenate([_records(folder / role, contents[role], classes) for role in ROLES[:-1]])
+    test = _records(folder / ROLES[-1], contents[ROLES[-1]], classes)
+    return Splits(_dataset(name, train, classes), _dataset(name, test, classes))
+
+
+def _unpack(path: Path) -> dict[str, bytes]:
+    contents = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                role = Path(member.name).name
+                file = archive.extractfile(member) if role in ROLES and member.size <= LIMIT else None
+                if file is not None:
+                    contents[role] = file.read()
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise NeoclassicError(f"{path}: damaged: {error}") from None
+    if missing := [role for role in ROLES if role not in contents]:
+        raise NeoclassicError(f"{path}: {missing[0]} is missing")
+    return contents
+
+
+def _records(path: Path, contents: bytes, classes: tuple[str, ...]) -> Array:
+    if not contents or len(contents) % RECORD:
+        raise NeoclassicError(f"{path}: truncated: {len(contents):,} bytes are not whole records of {RECORD:,}")
+    records = np.frombuffer(contents, np.uint8).reshape(-1, RECORD)
+    check_labels(str(path), records[:, 0], len(classes))
+    return records
+
+
+def _dataset(name: str, records: Array, classes: tuple[str, ...]) -> Dataset:
+    images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return Dataset(name, images, records[:, 0].astype(np.int64), classes)
