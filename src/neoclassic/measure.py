@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
-from operator import add
+from operator import add, sub
 
 from neoclassic.errors import UsageError
 from neoclassic.tree import (
@@ -357,7 +357,7 @@ class _Fold:
         self.rows: list[Row] = []
         self.kept: dict[str, int] = {}  # bytes by what is kept for the backward pass
         self.peak = 0
-        self.so_far = (0, 0, 0)  # MACs, parameters and statistics of the leaves behind us
+        self.so_far: tuple[int, ...] = (0, 0, 0)  # MACs, parameters and statistics of the leaves behind us
 
     def visit(self, node: Node, path: str, x: _Value, held: int, auxiliary: bool) -> _Value:
         """Append the rows of `node` and return its output. `held`: bytes alive besides the input."""
@@ -373,8 +373,8 @@ class _Fold:
             y = x if isinstance(node, Auxiliary) else y
         else:
             y = self.merge(node, path, x, held, side)
-        inside = (now - then for now, then in zip(self.so_far, before, strict=True))
-        self.rows[at] = Row(path, node, x.shape, y.shape, {}, {}, *inside, y.fields, side)
+        macs, parameters, statistics = map(sub, self.so_far, before)
+        self.rows[at] = Row(path, node, x.shape, y.shape, {}, {}, macs, parameters, statistics, y.fields, side)
         return y
 
     def merge(self, node: Combinator, path: str, x: _Value, held: int, auxiliary: bool) -> _Value:
@@ -421,7 +421,7 @@ class _Fold:
             sum(map(prod, parameters.values())),
             sum(map(prod, statistics.values())),
         )
-        self.so_far = tuple(map(add, self.so_far, counts))  # type: ignore[assignment]
+        self.so_far = tuple(map(add, self.so_far, counts))
         self.rows.append(Row(path, node, x.shape, shape, parameters, statistics, *counts, y.fields, auxiliary))
         return y
 

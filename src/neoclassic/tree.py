@@ -16,7 +16,7 @@ weights, its row in the shape table, its feature map and its place in a drawing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self
 
@@ -249,7 +249,7 @@ class Combinator(Node):
         object.__setattr__(self, "children", children)
 
     @classmethod
-    def of(cls, children: dict[str, Node], **options: Any) -> Self:
+    def of(cls, children: Mapping[str, Node], **options: Any) -> Self:
         """The same from a dict, for names that are computed."""
         return cls(**children, **options)
 

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import inspect
+import re
 from fnmatch import fnmatchcase
+from types import ModuleType
 
 from neoclassic.errors import UsageError, unknown
-from neoclassic.networks import deepconvnet, lenet
+from neoclassic.networks import (
+    alexnet,
+    deepconvnet,
+    densenet,
+    googlenet,
+    lenet,
+    mnist,
+    mobilenet,
+    nin,
+    resnet,
+    vgg,
+)
 from neoclassic.networks.registry import Entry
 from neoclassic.tree import Node
 
-__all__ = ["Entry", "entry", "list_networks", "network"]
+__all__ = ["Entry", "differences", "entry", "list_networks", "network"]
 
-_FAMILIES: tuple[tuple[Entry, ...], ...] = (lenet.NETWORKS, deepconvnet.NETWORKS)
-_ENTRIES = {row.name: row for family in _FAMILIES for row in family}
+_FAMILIES: tuple[ModuleType, ...] = (
+    lenet,
+    alexnet,
+    nin,
+    vgg,
+    googlenet,
+    mnist,
+    resnet,
+    deepconvnet,
+    densenet,
+    mobilenet,
+)
+_ENTRIES: dict[str, Entry] = {row.name: row for family in _FAMILIES for row in family.NETWORKS}
 
 
 def list_networks(pattern: str = "*") -> list[str]:
@@ -38,12 +62,15 @@ def network(name: str, classes: int | None = None, **knobs: object) -> Node:
     classes: outputs of the last layer; the published number when omitted. knobs: what the paper's own
     tables vary, as keyword arguments. UsageError for a name, a number or a knob that cannot be.
     """
-    row = entry(name)
-    classes = row.classes if classes is None else classes
-    if classes < 1:
-        raise UsageError(f"a network needs at least 1 class, not {classes}")
-    known = [p for p in inspect.signature(row.build).parameters if p != "classes"]
-    for knob in knobs:
-        if knob not in known:
-            raise unknown(f"knob of {name}", knob, known, see="it has none" if not known else "")
-    return row.build(classes, **knobs)
+    return entry(name).tree(classes, **knobs)
+
+
+def differences(name: str) -> str:
+    """How a network departs from its paper, and why: what the top of its family file says of it."""
+    family = next(f for f in _FAMILIES if entry(name) in f.NETWORKS)
+    _, _, section = (inspect.getdoc(family) or "").partition("Differences\n")
+    for point in re.split(r"^- ", section, flags=re.MULTILINE)[1:]:
+        names, _, text = point.partition("` — ")
+        if any(fnmatchcase(name, pattern) for pattern in re.findall(r"`([^`]+)", names + "`")):
+            return " ".join(text.split())
+    return ""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
+
+Number = int | float | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -14,11 +18,12 @@ class Entry:
     """One network of the zoo.
 
     name    `name` or `name:variant`
-    build   `build(classes, **knobs)` makes the tree; the knobs are the build function's keyword arguments
+    build   `build(classes, **knobs)` makes the tree
     year    of the paper
     input   channels, height, width of the published form
     classes of the published form
     about   how it stands out, in a few words
+    vary    what the paper's own tables vary: arguments of `build` that users may set, the knobs
     """
 
     name: str
@@ -27,8 +32,44 @@ class Entry:
     input: Shape
     classes: int
     about: str
+    vary: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
         """The name without its variant."""
         return self.name.partition(":")[0]
+
+    @property
+    def knobs(self) -> dict[str, Number]:
+        """The knobs, with their values in this network."""
+        arguments = inspect.signature(self.build).parameters
+        return {name: arguments[name].default for name in self.vary}
+
+    def tree(self, classes: int | None = None, **knobs: object) -> Node:
+        """The network, with the published number of classes unless told otherwise.
+
+        UsageError for a number of classes or a knob that cannot be.
+        """
+        classes = self.classes if classes is None else classes
+        if classes < 1:
+            raise UsageError(f"a network needs at least 1 class, not {classes}")
+        for knob, value in knobs.items():
+            if knob not in self.knobs:
+                raise unknown(f"knob of {self.name}", knob, self.knobs, see="" if self.knobs else "it has none")
+            _check(knob, value, self.knobs[knob])
+        return self.build(classes, **knobs)
+
+
+def _numbers(value: object) -> bool:
+    items = value if isinstance(value, tuple) else (value,)
+    return bool(items) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in items)
+
+
+def _check(knob: str, value: object, example: Number) -> None:
+    """UsageError unless the value is of the example's kind, and positive."""
+    kind = type(example)
+    fits = _numbers(value) and (isinstance(value, kind) or (kind is float and isinstance(value, int)))
+    if not fits or (isinstance(value, tuple) and isinstance(example, tuple) and len(value) != len(example)):
+        raise UsageError(f"{knob} is like {example!r}, not {value!r}")
+    if any(n <= 0 for n in (value if isinstance(value, tuple) else (value,))):
+        raise UsageError(f"{knob} must be positive, not {value!r}")

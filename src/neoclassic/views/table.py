@@ -79,7 +79,9 @@ def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
 
     depth: 1 for the network's own children only, as courses print a `Sequential`; None for every layer.
     """
-    table = [("path", "type", "output", "parameters", "MACs", "memory", "sees", "step", "centre")]
+    table: list[tuple[str, ...]] = [
+        ("path", "type", "output", "parameters", "MACs", "memory", "sees", "step", "centre")
+    ]
     for row in at_depth(m, depth):
         counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
         sight = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
