@@ -25,11 +25,12 @@ Weights = dict[str, Array]
 class Optimizer:
     """An update rule with its constants, as torch.optim defines them; the learning rate comes with each step.
 
-    name          "sgd" or "adam"
+    name          "sgd", "adam", "adamw", "adagrad" or "rmsprop"
     momentum      sgd: v ← momentum·v + g; w ← w − lr·v
     nesterov      sgd: w ← w − lr·(g + momentum·v), v already updated
     betas, eps    adam: Kingma & Ba 2015, bias-corrected; eps is added to √v̂
-    weight_decay  adds weight_decay·w to the gradient
+    alpha         rmsprop: what the mean square keeps of itself
+    weight_decay  adds weight_decay·w to the gradient; adamw: shrinks w by lr·weight_decay instead
     """
 
     name: str = "sgd"
@@ -38,6 +39,7 @@ class Optimizer:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    alpha: float = 0.99
 
 
 @dataclass(frozen=True)
