@@ -42,7 +42,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-MAX_SIDE = 4096  # pixels: what a record may ask for
+MAX_SIDE = 1024  # pixels: what a record may ask for
+STRIP = 16  # times longer than wide: what a crop looks at of an image
 MAX_PIXELS = 1 << 26  # what an image may have, 67 megapixels: below Pillow's own limit, so that ours speaks first
 
 File = str | os.PathLike[str] | BinaryIO
@@ -85,13 +86,13 @@ class Preprocessing:
         if self.filter not in FILTERS:
             raise unknown("filter", str(self.filter), FILTERS)
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, self.channels) or not all(_finite(v) for v in values):
+            if len(values) not in (1, self.channels) or not all(_number(v) for v in values):
                 raise UsageError(f"{name} is 1 number, or 1 for each of {self.channels} channels, not {values}")
         if min(self.std) <= 0:
             raise UsageError(f"std must be above 0, not {self.std}")
         if not isinstance(self.invert, bool):
             raise UsageError(f"invert is true or false, not {self.invert}")
-        if not _finite(self.keep) or not 0.1 <= self.keep <= 1:
+        if not _number(self.keep) or not 0.1 <= self.keep <= 1:
             raise UsageError(f"a crop keeps 0.1 to 1 of the short side, not {self.keep}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,8 +116,8 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
 
 
 # ── from a file to an image ──────────────────────────────────────────────────────────────────────────
@@ -180,8 +181,8 @@ def _reason(error: Exception) -> str:
 def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
     """uint8 H×W×C of any image: turned upright, in p's colours, fitted to p's size, inverted if p says so.
 
-    The resize is Pillow's, antialiased, as torchvision applies it to Pillow's images; `crop` is its
-    Resize(round(size/keep)) and CenterCrop(size) in one step. NeoclassicError for pixels without a known range.
+    The resize is Pillow's, antialiased, and `crop` is torchvision's Resize(round(size/keep)) and
+    CenterCrop(size), bit for bit. NeoclassicError for pixels without a known range.
     """
     image = _coloured(_upright(image), "L" if p.channels == 1 else "RGB")
     h, w = p.size
@@ -189,9 +190,10 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
         scale = min(h / image.height, w / image.width)
         inner = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
         image = image.resize(inner, FILTERS[p.filter])
+    elif p.fit == "crop":
+        image = _crop(image, p)
     else:
-        box = _crop(image.height, image.width, p) if p.fit == "crop" else None
-        image = image.resize((w, h), FILTERS[p.filter], box)
+        image = image.resize((w, h), FILTERS[p.filter])
     pixels = np.asarray(image).reshape(image.height, image.width, p.channels)
     if p.invert:
         pixels = 255 - pixels
@@ -239,18 +241,22 @@ def _coloured(image: Image.Image, mode: str) -> Image.Image:
         raise NeoclassicError(f"has {image.mode} colours: convert it to RGB first") from None
 
 
-def _crop(H: int, W: int, p: Preprocessing) -> tuple[float, float, float, float]:
-    """The part (left, top, right, bottom) of an H×W image that becomes p's size.
-
-    The image is scaled until its tighter side has the size over `keep`, the other following, rounded down;
-    the crop is the middle, to the nearest pixel.
-    """
+def _crop(image: Image.Image, p: Preprocessing) -> Image.Image:
+    """The middle, after scaling the tighter side to the size over `keep`, the other following, rounded down."""
     h, w = p.size
     tall, wide = round(h / p.keep), round(w / p.keep)
-    scaled_h, scaled_w = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
-    top, left = round((scaled_h - h) / 2), round((scaled_w - w) / 2)
-    y, x = H / scaled_h, W / scaled_w
-    return left * x, top * y, min((left + w) * x, W), min((top + h) * y, H)
+    image = _shorter(image)
+    H, W = image.height, image.width
+    H, W = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+    left, top = round((W - w) / 2), round((H - h) / 2)
+    return image.resize((W, H), FILTERS[p.filter]).crop((left, top, left + w, top + h))
+
+
+def _shorter(image: Image.Image) -> Image.Image:
+    """The middle of a strip longer than STRIP times its width, which scaled whole would fill the memory."""
+    h, w = min(image.height, STRIP * image.width), min(image.width, STRIP * image.height)
+    left, top = (image.width - w) // 2, (image.height - h) // 2
+    return image if (w, h) == image.size else image.crop((left, top, left + w, top + h))
 
 
 def resize_all(
