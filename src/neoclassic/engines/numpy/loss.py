@@ -1,0 +1,41 @@
+"""What training makes small, and LeNet-5's last layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neoclassic.engines.contract import Array
+from neoclassic.engines.numpy.buffers import New
+from neoclassic.engines.numpy.operation import Result
+
+
+def cross_entropy(logits_KN: Array, labels_N: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
+    """−Σ t · log softmax(logits) of each image, and its gradient, softmax(logits) − t, K×N.
+
+    K classes. t is 1 − smoothing at the label, plus smoothing/K everywhere.   Szegedy et al. 2015, arXiv 1512.00567.
+    """
+    K, N = logits_KN.shape
+    images_N = np.arange(N)
+    shifted_KN = logits_KN - logits_KN.max(0)
+    p_KN = np.exp(shifted_KN)
+    sums_N = p_KN.sum(0)
+    p_KN /= sums_N
+    losses_N = np.log(sums_N) - (1 - smoothing) * shifted_KN[labels_N, images_N]
+    p_KN[labels_N, images_N] -= 1 - smoothing
+    if smoothing:
+        losses_N -= smoothing * shifted_KN.mean(0)
+        p_KN -= smoothing / K
+    return losses_N, p_KN
+
+
+def rbf(x_FN: Array, w_KF: Array, new: New) -> Result:
+    """y[k, n] = −Σ over f of (x[f, n] − w[k, f])²;   dx = −2 · (x · Σ dy − wᵀ · dy), the sum over k."""
+    y_KN = -np.square(x_FN - w_KF[:, :, None]).sum(1)
+
+    def backward(dy_KN: Array) -> tuple[Array | None, ...]:
+        dx_FN = np.multiply(x_FN, dy_KN.sum(0), out=new(x_FN.shape))
+        dx_FN -= w_KF.T @ dy_KN
+        dx_FN *= -2
+        return (dx_FN,)
+
+    return y_KN, backward

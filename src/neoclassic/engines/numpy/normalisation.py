@@ -1,0 +1,112 @@
+"""Batch normalisation, whose statistics the whole team agrees on, and local response normalisation.
+
+C channels, N images; M the numbers of one channel: N · H · W. `_C` stands for one number a channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neoclassic.engines.contract import Array
+from neoclassic.engines.numpy.buffers import New
+from neoclassic.engines.numpy.operation import Result
+from neoclassic.engines.numpy.team import Member
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean, and sum of squared distances from the mean, a channel."""
+
+    count: int
+    mean: Array
+    squares: Array
+
+    def __add__(self, other: Moments) -> Moments:
+        """Chan, Golub & LeVeque 1979: the moments of both sets together."""
+        count = self.count + other.count
+        delta_C = other.mean - self.mean
+        mean = self.mean + delta_C * (other.count / count)
+        squares = self.squares + other.squares + delta_C**2 * (self.count * other.count / count)
+        return Moments(count, mean, squares)
+
+
+def batch_norm(
+    x: Array, weight_C: Array, bias_C: Array, eps: float, member: Member, new: New
+) -> tuple[Result, Moments]:
+    """x̂ = (x − mean) / √(var + eps),   y = weight · x̂ + bias; the moments are those of the whole batch.
+
+    dx = weight / √(var + eps) · (dy − mean(dy) − x̂ · mean(dy · x̂)).   Ioffe & Szegedy 2015, arXiv 1502.03167.
+    """
+    x_CM = x.reshape(len(x), -1)
+    mean = x_CM.mean(1)
+    centred_CM = np.subtract(x_CM, mean[:, None], out=new(x_CM.shape))
+    first, *others = member.share(Moments(x_CM.shape[1], mean, _dot(centred_CM, centred_CM)))
+    moments = sum(others, first)
+    inverse_C = 1 / np.sqrt(moments.squares / moments.count + eps)
+    scale_C = weight_C * inverse_C
+    xhat_CM = centred_CM
+    xhat_CM += (mean - moments.mean)[:, None]
+    xhat_CM *= inverse_C[:, None]
+    y_CM = np.multiply(xhat_CM, weight_C[:, None], out=new(x_CM.shape))
+    y_CM += bias_C[:, None]
+
+    def backward(dy: Array) -> tuple[Array | None, ...]:
+        dy_CM = dy.reshape(len(dy), -1)
+        dweight_C, dbias_C = _dot(dy_CM, xhat_CM), dy_CM.sum(1)
+        shared = member.share((dweight_C, dbias_C))
+        mean_dy_xhat_C, mean_dy_C = (sum(parts) / moments.count for parts in zip(*shared, strict=True))
+        dx_CM = np.multiply(xhat_CM, -mean_dy_xhat_C[:, None], out=new(dy_CM.shape))
+        dx_CM += dy_CM
+        dx_CM -= mean_dy_C[:, None]
+        dx_CM *= scale_C[:, None]
+        return dx_CM.reshape(dy.shape), dweight_C, dbias_C
+
+    return (y_CM.reshape(x.shape), backward), moments
+
+
+def _dot(a_CM: Array, b_CM: Array) -> Array:
+    """Σ a · b, a channel."""
+    products_C11: Array = np.matmul(a_CM[:, None, :], b_CM[:, :, None])
+    return products_C11[:, 0, 0]
+
+
+def scale_and_shift(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Array:
+    """y = scale · x + shift: what batch norm is once its statistics stand still."""
+    one_a_channel = (-1,) + (1,) * (x.ndim - 1)
+    y: Array = np.multiply(x, scale_C.reshape(one_a_channel), out=out)
+    y += shift_C.reshape(one_a_channel)
+    return y
+
+
+def local_response_norm(x_CNHW: Array, size: int, alpha: float, beta: float, k: float, new: New) -> Result:
+    """y = x · s^−beta,   s = k + alpha/size · Σ x² over the `size` channels around each.
+
+    dx = dy · s^−beta − 2 · alpha · beta / size · x · Σ dy · y / s over the channels whose window holds this one.
+    """
+    before, after = size // 2, (size - 1) // 2
+    s_CNHW = _sum_of_neighbours(x_CNHW * x_CNHW, before, after)
+    s_CNHW *= alpha / size
+    s_CNHW += k
+    power_CNHW = s_CNHW**-beta
+    y_CNHW = np.multiply(x_CNHW, power_CNHW, out=new(x_CNHW.shape))
+
+    def backward(dy_CNHW: Array) -> tuple[Array | None, ...]:
+        dx_CNHW = _sum_of_neighbours(dy_CNHW * y_CNHW / s_CNHW, after, before)
+        dx_CNHW *= x_CNHW
+        dx_CNHW *= -2 * alpha * beta / size
+        dx_CNHW += dy_CNHW * power_CNHW
+        return (dx_CNHW,)
+
+    return y_CNHW, backward
+
+
+def _sum_of_neighbours(x_CNHW: Array, before: int, after: int) -> Array:
+    """Each channel with so many before it and after it."""
+    total, C = x_CNHW.copy(), len(x_CNHW)
+    for d in range(1, min(before, C - 1) + 1):
+        total[d:] += x_CNHW[:-d]
+    for d in range(1, min(after, C - 1) + 1):
+        total[:-d] += x_CNHW[d:]
+    return total
