@@ -106,6 +106,7 @@ class Model:
     weights        by path, torch's layouts
     metrics, recipe, data, versions
                    how good it is and how it came to be: plain JSON values
+    calibration    what training.calibration fitted: `temperature` divides the logits before the softmax
     """
 
     network: str
@@ -118,14 +119,25 @@ class Model:
     recipe: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before the softmax."""
+        return float(self.calibration.get("temperature", 1.0))
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over header and weights: what the file carries too."""
+        return _checksum(self.weights, {"kind": "model", "format": FORMAT, **self.header()})
 
     def engine(self, name: str = "auto", device: str = "auto") -> Engine:
         """The network on an engine, ready to run."""
         return engines.create(name, self.tree, self.input, self.weights, device)
 
-    def save(self, path: str | Path) -> None:
-        """Write the artefact, atomically. NeoclassicError when it cannot be written."""
-        header = {
+    def header(self) -> dict[str, Any]:
+        """All but the weights, as plain JSON values."""
+        return {
             "network": self.network,
             "tree": to_dict(self.tree),
             "input": list(self.input),
@@ -135,8 +147,38 @@ class Model:
             "recipe": self.recipe,
             "data": self.data,
             "versions": self.versions,
+            "calibration": self.calibration,
         }
-        write(Path(path), "model", self.weights, header)
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact, atomically. NeoclassicError when it cannot be written."""
+        write(Path(path), "model", self.weights, self.header())
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any], weights: Weights) -> Self:
+        """The model that `header` describes. NeoclassicError, one line, where the header cannot be."""
+        try:
+            model = cls(
+                network=str(header["network"]),
+                tree=from_dict(header["tree"]),
+                input=tuple(int(side) for side in header["input"]),
+                classes=tuple(map(str, header["classes"])),
+                preprocessing=Preprocessing.from_dict(header["preprocessing"]),
+                weights=weights,
+                **{name: dict(header[name]) for name in ("metrics", "recipe", "data", "versions")},
+                calibration=dict(header.get("calibration", {})),
+            )
+            outputs = measure(model.tree, model.input).output
+            temperature = model.temperature
+        except (KeyError, TypeError, ValueError) as error:
+            raise NeoclassicError(f"damaged header ({error})") from None
+        if outputs != (len(model.classes),):
+            raise NeoclassicError(f"damaged header ({len(model.classes)} class names for outputs {outputs})")
+        if not 0 < temperature < float("inf"):
+            raise NeoclassicError(f"damaged header (a temperature of {temperature})")
+        if model.input != (model.preprocessing.channels, *model.preprocessing.size):
+            raise NeoclassicError("damaged header (the preprocessing does not make the network's input)")
+        return model
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -152,21 +194,8 @@ class Model:
             path = path / "model.safetensors"
         weights, header = read(path, "model")
         try:
-            model = cls(
-                network=str(header["network"]),
-                tree=from_dict(header["tree"]),
-                input=tuple(int(side) for side in header["input"]),
-                classes=tuple(map(str, header["classes"])),
-                preprocessing=Preprocessing.from_dict(header["preprocessing"]),
-                weights=weights,
-                **{name: dict(header[name]) for name in ("metrics", "recipe", "data", "versions")},
-            )
+            model = cls.of(header, weights)
             check(model.tree, model.input, weights)
-            outputs = measure(model.tree, model.input).output
-        except (KeyError, TypeError, ValueError) as error:
-            raise NeoclassicError(f"{path}: damaged header ({error})") from None
         except NeoclassicError as error:
             raise NeoclassicError(f"{path}: {error}") from None
-        if outputs != (len(model.classes),):
-            raise NeoclassicError(f"{path}: damaged header ({len(model.classes)} class names for outputs {outputs})")
         return model

@@ -295,7 +295,8 @@ def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, de
         there, here = ", ".join(test.classes[:10]), ", ".join(loaded.classes[:10])
         raise UsageError(f"the classes of {test.name} ({there}) are not the model's ({here})")
     p = loaded.preprocessing
-    found = run(loaded.engine(engine, device), resize_all(test.images, p), test.labels, test.classes, p)
+    running, pixels, temperature = loaded.engine(engine, device), resize_all(test.images, p), loaded.temperature
+    found = run(running, pixels, test.labels, test.classes, p, temperature=temperature)
     if as_json:
         _print_json({"model": model, "data": test.name, **found.to_dict()})
         return

@@ -57,6 +57,11 @@ def images_in(paths: Iterable[str]) -> list[Path]:
     return found
 
 
+def probabilities(model: Model, engine: Engine, pixels: np.ndarray) -> np.ndarray:
+    """N×classes, calibrated, of uint8 images N×H×W×C that `to_pixels` made."""
+    return softmax(logits_of(engine, pixels, model.preprocessing), model.temperature)
+
+
 def predict(
     model: Model, engine: Engine, paths: Iterable[Path], top: int = 5, invert: bool = False
 ) -> Iterator[Prediction]:
@@ -76,7 +81,7 @@ def predict(
 
 def _batch(model: Model, engine: Engine, waiting: list[tuple[str, np.ndarray | str]], top: int) -> Iterator[Prediction]:
     readable = [pixels for _, pixels in waiting if not isinstance(pixels, str)]
-    rows = iter(softmax(logits_of(engine, np.stack(readable), model.preprocessing)) if readable else ())
+    rows = iter(probabilities(model, engine, np.stack(readable)) if readable else ())
     for path, pixels in waiting:
         if isinstance(pixels, str):
             yield Prediction(path, (), None, error=pixels)

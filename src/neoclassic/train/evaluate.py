@@ -15,9 +15,10 @@ from neoclassic.engines.contract import Array
 BATCH = 256
 
 
-def softmax(logits: Array) -> Array:
-    """N×classes probabilities, float64; the rows add up to 1."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """N×classes probabilities, float64, of logits / temperature; the rows add up to 1."""
+    wide = logits.astype(np.float64) / temperature
+    shifted = np.exp(wide - wide.max(1, keepdims=True))
     probabilities: Array = shifted / shifted.sum(1, keepdims=True)
     return probabilities
 
@@ -86,6 +87,7 @@ def evaluate(
     classes: tuple[str, ...],
     preprocessing: Preprocessing,
     tick: Callable[[int], object] = lambda n: None,
+    temperature: float = 1.0,
 ) -> Evaluation:
-    """Over uint8 images N×H×W×C and their labels, N."""
-    return Evaluation.of(logits_of(engine, pixels, preprocessing, tick), labels, classes)
+    """Over uint8 images N×H×W×C and their labels, N. The loss is of logits / temperature."""
+    return Evaluation.of(logits_of(engine, pixels, preprocessing, tick) / np.float32(temperature), labels, classes)

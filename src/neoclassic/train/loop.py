@@ -31,7 +31,8 @@ from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import Shape, measure
-from neoclassic.train.evaluate import Evaluation, evaluate
+from neoclassic.train.calibration import fit
+from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Run, Settings, State
 from neoclassic.tree import Node
@@ -256,8 +257,11 @@ class _Job:
         assert state.best is not None
         kept = state.log[state.best - 1]
         self.engine.load(model.weights)
+        if self.recipe.validation:  # the test set fits nothing
+            seen, true = self.watched
+            model = replace(model, calibration=fit(logits_of(self.engine, seen, self.preprocessing), true))
         test = _resized(self.splits.test, self.preprocessing)
-        found = evaluate(self.engine, *test, model.classes, self.preprocessing)
+        found = evaluate(self.engine, *test, model.classes, self.preprocessing, temperature=model.temperature)
         final = {"accuracy": found.accuracy, "loss": found.loss, "n": found.n}
         run.save_model(replace(model, metrics={**model.metrics, "test": final}))
         curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
