@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import prod, sqrt
 
 import numpy as np
@@ -29,28 +30,81 @@ def _fans(shape: Shape) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
+# ── how one array is drawn: from a generator and a weight's shape ────────────────────────────────────
+
+Draw = Callable[[np.random.Generator, Shape], Array]
+
+
 def _uniform(rng: np.random.Generator, bound: float, shape: Shape) -> Array:
     return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def _normal(rng: np.random.Generator, deviation: float, shape: Shape) -> Array:
+    return (rng.standard_normal(shape, np.float32) * np.float32(deviation)).astype(np.float32)
 
 
 def _xavier_uniform(rng: np.random.Generator, shape: Shape) -> Array:
     return _uniform(rng, sqrt(6 / sum(_fans(shape))), shape)
 
 
+def _xavier_normal(rng: np.random.Generator, shape: Shape) -> Array:
+    return _normal(rng, sqrt(2 / sum(_fans(shape))), shape)
+
+
 def _he_normal(rng: np.random.Generator, shape: Shape) -> Array:
-    return (rng.standard_normal(shape, np.float32) * np.float32(sqrt(2 / _fans(shape)[0]))).astype(np.float32)
+    return _normal(rng, sqrt(2 / _fans(shape)[0]), shape)
+
+
+def _he_fan_out(rng: np.random.Generator, shape: Shape) -> Array:
+    return _normal(rng, sqrt(2 / _fans(shape)[1]), shape)
 
 
 def _torch_default(rng: np.random.Generator, shape: Shape) -> Array:
     return _uniform(rng, 1 / sqrt(_fans(shape)[0]), shape)
 
 
-# name: (how a weight is drawn, whether biases are drawn from U(±1/√fan_in), torch's default, or zero)
-INITIALISATIONS: dict[str, tuple[Callable[[np.random.Generator, Shape], Array], bool]] = {
-    "torch": (_torch_default, True),  # kaiming_uniform_(a=√5) of torch.nn.Conv2d and Linear
-    "xavier": (_xavier_uniform, False),  # Glorot & Bengio 2010, uniform
-    "xavier-taught": (_xavier_uniform, True),  # the same, biases left at torch's default, as d2l does
-    "he": (_he_normal, False),  # He et al. 2015, arXiv 1502.01852, normal, fan-in
+def _lenet(rng: np.random.Generator, shape: Shape) -> Array:
+    return _uniform(rng, 2.4 / _fans(shape)[0], shape)
+
+
+def _alexnet(rng: np.random.Generator, shape: Shape) -> Array:
+    return _normal(rng, 0.01, shape)
+
+
+def _vgg(rng: np.random.Generator, shape: Shape) -> Array:
+    return _normal(rng, 0.1, shape)
+
+
+def _mobilenet(rng: np.random.Generator, shape: Shape) -> Array:
+    drawn = rng.standard_normal(shape, np.float32)
+    while (far := np.abs(drawn) > 2).any():
+        drawn[far] = rng.standard_normal(int(far.sum()), np.float32)
+    return (drawn * np.float32(0.09)).astype(np.float32)
+
+
+# ── schemes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How weights are drawn, and biases: like torch's default, U(±1/√fan_in); at 1 behind the named layers; else 0."""
+
+    draw: Draw
+    torch_biases: bool = False
+    ones: tuple[str, ...] = ()
+
+
+INITIALISATIONS: dict[str, Scheme] = {
+    "torch": Scheme(_torch_default, torch_biases=True),  # kaiming_uniform_(a=√5) of torch.nn.Conv2d and Linear
+    "xavier": Scheme(_xavier_uniform),  # Glorot & Bengio 2010, uniform
+    "xavier-normal": Scheme(_xavier_normal),  # the same, normal
+    "xavier-taught": Scheme(_xavier_uniform, torch_biases=True),  # biases left at torch's default, as d2l does
+    "he": Scheme(_he_normal),  # He et al. 2015, arXiv 1502.01852, normal, fan-in: ResNet
+    "he-fan-out": Scheme(_he_fan_out),  # the same by fan-out: the authors' code of ResNet and DenseNet
+    "lenet-1998": Scheme(_lenet),  # LeCun et al. 1998, appendix A: U(±2.4/fan_in)
+    "alexnet-2012": Scheme(_alexnet, ones=("conv2", "conv4", "conv5", "fc1", "fc2")),  # section 5: N(0, 0.01²)
+    "vgg-2014": Scheme(_vgg),  # section 3.1: normal with variance 0.01
+    "mobilenet": Scheme(_mobilenet),  # the authors' code: N(0, 0.09²), cut off at two deviations
 }
 
 
@@ -58,7 +112,7 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
     """Fresh weights: convolutions and linear layers by the scheme; norms 1 and 0; statistics 0 and 1."""
     if scheme not in INITIALISATIONS:
         raise unknown("initialisation", scheme, INITIALISATIONS)
-    draw, draw_bias = INITIALISATIONS[scheme]
+    how = INITIALISATIONS[scheme]
     weights: Weights = {}
     for row in measure(tree, input).layers:
         wide = row.parameter_shapes.get("weight", ())
@@ -66,11 +120,12 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
             key = join(row.path, name)
             rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
             if len(shape) > 1:
-                weights[key] = draw(rng, shape)
-            elif name == "bias" and len(wide) > 1 and draw_bias:
+                weights[key] = how.draw(rng, shape)
+            elif name == "bias" and len(wide) > 1 and how.torch_biases:
                 weights[key] = _uniform(rng, 1 / sqrt(_fans(wide)[0]), shape)
             else:
-                one = name == "running_var" or (name == "weight" and len(wide) == 1)
+                norm = name == "running_var" or (name == "weight" and len(wide) == 1)
+                one = norm or (name == "bias" and row.path in how.ones)
                 weights[key] = np.full(shape, float(one), np.float32)
     return weights
 

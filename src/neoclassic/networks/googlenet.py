@@ -5,7 +5,7 @@ C. Szegedy et al., "Going deeper with convolutions", arXiv 1409.4842, 2014. With
 
 Differences
 - `googlenet` — none in Table 1's widths. The paper leaves open the constants of LRN and how poolings round: both
-  follow the authors' Caffe model (n = 5, α = 1e-4, β = 0.75, k = 1; up). The first and the 5a row of the printed
+  follow BVLC's Caffe model (n = 5, α = 1e-4, β = 0.75, k = 1; up). The first and the 5a row of the printed
   table disagree with the network that it describes.
 - `googlenet:bn` — none in Figure 5 of the 2015 paper, but that the pooled branch of 4c and 4d has 96 maps: the printed
   128 do not add up to the printed 576.

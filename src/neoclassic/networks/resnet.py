@@ -5,8 +5,8 @@ K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition",
 
 Differences
 - `resnet18`, `resnet34` — none: shortcuts are projections where the shape changes (option B).
-- `resnet50`, `resnet101`, `resnet152` — the stride stands in the 3×3 convolution, not in the first 1×1, as everybody
-  trains it today ("v1.5"): 6 % more multiplications, half a point better.
+- `resnet50`, `resnet101`, `resnet152` — the stride stands in the 3×3 convolution, not in the first 1×1, as it is
+  trained today ("v1.5"), at 6 % more multiplications.
 - `resnet*:2015` — none: the stride in the first 1×1, the form behind the paper's 3.8, 7.6 and 11.3 billion.
 - `resnet*:a` — none: option A, shortcuts without parameters: every second pixel, new channels zero.
 - `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110` — none: the CIFAR-10 networks, option A.

@@ -1,0 +1,133 @@
+"""What differs between two networks, layer by layer, read from the trees themselves, with the reason beside it.
+
+Children of two combinators are aligned in order at the least cost, equal ones and namesakes first; where a
+combinator stands on both sides its children are compared in turn, else it is missing or added as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from neoclassic.measure import Measure, Row, by, measure
+from neoclassic.networks import Entry, differences
+from neoclassic.tree import Combinator, Node, join, walk
+from neoclassic.views.table import align
+
+MISSING, ADDED, CHANGED = "missing", "added", "changed"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference. Parameters and MACs are what the second network has more than the first.
+
+    path is the first network's, or the second's where the first has none.
+    """
+
+    change: str
+    path: str
+    what: str
+    parameters: int
+    macs: int
+
+
+def diff(first: Measure, second: Measure) -> list[Change]:
+    """The changes from one network to another, in order of execution. Layers that only cost more or less because
+    the image has another size do not count."""
+    return _nodes(first, second, first.rows[0], second.rows[0])
+
+
+def _nodes(first: Measure, second: Measure, a: Row, b: Row) -> list[Change]:
+    if a.node == b.node and a.parameters == b.parameters:
+        return []
+    if not isinstance(a.node, Combinator) or not isinstance(b.node, Combinator):
+        return [Change(CHANGED, a.path, _fields(a, b), b.parameters - a.parameters, b.macs - a.macs)]
+    changes: list[Change] = []
+    for left, right in _aligned(a.node.children, b.node.children):
+        x = first[join(a.path, left)] if left else None
+        y = second[join(b.path, right)] if right else None
+        if x and y:
+            changes += _nodes(first, second, x, y)
+        elif x:
+            changes.append(Change(MISSING, x.path, _name(x.node), -x.parameters, -x.macs))
+        elif y:
+            changes.append(Change(ADDED, y.path, _name(y.node), y.parameters, y.macs))
+    return changes
+
+
+def _name(node: Node) -> str:
+    if not isinstance(node, Combinator):
+        return repr(node) if len(repr(node)) < 80 else f"{type(node).__name__}(…)"
+    return f"{type(node).__name__} of {sum(not isinstance(n, Combinator) for _, n in walk(node))} layers"
+
+
+def _fields(a: Row, b: Row) -> str:
+    """Which arguments changed; for equal layers, the input that makes them differ."""
+    pairs = [(f.name, getattr(a.node, f.name), getattr(b.node, f.name)) for f in fields(a.node)]
+    changed = [f"{name} {before!r} → {after!r}" for name, before, after in pairs if before != after]
+    return f"{a.type}: " + (", ".join(changed) or f"input {by(a.input)} → {by(b.input)}")
+
+
+def _cost(a: tuple[str, Node], b: tuple[str, Node]) -> float:
+    """Of taking one child for the other: 0 for the same, 2 (missing and added) for another type."""
+    if type(a[1]) is not type(b[1]):
+        return 2.0
+    return (0.0 if a[1] == b[1] else 0.5) + (0.0 if a[0] == b[0] else 0.1)
+
+
+def _aligned(a: tuple[tuple[str, Node], ...], b: tuple[tuple[str, Node], ...]) -> list[tuple[str | None, str | None]]:
+    """The children's names in pairs, None where there is no counterpart (Needleman & Wunsch 1970)."""
+    cost = [[float(i + j) for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i, x in enumerate(a, 1):
+        for j, y in enumerate(b, 1):
+            cost[i][j] = min(cost[i - 1][j - 1] + _cost(x, y), cost[i - 1][j] + 1, cost[i][j - 1] + 1)
+    pairs: list[tuple[str | None, str | None]] = []
+    i, j = len(a), len(b)
+    while i or j:
+        if i and j and _cost(a[i - 1], b[j - 1]) < 2 and cost[i][j] == cost[i - 1][j - 1] + _cost(a[i - 1], b[j - 1]):
+            i, j = i - 1, j - 1
+            pairs.append((a[i][0], b[j][0]))
+        elif j and cost[i][j] == cost[i][j - 1] + 1:
+            j -= 1
+            pairs.append((None, b[j][0]))
+        else:
+            i -= 1
+            pairs.append((a[i][0], None))
+    return pairs[::-1]
+
+
+# ── as shown ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def measured(entry: Entry) -> Measure:
+    """A network of the zoo in its published form."""
+    return measure(entry.tree(), entry.input)
+
+
+def diff_table(first: Entry, second: Entry) -> str:
+    """The changes, equal ones on one line, then the totals and the reasons."""
+    a, b = measured(first), measured(second)
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in diff(a, b):
+        groups.setdefault((change.change, change.what), []).append(change)
+    rows = [("", f"{first.name} → {second.name}", "", "parameters", "MACs")]
+    for (kind, what), same in groups.items():
+        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        parameters, macs = sum(c.parameters for c in same), sum(c.macs for c in same)
+        rows.append((kind, same[0].path + more, what, f"{parameters:+,}", f"{macs:+,}"))
+    total = ("", "in all, at inference", f"{by(a.input)} → {by(b.input)}")
+    rows.append((*total, f"{b.parameters - a.parameters:+,}", f"{b.macs - a.macs:+,}"))
+    reasons = [f"{e.name}: {differences(e.name)}" for e in (first, second)]
+    return "\n".join([align(rows, "<<<>>"), "", *reasons])
+
+
+def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
+    """`neoclassic diff --json`."""
+    a, b = measured(first), measured(second)
+    return {
+        "networks": [first.name, second.name],
+        "parameters": [a.parameters, b.parameters],
+        "macs": [a.macs, b.macs],
+        "reasons": [differences(first.name), differences(second.name)],
+        "changes": [asdict(change) for change in diff(a, b)],
+    }
