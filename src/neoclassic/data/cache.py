@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from neoclassic.errors import NeoclassicError
 
 
 def folder() -> Path:
@@ -18,3 +22,38 @@ def folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "neoclassic"
     return Path.home() / ".cache" / "neoclassic"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in the cache: a data set that was downloaded, or photos that were decoded."""
+
+    path: Path
+    about: str
+    bytes: int
+
+
+def entries() -> list[Entry]:
+    """What is in the cache, by path."""
+    found = []
+    for path in sorted([*folder().glob("decoded/*"), *folder().glob("*")]):
+        if path.is_dir() and path.name != "decoded":
+            label = path / "about.txt"
+            about = label.read_text("utf-8").strip() if label.is_file() else f"downloaded: {path.name}"
+            found.append(Entry(path, about, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
+    return found
+
+
+def clear(pattern: str = "*") -> list[Entry]:
+    """Remove the entries whose name or folder's name matches a shell pattern, and say which they were.
+
+    NeoclassicError for one that cannot be removed."""
+    removed = []
+    for entry in entries():
+        if entry.path.match(pattern) or entry.path.parent.match(pattern):
+            try:
+                shutil.rmtree(entry.path)
+            except OSError as error:
+                raise NeoclassicError(f"cannot remove {entry.path}: {error.strerror or error}") from None
+            removed.append(entry)
+    return removed

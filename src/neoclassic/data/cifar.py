@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neoclassic.data.dataset import Array, Dataset, Splits, check_labels
+from neoclassic.data.dataset import Dataset, Splits, check_labels
+from neoclassic.data.preprocessing import Array
 from neoclassic.errors import NeoclassicError
 
 ARCHIVE = "cifar-10-binary.tar.gz"

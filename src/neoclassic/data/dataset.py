@@ -10,9 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from neoclassic.data.preprocessing import Array, Preprocessing, resize_all
 from neoclassic.errors import NeoclassicError, UsageError
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +22,9 @@ class Dataset:
     images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped
     labels   int64, N, each in 0 … len(classes) − 1
     classes  the name of each label
+    paths    the files that the images were read from, or none
+    skipped  the files that could not be read, each with the reason
+    origin   the fingerprint of those files, where there are any
 
     NeoclassicError when they do not fit together.
     """
@@ -31,6 +33,9 @@ class Dataset:
     images: Array
     labels: Array
     classes: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    origin: str = ""
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -91,7 +96,9 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of images, labels and class names: equal data, equal fingerprint."""
+        """16 hexadecimal digits of the SHA-256 of images (or their files), labels and class names."""
+        if self.origin:
+            return self.origin
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         digest.update(self.labels.astype("<i8").tobytes())
         for start in range(0, len(self), 4096):
@@ -100,7 +107,8 @@ class Dataset:
 
     def subset(self, indices: Array) -> Self:
         """The images at these indices, in this order."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        paths = tuple(self.paths[i] for i in indices) if self.paths else ()
+        return replace(self, images=self.images[indices], labels=self.labels[indices], paths=paths, origin="")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +128,15 @@ class Splits:
     def classes(self) -> tuple[str, ...]:
         """Of every part."""
         return self.train.classes
+
+    def preprocessing(self, size: tuple[int, int]) -> Preprocessing:
+        """The record that brings these images to a size: their own channels, the middle of each."""
+        return Preprocessing(size, channels=self.train.shape[2])
+
+    def part(self, name: str, p: Preprocessing) -> Dataset | None:
+        """ "train", "validation" or "test" as p wants it; None where there is no such part."""
+        found: Dataset | None = getattr(self, name)
+        return found and replace(found, images=resize_all(found.images, p), origin=found.fingerprint)
 
 
 def stratified_split(labels: Array, fraction: float, seed: int) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ It is executed by two functions that training, evaluation, prediction, serving a
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import threading
@@ -19,8 +20,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from neoclassic.data.dataset import Array
 from neoclassic.errors import NeoclassicError, UsageError, unknown
+
+Array = np.ndarray
 
 FITS = ("crop", "pad", "stretch")
 FILTERS = {
@@ -145,7 +147,21 @@ def open_image(file: File) -> Image.Image:
     return _decode(file, str(getattr(file, "name", "the image")))
 
 
+def header(content: bytes, name: str) -> Image.Image:
+    """The image of a file's content, its size, mode and metadata known, its pixels not decoded yet."""
+    return _open(io.BytesIO(content), name)
+
+
 def _decode(stream: BinaryIO, name: str) -> Image.Image:
+    image = _open(stream, name)
+    try:
+        image.load()
+    except Exception as error:  # Pillow's readers raise of every kind
+        raise NeoclassicError(f"{name}: {_reason(error)}") from None
+    return image
+
+
+def _open(stream: BinaryIO, name: str) -> Image.Image:
     if not stream.read(1):
         raise NeoclassicError(f"{name}: is empty")
     stream.seek(0)
@@ -159,14 +175,10 @@ def _decode(stream: BinaryIO, name: str) -> Image.Image:
         raise NeoclassicError(f"{name}: is not an image, or of a format that is not read here") from None
     except Image.DecompressionBombError:
         raise too_large from None
-    except Exception as error:  # Pillow's readers raise of every kind
+    except Exception as error:
         raise NeoclassicError(f"{name}: {_reason(error)}") from None
     if image.width * image.height > MAX_PIXELS:
         raise too_large
-    try:
-        image.load()
-    except Exception as error:
-        raise NeoclassicError(f"{name}: {_reason(error)}") from None
     return image
 
 

@@ -7,13 +7,14 @@ this order; only then it downloads, into the cache.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from neoclassic.data import cache, cifar, idx
 from neoclassic.data.dataset import Splits
+from neoclassic.data.folders import Folder, scan
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 
 DEBIAN = Path("/usr/share/datasets")
@@ -113,9 +114,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
         path = Path(name).expanduser()
         if path.is_dir():
             return idx.load(path, path.resolve().name)
-        if path.parent != Path() or path.exists():
-            raise UsageError(f"no data folder {name!r}")
-        raise unknown("data set", name, SOURCES)
+        raise _nowhere(name)
     source = SOURCES[name]
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
@@ -127,6 +126,34 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
         if len(found) == len(source.reader.ROLES) or (found and place in given):
             return source.reader.load(place, name, source.classes, source.md5 if place in own else None)
     return source.reader.load(_download(source, places), name, source.classes)
+
+
+def find(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+) -> Splits | Folder:
+    """The same, photos included: a `Folder` where the path is a folder of photos by class, or a CSV table.
+
+    Both know their `classes`, choose a `preprocessing(size)`, and give each `part(name, preprocessing)`.
+    classes, validation, seed: see `folders.scan`; of arrays, only that the classes are the same is seen to.
+    """
+    path = Path(name).expanduser()
+    if name not in SOURCES and path.exists() and not (path.is_dir() and idx.find(path)):
+        return scan(path, classes, validation, seed)
+    splits = load(name, data_dir)
+    if classes is not None and splits.classes != tuple(classes):
+        theirs, ours = ", ".join(splits.classes[:10]), ", ".join(classes[:10])
+        raise NeoclassicError(f"the classes of {splits.train.name} ({theirs}) are not the model's ({ours})")
+    return splits
+
+
+def _nowhere(name: str) -> UsageError:
+    if len(Path(name).parts) > 1 or Path(name).exists():
+        return UsageError(f"no data folder {name!r}")
+    return unknown("data set", name, SOURCES)
 
 
 def _under(folder: Path, source: Source) -> Iterator[Path]:
