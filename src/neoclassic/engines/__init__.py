@@ -13,7 +13,7 @@ from neoclassic.tree import Node
 
 __all__ = ["ENGINES", "Engine", "Gradients", "Metrics", "Optimizer", "Weights", "choose", "cores", "create"]
 
-ENGINES = ("numpy", "torch")
+ENGINES = ("numpy", "torch", "onnx")
 
 
 def choose(name: str = "auto") -> str:
@@ -44,13 +44,20 @@ def create(
     weights: Mapping[str, Array],
     device: str = "auto",
 ) -> Engine:
-    """A network with its weights on the engine of that name. `device`: "auto", "cpu", "cuda", "cuda:1", "mps"."""
+    """A network with its weights on the engine of that name; "onnx" only predicts.
+
+    device: "auto", "cpu", "cuda", "cuda:1", "mps".
+    """
     if choose(name) == "torch":
         from neoclassic.engines.torch import TorchEngine
 
         return TorchEngine(tree, input, weights, device)
     if device not in ("auto", "cpu"):
-        raise UsageError(f"the numpy engine runs on the processor only, not on {device!r}")
+        raise UsageError(f"the {name} engine runs on the processor only, not on {device!r}")
+    if name == "onnx":
+        from neoclassic.engines.onnx import OnnxEngine, write
+
+        return OnnxEngine(tree, input, write(tree, input, weights))
     from neoclassic.engines.numpy import NumpyEngine
 
     return NumpyEngine(tree, input, weights)

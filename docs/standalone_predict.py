@@ -1,0 +1,87 @@
+"""Predict with an exported file, without neoclassic: numpy, pillow and onnxruntime are enough.
+
+    python standalone_predict.py model.onnx photo.jpg …          one line an image
+    python standalone_predict.py --json model.onnx photo.jpg …   every probability
+
+The file says everything: metadata `classes` and `preprocessing` are JSON, the output `probabilities` is calibrated.
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+T = Image.Transpose
+UPRIGHT = {  # what undoes each value of the EXIF tag 0x0112
+    2: T.FLIP_LEFT_RIGHT,
+    3: T.ROTATE_180,
+    4: T.FLIP_TOP_BOTTOM,
+    5: T.TRANSPOSE,
+    6: T.ROTATE_270,
+    7: T.TRANSVERSE,
+    8: T.ROTATE_90,
+}
+
+
+def coloured(image, mode):
+    """8 bits in mode L or RGB; 16 bits are rounded; what is transparent lies on white."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def middle(H, W, h, w, keep):
+    """The box of an H×W image that a crop to h×w leaves."""
+    tall, wide = round(h / keep), round(w / keep)
+    scaled_h, scaled_w = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+    top, left = round((scaled_h - h) / 2), round((scaled_w - w) / 2)
+    y, x = H / scaled_h, W / scaled_w
+    return left * x, top * y, min((left + w) * x, W), min((top + h) * y, H)
+
+
+def to_input(path, p):
+    """float32 C×H×W of an image file, by the preprocessing record p."""
+    image = Image.open(path)
+    turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
+    image.load()
+    image = coloured(image if turn is None else image.transpose(turn), "L" if p["channels"] == 1 else "RGB")
+    (h, w), kind = p["size"], Image.Resampling[p["filter"].upper()]
+    inner, box = (w, h), None
+    if p["fit"] == "pad":
+        scale = min(h / image.height, w / image.width)
+        inner = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
+    elif p["fit"] == "crop":
+        box = middle(image.height, image.width, h, w, p["keep"])
+    image = image.resize(inner, kind, box)
+    pixels = np.asarray(image).reshape(image.height, image.width, p["channels"])
+    if p["invert"]:
+        pixels = 255 - pixels
+    canvas = np.zeros((h, w, p["channels"]), np.uint8)
+    top, left = (h - image.height) // 2, (w - image.width) // 2
+    canvas[top : top + image.height, left : left + image.width] = pixels
+    mean, std = (np.array(p[name], np.float32) for name in ("mean", "std"))
+    return ((canvas.astype(np.float32) / np.float32(255) - mean) / std).transpose(2, 0, 1)
+
+
+def predict(model, paths):
+    """The class names, a path and its row of probabilities, path by path."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])
+    for path in paths:
+        images = to_input(path, preprocessing)[None]
+        yield classes, path, session.run(["probabilities"], {"images": images})[0][0]
+
+
+if __name__ == "__main__":
+    as_json = sys.argv[1:2] == ["--json"]
+    model, *paths = sys.argv[2 if as_json else 1 :]
+    for classes, path, row in predict(model, paths):
+        label, probability = classes[row.argmax()], float(row.max())
+        line = {"path": path, "label": label, "probability": probability, "probabilities": row.tolist()}
+        print(json.dumps(line) if as_json else f"{path}: {label} {probability:.1%}", flush=True)

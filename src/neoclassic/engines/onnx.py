@@ -1,0 +1,318 @@
+"""The onnx engine: a tree and its weights written as an ONNX graph, and such a graph run by onnxruntime.
+
+The graph comes straight from the tree, one ONNX node or a few for each layer, named by the paths; no PyTorch. Opset
+17, float32, any number of images. It has one input, `images`, N×C×H×W as `to_input` makes them, and two outputs:
+`logits`, and `probabilities`, the softmax of logits / temperature. What a layer means is stated in `tree`; where
+ONNX means something else by the same word, the comment says so.
+
+    `write` needs the package onnx, `OnnxEngine` the package onnxruntime: pip install 'neoclassic[onnx]'
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from math import ceil
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from neoclassic import tree as nodes
+from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
+from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.measure import Measure, Shape, by, measure, output_size, pooling
+from neoclassic.tree import Node, join
+
+OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.12 of 2022 reads, and all since
+INSTALL = "pip install 'neoclassic[onnx]'"
+
+
+def need(package: str, what: str) -> None:
+    """UsageError unless the package is installed."""
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(f"{what} needs {package}: {INSTALL}")
+
+
+# ── from tree to graph ───────────────────────────────────────────────────────────────────────────────
+
+
+def write(
+    tree: Node,
+    input: Shape,
+    weights: Mapping[str, Array],
+    temperature: float = 1.0,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """The ONNX file of a network. `metadata` go into its metadata_props.
+
+    UsageError where the package onnx is not installed."""
+    need("onnx", "writing ONNX")
+    from onnx import TensorProto, helper
+
+    graph = _Graph(measure(tree, input), weights)
+    graph.node("Identity", [graph.add(tree, "", "images")], "logits")
+    scaled = "logits"
+    if temperature != 1:
+        scaled = graph.node("Div", ["logits", graph.constant("temperature", temperature)], "cooled")
+    graph.node("Softmax", [scaled], "probabilities", axis=1)
+    outputs = ("logits", "probabilities")
+    classes = graph.measure.output[0]
+    proto = helper.make_graph(
+        graph.nodes,
+        "neoclassic",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", *input])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in outputs],
+        graph.initializers,
+    )
+    model = helper.make_model(
+        proto,
+        producer_name="neoclassic",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    helper.set_model_props(model, dict(metadata or {}))
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+class _Graph:
+    """ONNX nodes and initializers as they are written. A path's value is named by it, behind a slash."""
+
+    def __init__(self, measure: Measure, weights: Mapping[str, Array]) -> None:
+        self.measure, self.weights = measure, weights
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append a node; the name of its output."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
+        """Append an initializer; its name."""
+        from onnx import numpy_helper
+
+        self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
+        return name
+
+    def parameters(self, path: str, *names: str) -> list[str]:
+        """Initializers of the weights of a path, those that it has."""
+        keys = [join(path, name) for name in names if join(path, name) in self.weights]
+        return [self.constant(key, self.weights[key]) for key in keys]
+
+    def add(self, node: Node, path: str, x: str) -> str:
+        """Append what `node` does to x; the name of the result."""
+        match node:
+            case nodes.Auxiliary() | nodes.Identity() | nodes.Dropout():
+                return x
+            case nodes.Sequential():
+                for name, child in node.children:
+                    x = self.add(child, join(path, name), x)
+                return x
+            case nodes.Combinator():
+                arms = [self.add(child, join(path, name), x) for name, child in node.children]
+                return self.merge(node, f"/{path}", arms)
+        return self.leaf(node, path, x, self.measure[path].input)
+
+    def merge(self, node: Node, path: str, arms: list[str]) -> str:
+        if isinstance(node, nodes.Concat):
+            return self.node("Concat", arms, path, axis=1)
+        kind, y = "Add" if isinstance(node, nodes.Sum) else "Mul", arms[0]
+        for i, arm in enumerate(arms[1:], 2):
+            y = self.node(kind, [y, arm], path if i == len(arms) else f"{path}/{i}")
+        return y
+
+    def leaf(self, node: Node, path: str, x: str, shape: Shape) -> str:
+        name = f"/{path}"
+        match node:
+            case nodes.Conv2d(_, k, stride, padding, groups):
+                inputs = [x, *self.parameters(path, "weight", "bias")]
+                window = {"kernel_shape": [k, k], "strides": [stride] * 2, "pads": [padding] * 4}
+                return self.node("Conv", inputs, name, group=groups, **window)
+            case nodes.Linear():
+                return self.node("Gemm", [x, *self.parameters(path, "weight", "bias")], name, transB=1)
+            case nodes.BatchNorm2d(eps):
+                inputs = [x, *self.parameters(path, "weight", "bias", "running_mean", "running_var")]
+                return self.node("BatchNormalization", inputs, name, epsilon=eps)
+            case nodes.MaxPool2d():
+                return self.node("MaxPool", [x], name, **_window(node, shape)[0])
+            case nodes.AvgPool2d():
+                return self.mean(node, name, x, shape)
+            case nodes.AdaptiveAvgPool2d(size):
+                return self.adaptive_mean(size, name, x, shape)
+            case nodes.LocalResponseNorm():
+                return self.local_response_norm(node, name, x, shape)
+            case nodes.RBF(prototypes):
+                return self.rbf(prototypes, name, x)
+            case nodes.Flatten():
+                return self.node("Flatten", [x], name, axis=1)
+            case nodes.Select(channels):
+                return self.node("Gather", [x, self.constant(f"{name}/channels", channels, np.int64)], name, axis=1)
+            case nodes.PadChannels(out):
+                pads = self.constant(f"{name}/pads", [0] * 5 + [out - shape[0], 0, 0], np.int64)
+                return self.node("Pad", [x, pads], name)
+            case nodes.Tanh(scale, slope):
+                inner = self.node("Mul", [x, self.constant(f"{name}/slope", slope)], f"{name}/sloped")
+                inner = self.node("Tanh", [inner], f"{name}/tanh")
+                return self.node("Mul", [inner, self.constant(f"{name}/scale", scale)], name)
+            case nodes.ReLU6():
+                ends = [self.constant(f"{name}/{end}", v) for end, v in (("least", 0), ("most", 6))]
+                return self.node("Clip", [x, *ends], name)
+            case nodes.Hardsigmoid():
+                return self.node("HardSigmoid", [x], name, alpha=1 / 6, beta=0.5)
+            case nodes.Hardswish():
+                return self.node("HardSwish", [x], name)
+            case nodes.ReLU() | nodes.Sigmoid():
+                return self.node({"ReLU": "Relu"}.get(type(node).__name__, "Sigmoid"), [x], name)
+        raise NeoclassicError(f"{path}: the onnx engine does not know {type(node).__name__}")
+
+    def mean(self, node: nodes.AvgPool2d, name: str, x: str, shape: Shape) -> str:
+        """Padded zeros count, or not; what ceil_mode adds never does, which ONNX cannot say in one node."""
+        window, hangs_over = _window(node, shape)
+        if node.count_include_pad and hangs_over and node.padding:
+            p = node.padding
+            pads = self.constant(f"{name}/pads", [0, 0, p, p, 0, 0, p, p], np.int64)
+            x = self.node("Pad", [x, pads], f"{name}/padded")
+            window["pads"] = [0, 0, *(end - p for end in window["pads"][2:])]
+            return self.node("AveragePool", [x], name, count_include_pad=0, **window)
+        counted = int(node.count_include_pad and not hangs_over)
+        return self.node("AveragePool", [x], name, count_include_pad=counted, **window)
+
+    def adaptive_mean(self, size: int, name: str, x: str, shape: Shape) -> str:
+        """Over windows from ⌊i·n/size⌋ to ⌈(i+1)·n/size⌉: where they differ in size, two matrix products."""
+        sides = shape[1:]
+        if size == 1:
+            return self.node("GlobalAveragePool", [x], name)
+        if not any(side % size for side in sides):
+            window = [side // size for side in sides]
+            return self.node("AveragePool", [x], name, kernel_shape=window, strides=window)
+        rows, columns = (np.zeros((size, side), np.float32) for side in sides)
+        for means in (rows, columns):
+            side = means.shape[1]
+            for i in range(size):
+                start, end = i * side // size, ceil((i + 1) * side / size)
+                means[i, start:end] = 1 / (end - start)
+        across = self.node("MatMul", [x, self.constant(f"{name}/columns", columns.T)], f"{name}/across")
+        return self.node("MatMul", [self.constant(f"{name}/rows", rows), across], name)
+
+    def local_response_norm(self, node: nodes.LocalResponseNorm, name: str, x: str, shape: Shape) -> str:
+        """ONNX has it for odd sizes; the sum over an even number of channels is a 1×1 convolution."""
+        if node.size % 2:
+            return self.node("LRN", [x], name, size=node.size, alpha=node.alpha, beta=node.beta, bias=node.k)
+        channel = np.arange(shape[0])
+        away = channel[None, :] - channel[:, None]
+        band = (away >= -(node.size // 2)) & (away < node.size - node.size // 2)
+        weight = self.constant(f"{name}/band", (band * node.alpha / node.size)[..., None, None])
+        bias = self.constant(f"{name}/k", np.full(shape[0], node.k, np.float32))
+        squared = self.node("Mul", [x, x], f"{name}/squared")
+        total = self.node("Conv", [squared, weight, bias], f"{name}/total")
+        power = self.node("Pow", [total, self.constant(f"{name}/beta", node.beta)], f"{name}/power")
+        return self.node("Div", [x, power], name)
+
+    def rbf(self, prototypes: tuple[tuple[int, ...], ...], name: str, x: str) -> str:
+        table = self.constant(f"{name}/prototypes", [prototypes])
+        axis, last = (self.constant(f"{name}/{axis}", [i], np.int64) for axis, i in (("axis", 1), ("last", 2)))
+        away = self.node("Sub", [self.node("Unsqueeze", [x, axis], f"{name}/row"), table], f"{name}/away")
+        squared = self.node("Mul", [away, away], f"{name}/squared")
+        return self.node("Neg", [self.node("ReduceSum", [squared, last], f"{name}/sum", keepdims=0)], name)
+
+
+def _window(node: nodes.MaxPool2d | nodes.AvgPool2d, shape: Shape) -> tuple[dict[str, Any], bool]:
+    """Attributes of a pool, and whether ceil_mode makes its last window hang over the padding.
+
+    Written as padding at the end: what ONNX does in its own ceil_mode has changed between versions.
+    """
+    k, s, p = pooling(node)
+    ends = [(output_size(side, k, s, p, node.ceil_mode) - 1) * s + k - side - p for side in shape[1:]]
+    pads = [p, p, *(max(end, p) for end in ends)]
+    return {"kernel_shape": [k, k], "strides": [s, s], "pads": pads}, any(end > p for end in ends)
+
+
+# ── the engine ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class OnnxEngine:
+    """The contract of `engines.contract.Engine` as far as prediction goes: `logits`, on the processor."""
+
+    name = "onnx"
+    device = "cpu"
+
+    def __init__(self, tree: Node, input: Shape, file: bytes | str | Path, threads: int = 0) -> None:
+        """Of a file that `write` made, or its content. `threads`: 0 means the usable cores.
+
+        UsageError where onnxruntime is not installed; NeoclassicError for a file that it refuses.
+        """
+        self.tree, self.input = tree, input
+        self._session = session(file, threads)
+        shapes = [(i.name, i.shape[1:]) for i in self._session.get_inputs()]
+        if shapes != [("images", list(input))]:
+            raise NeoclassicError(f"the ONNX graph takes {shapes}, not images of {by(input)}")
+
+    def logits(self, images: Array) -> Array:
+        if tuple(images.shape[1:]) != tuple(self.input):
+            raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")
+        found: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
+        return found
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError("the onnx engine only predicts: use --engine numpy or --engine torch")
+
+    def weights(self) -> Weights:
+        self._refuse()
+
+    def load(self, weights: Mapping[str, Array]) -> None:
+        self._refuse()
+
+    def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
+        self._refuse()
+
+    def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
+        self._refuse()
+
+    def optimize(self, optimizer: Optimizer) -> None:
+        self._refuse()
+
+    def step(
+        self,
+        images: Array,
+        labels: Array,
+        learning_rate: float,
+        seed: int = 0,
+        masks: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._refuse()
+
+    def metrics(self) -> Metrics:
+        self._refuse()
+
+    def optimizer_state(self) -> Weights:
+        self._refuse()
+
+    def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
+        self._refuse()
+
+
+def session(file: bytes | str | Path, threads: int = 0) -> Any:
+    """onnxruntime's session of a file or its content, on the processor.
+
+    UsageError where onnxruntime is not installed; NeoclassicError for a file that it refuses.
+    """
+    need("onnxruntime", "the onnx engine")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what it refuses, it raises
+    name = "the ONNX graph" if isinstance(file, bytes) else str(file)
+    try:
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise NeoclassicError(f"cannot read {name}: {error.strerror}") from None
+    except Exception as error:  # onnxruntime has an exception of its own for each of its codes
+        raise NeoclassicError(
+            f"{name}: not an ONNX file that runs here ({' '.join(str(error).split())[:120]})"
+        ) from None
