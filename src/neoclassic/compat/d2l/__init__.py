@@ -1,0 +1,295 @@
+"""*Dive into Deep Learning*: the names of `d2l.torch`, both generations, for the convolutional chapters.
+
+    >>> from neoclassic.compat import d2l
+    >>> train_iter, test_iter = d2l.load_data_fashion_mnist(batch_size=256)
+
+A. Zhang, Z. Lipton, M. Li, A. Smola, zh.d2l.ai (`d2l.train_ch6`) and d2l.ai (`d2l.Trainer`). They behave as the book
+says, and better where it costs a reader nothing: docs/books.md tells where. UsageError without PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+from neoclassic.errors import UsageError, unknown
+
+if importlib.util.find_spec("torch") is None:
+    raise UsageError("the book's code needs PyTorch: pip install 'neoclassic[torch]'")
+
+from neoclassic.compat import book_module
+from neoclassic.compat.d2l.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
+from neoclassic.compat.d2l.loaders import (
+    DataModule,
+    FashionMNIST,
+    SyntheticRegressionData,
+    get_dataloader_workers,
+    get_fashion_mnist_labels,
+    load_array,
+    load_data_fashion_mnist,
+    synthetic_data,
+)
+from neoclassic.compat.d2l.loops import (
+    Accumulator,
+    Timer,
+    accuracy,
+    evaluate_accuracy,
+    evaluate_accuracy_gpu,
+    evaluate_loss,
+    linreg,
+    predict_ch3,
+    sgd,
+    squared_loss,
+    train_ch3,
+    train_ch6,
+    train_epoch_ch3,
+)
+from neoclassic.compat.d2l.models import (
+    SGD,
+    Classifier,
+    LeNet,
+    LinearRegression,
+    LinearRegressionScratch,
+    Module,
+    Residual,
+    ResNeXtBlock,
+    SoftmaxRegression,
+    Trainer,
+    corr2d,
+    cross_entropy,
+    init_cnn,
+    resnet18,
+)
+from neoclassic.compat.d2l.parameters import HyperParameters, add_to_class
+from neoclassic.compat.d2l.pictures import (
+    Animator,
+    ProgressBoard,
+    plot,
+    set_axes,
+    set_figsize,
+    show_images,
+    use_svg_display,
+)
+from neoclassic.compat.d2l.tensors import (
+    abs,  # noqa: A004
+    arange,
+    argmax,
+    astype,
+    batch_matmul,
+    concat,
+    cos,
+    cosh,
+    exp,
+    expand_dims,
+    eye,
+    float32,
+    int32,
+    int64,
+    linspace,
+    log,
+    matmul,
+    meshgrid,
+    nn_Module,
+    normal,
+    numpy,
+    ones,
+    ones_like,
+    rand,
+    randn,
+    reduce_mean,
+    reduce_sum,
+    repeat,
+    reshape,
+    sigmoid,
+    sin,
+    sinh,
+    size,
+    stack,
+    swapaxes,
+    tan,
+    tanh,
+    tensor,
+    to,
+    transpose,
+    zeros,
+    zeros_like,
+)
+
+__all__ = [
+    "SGD",
+    "Accumulator",
+    "Animator",
+    "Classifier",
+    "DataModule",
+    "FashionMNIST",
+    "HyperParameters",
+    "LeNet",
+    "LinearRegression",
+    "LinearRegressionScratch",
+    "Module",
+    "ProgressBoard",
+    "ResNeXtBlock",
+    "Residual",
+    "SoftmaxRegression",
+    "SyntheticRegressionData",
+    "Timer",
+    "Trainer",
+    "abs",
+    "accuracy",
+    "add_to_class",
+    "arange",
+    "argmax",
+    "astype",
+    "batch_matmul",
+    "concat",
+    "corr2d",
+    "cos",
+    "cosh",
+    "cpu",
+    "cross_entropy",
+    "evaluate_accuracy",
+    "evaluate_accuracy_gpu",
+    "evaluate_loss",
+    "exp",
+    "expand_dims",
+    "eye",
+    "float32",
+    "get_dataloader_workers",
+    "get_fashion_mnist_labels",
+    "gpu",
+    "init_cnn",
+    "int32",
+    "int64",
+    "linreg",
+    "linspace",
+    "load_array",
+    "load_data_fashion_mnist",
+    "log",
+    "matmul",
+    "meshgrid",
+    "nn_Module",
+    "normal",
+    "num_gpus",
+    "numpy",
+    "ones",
+    "ones_like",
+    "plot",
+    "predict_ch3",
+    "rand",
+    "randn",
+    "reduce_mean",
+    "reduce_sum",
+    "repeat",
+    "reshape",
+    "resnet18",
+    "set_axes",
+    "set_figsize",
+    "sgd",
+    "show_images",
+    "sigmoid",
+    "sin",
+    "sinh",
+    "size",
+    "squared_loss",
+    "stack",
+    "swapaxes",
+    "synthetic_data",
+    "tan",
+    "tanh",
+    "tensor",
+    "to",
+    "train_ch3",
+    "train_ch6",
+    "train_epoch_ch3",
+    "transpose",
+    "try_all_gpus",
+    "try_gpu",
+    "use_svg_display",
+    "zeros",
+    "zeros_like",
+]
+
+# modules that listings reach through the book's: d2l.plt, d2l.nn …
+_MODULES = {
+    "F": "torch.nn.functional",
+    "Image": "PIL.Image",
+    "collections": "collections",
+    "data": "torch.utils.data",
+    "inspect": "inspect",
+    "math": "math",
+    "nn": "torch.nn",
+    "np": "numpy",
+    "os": "os",
+    "plt": "matplotlib.pyplot",
+    "random": "random",
+    "sys": "sys",
+    "time": "time",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "transforms": "torchvision.transforms",
+}
+_TRAINING = "'neoclassic train --data FOLDER' trains on a folder of photos, in Python nc.Classifier"
+_FILES = "download the file yourself and read it with its own library (pandas, pathlib)"
+# names of the book's that are not here, by how they begin: what to use
+_ELSEWHERE = {
+    "train_ch13": _TRAINING,
+    "train_batch_ch13": _TRAINING,
+    "split_batch": "torch.nn.parallel.DistributedDataParallel splits batches over devices",
+    "DATA_HUB": _FILES,
+    "DATA_URL": _FILES,
+    "download": _FILES,
+    "extract": _FILES,
+    "KaggleHouse": _FILES,
+    "copyfile": _FILES,
+    "read_csv": _FILES,
+    "reorg_": f"folders of one class each are read as they are: {_TRAINING}",
+    "display": "from IPython import display",
+    "backend_inline": "import matplotlib_inline",
+    "pd": "import pandas as pd",
+    "requests": "import requests",
+    "re": "import re",
+    "Vocab": "that chapter is on text",
+    "annotate": "axes.annotate of matplotlib",
+}
+_NOT_COVERED = "neoclassic covers the book's convolutional chapters and what they build on"
+
+
+class MissingName(UsageError, AttributeError):
+    """A name of the book's package that is not here. The message says what to use."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        try:
+            return importlib.import_module(_MODULES[name])
+        except ModuleNotFoundError as error:
+            raise MissingName(f"d2l.{name} needs {error.name}: pip install {error.name}") from None
+    if name.startswith("__"):
+        raise AttributeError(name)
+    for start, instead in _ELSEWHERE.items():
+        if name == start or (len(start) > 4 and name.startswith(start)):
+            raise MissingName(f"d2l.{name} is not here: {instead}")
+    near = str(unknown("name", f"d2l.{name}", [f"d2l.{known}" for known in __all__], see=_NOT_COVERED))
+    raise MissingName(near)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_MODULES]
+
+
+def book_modules() -> dict[str, ModuleType]:
+    """What `install` puts into place."""
+    package = book_module("d2l", "Dive into Deep Learning, by neoclassic")
+    package.__dict__["__version__"] = "1.0.3"  # whose names these are
+    this = importlib.import_module(__name__)
+    this.__neoclassic__ = True  # type: ignore[attr-defined]
+
+    def other_edition(name: str) -> Any:
+        if name in ("mxnet", "tensorflow", "paddle", "jax"):
+            raise UsageError(f"only the book's PyTorch edition is here, not {name}: from d2l import torch as d2l")
+        raise AttributeError(f"module 'd2l' has no attribute {name!r}")
+
+    package.__getattr__ = other_edition  # type: ignore[method-assign]
+    return {"d2l": package, "d2l.torch": this}

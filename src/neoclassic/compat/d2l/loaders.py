@@ -1,0 +1,222 @@
+"""Fashion-MNIST and small tensors in batches: from memory, without worker processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils import data
+
+from neoclassic.compat.d2l.parameters import HyperParameters
+from neoclassic.compat.d2l.pictures import show_images
+from neoclassic.data import SOURCES, Splits, load
+from neoclassic.errors import UsageError
+
+LABELS = SOURCES["fashion-mnist"].classes
+KEEP = 4 << 30  # bytes of resized images that are kept
+AT_ONCE = 1024  # images that are resized at a time
+
+# ── images ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Images(data.Dataset):
+    """A data set as PyTorch has them: item i is an image, float32 1×H×W in [0, 1], and its label.
+
+    data uint8 N×h×w, targets int64 N, classes the names of the labels. An image is resized when it is first asked for,
+    antialiased and bilinear as torchvision does to Pillow's images, and kept as bytes.
+    """
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, classes: Sequence[str], size: tuple[int, int]) -> None:
+        self.classes = list(classes)
+        self.data = torch.from_numpy(np.array(pixels[..., 0]))
+        self.targets = torch.from_numpy(labels)
+        self.size = size
+        self._resized = self._kept = None
+        if size != tuple(self.data.shape[1:]) and len(self.data) * math.prod(size) <= KEEP:
+            self._resized = torch.empty((len(self.data), *size), dtype=torch.uint8)
+            self._kept = torch.zeros(len(self.data), dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        X, y = self.batch(torch.tensor([range(len(self))[i]]))
+        return X[0], int(y)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images N×1×H×W, float32 in [0, 1], and labels N, at these indices."""
+        pixels = self._pixels(indices).unsqueeze(1)
+        return pixels.to(torch.float32).div_(255), self.targets[indices]
+
+    def _pixels(self, indices: Tensor) -> Tensor:
+        if self.size == tuple(self.data.shape[1:]):
+            return self.data[indices]
+        if self._resized is None or self._kept is None:
+            return self._resize(indices)
+        for new in indices[~self._kept[indices]].unique().split(AT_ONCE):
+            self._resized[new] = self._resize(new)
+            self._kept[new] = True
+        return self._resized[indices]
+
+    def _resize(self, indices: Tensor) -> Tensor:
+        pixels = self.data[indices].unsqueeze(1)
+        return functional.interpolate(pixels, self.size, mode="bilinear", antialias=True)[:, 0]
+
+
+class Loader:
+    """Batches of images and labels, the last one perhaps smaller. Every pass over it draws a new order if `shuffle`.
+
+    dataset    an `Images`
+    generator  of the order; torch's global one when omitted, so torch.manual_seed decides
+    """
+
+    def __init__(
+        self, dataset: Images, batch_size: int, shuffle: bool = False, generator: torch.Generator | None = None
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"batch_size is a whole number of images, 1 or more, not {batch_size!r}")
+        self.dataset, self.batch_size, self.shuffle, self.generator = dataset, batch_size, shuffle, generator
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.dataset) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        n = len(self.dataset)
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
+        for indices in order.split(self.batch_size):
+            yield list(self.dataset.batch(indices))
+
+
+@cache
+def _splits() -> Splits:
+    return load("fashion-mnist")
+
+
+@cache
+def _images(train: bool, size: tuple[int, int]) -> Images:
+    part = _splits().train if train else _splits().test
+    return Images(part.images, part.labels, LABELS, size)
+
+
+def _size(resize: int | Sequence[int] | None) -> tuple[int, int]:
+    """Height and width, as torchvision reads `Resize(resize)` for square images."""
+    sides = (28,) if resize is None else (resize,) if isinstance(resize, int) else tuple(resize)
+    if len(sides) not in (1, 2) or not all(isinstance(side, int) and 1 <= side <= 4096 for side in sides):
+        raise UsageError(f"resize is a number of pixels, 1 to 4096, or two, height and width, not {resize!r}")
+    return sides[0], sides[-1]
+
+
+# ── the earlier generation ───────────────────────────────────────────────────────────────────────────
+
+
+def get_dataloader_workers() -> int:
+    """How many processes read the data: none, it is in memory. A `DataLoader` of torch's takes 0 on every system."""
+    return 0
+
+
+def get_fashion_mnist_labels(labels: Iterable[Any]) -> list[str]:
+    """The names of labels 0 … 9."""
+    return [LABELS[int(label)] for label in labels]
+
+
+def load_data_fashion_mnist(batch_size: int, resize: int | Sequence[int] | None = None) -> tuple[Loader, Loader]:
+    """Fashion-MNIST in batches: (training set, shuffled; test set).
+
+    A batch is [images float32 N×1×H×W in [0, 1], labels int64 N]; H and W are 28, or `resize`.
+    """
+    size = _size(resize)
+    return Loader(_images(True, size), batch_size, shuffle=True), Loader(_images(False, size), batch_size)
+
+
+def load_array(data_arrays: Sequence[Tensor], batch_size: int, is_train: bool = True) -> data.DataLoader:
+    """Batches of tensors that have their first axis in common; shuffled for training."""
+    return data.DataLoader(data.TensorDataset(*data_arrays), batch_size, shuffle=is_train)
+
+
+def synthetic_data(w: Tensor, b: float, num_examples: int) -> tuple[Tensor, Tensor]:
+    """X normal, num_examples × len(w), and y = Xw + b + noise of deviation 0.01, a column."""
+    X = torch.randn(num_examples, len(w))
+    y = X @ w.reshape(-1, 1) + b
+    return X, y + 0.01 * torch.randn(y.shape)
+
+
+# ── the later generation ─────────────────────────────────────────────────────────────────────────────
+
+
+class DataModule(HyperParameters):
+    """Where batches come from: a class overrides `get_dataloader`, or both of the other two."""
+
+    batch_size: int
+
+    def __init__(self, root: str = "../data", num_workers: int = 0) -> None:
+        self.save_hyperparameters()
+
+    def get_dataloader(self, train: bool) -> Any:
+        raise NotImplementedError("a DataModule defines get_dataloader(self, train), which returns batches")
+
+    def train_dataloader(self) -> Any:
+        return self.get_dataloader(train=True)
+
+    def val_dataloader(self) -> Any:
+        return self.get_dataloader(train=False)
+
+    def get_tensorloader(
+        self, tensors: Sequence[Tensor], train: bool, indices: slice | Tensor = slice(0, None)
+    ) -> data.DataLoader:
+        """Batches of these rows of tensors; shuffled for training."""
+        return load_array([tensor[indices] for tensor in tensors], self.batch_size, train)
+
+
+class FashionMNIST(DataModule):
+    """Fashion-MNIST: `train` and `val` (the test set) are `Images`, the loaders make batches of them."""
+
+    def __init__(self, batch_size: int = 64, resize: int | Sequence[int] = (28, 28)) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.train, self.val = (_images(train, _size(resize)) for train in (True, False))
+
+    def text_labels(self, indices: Iterable[Any]) -> list[str]:
+        """The names of labels 0 … 9."""
+        return get_fashion_mnist_labels(indices)
+
+    def get_dataloader(self, train: bool) -> Loader:
+        return Loader(self.train if train else self.val, self.batch_size, shuffle=train)
+
+    def visualize(
+        self, batch: Sequence[Tensor], nrows: int = 1, ncols: int = 8, labels: Sequence[str] | None = None
+    ) -> None:
+        """Draw the first images of a batch, with their names."""
+        X, y = batch
+        show_images(X.squeeze(1), nrows, ncols, titles=labels or self.text_labels(y))
+
+
+class SyntheticRegressionData(DataModule):
+    """y = Xw + b + noise: `num_train` rows to train on, `num_val` to validate."""
+
+    X: Tensor
+    y: Tensor
+    num_train: int
+
+    def __init__(
+        self,
+        w: Tensor,
+        b: float,
+        noise: float = 0.01,
+        num_train: int = 1000,
+        num_val: int = 1000,
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.X = torch.randn(num_train + num_val, len(w))
+        self.y = self.X @ w.reshape(-1, 1) + b + noise * torch.randn(num_train + num_val, 1)
+
+    def get_dataloader(self, train: bool) -> data.DataLoader:
+        rows = slice(0, self.num_train) if train else slice(self.num_train, None)
+        return self.get_tensorloader((self.X, self.y), train, rows)
