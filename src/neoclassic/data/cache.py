@@ -26,7 +26,7 @@ def folder() -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in the cache: a data set that was downloaded, or photos that were decoded."""
+    """Something in the cache: a data set that was downloaded, photos that were decoded, what their files told."""
 
     path: Path
     about: str
@@ -39,7 +39,10 @@ def entries() -> list[Entry]:
     for path in sorted([*folder().glob("decoded/*"), *folder().glob("*")]):
         if path.is_dir() and path.name != "decoded":
             label = path / "about.txt"
-            about = label.read_text("utf-8").strip() if label.is_file() else f"downloaded: {path.name}"
+            kind = "unfinished" if path.parent.name == "decoded" else "downloaded"
+            about = label.read_text("utf-8").strip() if label.is_file() else f"{kind}: {path.name}"
+            if path.name == "looks":
+                about = "checksums and sizes of photos"
             found.append(Entry(path, about, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
     return found
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import prod
@@ -112,10 +112,13 @@ class _Jobs:
     def __init__(self, paths: Sequence[Path], tick: Callable[[int], object]) -> None:
         self.paths, self.tick, self.at, self.lock = [os.fspath(path) for path in paths], tick, 0, threading.Lock()
 
-    def next(self) -> tuple[int, list[str]]:
-        with self.lock:
-            first, self.at = self.at, self.at + CHUNK
-            return first, self.paths[first : first + CHUNK]
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        while True:
+            with self.lock:
+                first, self.at = self.at, self.at + CHUNK
+            if not (paths := self.paths[first : first + CHUNK]):
+                return
+            yield first, paths
 
     def done(self, n: int) -> None:
         with self.lock:
@@ -143,31 +146,30 @@ def _run(file: Path, images: Array, paths: Sequence[Path], p: Preprocessing, tic
 def _drive(file: Path, jobs: _Jobs, p: Preprocessing) -> Skipped:
     """Give jobs to one process until there are none."""
     skipped: Skipped = []
-    with subprocess.Popen(
-        [sys.executable, "-P", "-W", "ignore", "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # libraries below Pillow write there
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        text=True,
-    ) as process:
-        try:
-            print(json.dumps([os.fspath(file), p.to_dict()]), file=process.stdin, flush=True)
-            while True:
-                first, paths = jobs.next()
-                if not paths:
-                    return skipped
-                print(json.dumps([first, paths]), file=process.stdin, flush=True)
-                answer = process.stdout.readline() if process.stdout else ""
-                if not answer:
-                    raise BrokenPipeError
-                skipped += [(i, reason) for i, reason in json.loads(answer)]
-                jobs.done(len(paths))
-        except BrokenPipeError:
-            jobs.stop()
-            raise NeoclassicError("decoding stopped: one of its processes was ended, perhaps for its memory") from None
-        finally:
-            process.kill()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # libraries below Pillow write there
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            text=True,
+        ) as process:
+            try:
+                print(json.dumps([os.fspath(file), p.to_dict()]), file=process.stdin, flush=True)
+                for first, paths in jobs:
+                    print(json.dumps([first, paths]), file=process.stdin, flush=True)
+                    answer = process.stdout.readline() if process.stdout else ""
+                    if not answer:
+                        raise BrokenPipeError
+                    skipped += [(i, reason) for i, reason in json.loads(answer)]
+                    jobs.done(len(paths))
+                return skipped
+            finally:
+                process.kill()
+    except BrokenPipeError:
+        jobs.stop()
+        raise NeoclassicError("decoding stopped: one of its processes was ended, perhaps for its memory") from None
 
 
 def _serve() -> None:

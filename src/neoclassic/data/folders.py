@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from neoclassic import files
+from neoclassic.data import cache
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.decode import decode
 from neoclassic.data.preprocessing import ORIENTATION, Preprocessing, header
@@ -44,6 +49,7 @@ ENDINGS = (
 TEST = 0.2  # of each class, where no test set is set apart
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 CUT = 0.35  # of a photo that a crop may cut away: a 3:2 photo loses a third to a square
+SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
 ALIKE = 1.1  # of aspect ratios, the largest over the smallest
 
 
@@ -97,10 +103,8 @@ class Folder:
 
     @cached_property
     def looks(self) -> dict[Path, Look]:
-        """What each file tells, read once, in threads."""
-        paths = [photo.path for photo in self.photos]
-        with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
-            return dict(zip(paths, pool.map(look, paths, chunksize=64), strict=True))
+        """What each file tells, read once."""
+        return look_at([photo.path for photo in self.photos], self.root)
 
     def preprocessing(
         self, size: tuple[int, int], channels: int | None = None, fit: str | None = None
@@ -189,46 +193,40 @@ ByClass = dict[str, list[Path]]
 def _folders(root: Path) -> tuple[dict[str, ByClass], list[Path]]:
     """The photos of each class of each part ("all" where the folder has no parts), and what is not read."""
     inside = _inside(root)
-    parts = [path for path in inside if path.is_dir() and path.name.lower() in PARTS]
-    if not any(any(child.is_dir() for child in _inside(part)) for part in parts):
+    parts = [entry for entry in inside if entry.is_dir() and entry.name.lower() in PARTS]
+    if not any(child.is_dir() for part in parts for child in _inside(part.path)):
         parts = []
     found: dict[str, ByClass] = {}
-    surplus = [path for path in inside if path not in parts] if parts else []
-    for part in parts or [root]:
-        role = PARTS[part.name.lower()] if parts else "all"
+    surplus = [Path(entry.path) for entry in inside if parts and entry not in parts]
+    for place, role in [(part.path, PARTS[part.name.lower()]) for part in parts] or [(os.fspath(root), "all")]:
         if role in found:
-            raise NeoclassicError(f"{root}: two folders are the {role} set: {part.name} is one")
-        found[role] = {}
-        for path in _inside(part):
-            if path.is_dir():
-                photos, others = _photos(path)
-                found[role][path.name] = photos
-                surplus += others
+            raise NeoclassicError(f"{root}: two folders are the {role} set; {place} is one")
+        by_class = found.setdefault(role, {})
+        for entry in _inside(place):
+            if entry.is_dir():
+                paths = list(_files(entry.path))
+                by_class[entry.name] = [path for path in paths if path.suffix.lower() in ENDINGS]
+                surplus += [path for path in paths if path.suffix.lower() not in ENDINGS]
             else:
-                surplus.append(path)
+                surplus.append(Path(entry.path))
     return found, surplus
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    """What a folder holds, by name, without what is hidden."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
-        raise NeoclassicError(f"{folder}: {error.strerror or error}") from None
+        raise NeoclassicError(f"{os.fspath(folder)}: {error.strerror or error}") from None
 
 
-def _photos(folder: Path) -> tuple[list[Path], list[Path]]:
-    files = list(_files(folder))
-    photos = [path for path in files if path.suffix.lower() in ENDINGS]
-    return photos, [path for path in files if path.suffix.lower() not in ENDINGS]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in _inside(folder):
-        if path.is_dir():
-            if not path.is_symlink():  # it may lead in a circle
-                yield from _files(path)
-        else:
-            yield path
+def _files(folder: str) -> Iterator[Path]:
+    for entry in _inside(folder):
+        if not entry.is_dir():
+            yield Path(entry.path)
+        elif not entry.is_symlink():  # it may lead in a circle
+            yield from _files(entry.path)
 
 
 def _table(path: Path) -> dict[str, ByClass]:
@@ -310,6 +308,42 @@ def look(path: Path) -> Look:
         orientation = 1
     w, h = image.size if orientation < 5 else image.size[::-1]
     return Look(digest, w, h, image.mode, image.format or "", orientation)
+
+
+def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
+    """`look` at each file, in threads; what is known of a file that has not changed since is taken from the cache."""
+    place = cache.folder() / "looks" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
+    try:
+        known = dict(json.loads(place.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        known = {}
+
+    stamps = {path: _stamp(path) for path in paths}
+    found = {}
+    for path, stamp in stamps.items():
+        with suppress(KeyError, TypeError, ValueError):
+            before, told = known[os.fspath(path)]
+            if stamp and before == stamp:
+                found[path] = Look(*told)
+    with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
+        missing = [path for path in stamps if path not in found]
+        found |= zip(missing, pool.map(look, missing), strict=True)
+    told_now = {os.fspath(p): [stamp, list(vars(found[p]).values())] for p, stamp in stamps.items() if stamp}
+    if told_now != known:
+        with suppress(OSError, NeoclassicError):  # without a cache it only takes longer
+            place.parent.mkdir(parents=True, exist_ok=True)
+            files.write(place, json.dumps(told_now))
+    return found
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes with a file; nothing for one that is gone, or so new that it may change within the clock's tick."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
+    recent = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < SETTLED
+    return [] if recent else [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def choose_fit(looks: Sequence[Look], size: tuple[int, int]) -> tuple[str, str]:

@@ -184,7 +184,7 @@ def _open(stream: BinaryIO, name: str) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:100] or type(error).__name__
-    return text if "truncated" in text else f"is damaged: {text}"
+    return "is truncated" if "truncated" in text.lower() else f"is damaged: {text}"
 
 
 # ── from an image to pixels ──────────────────────────────────────────────────────────────────────────
@@ -317,12 +317,16 @@ def statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     if not images.size:
         raise NeoclassicError("there are no images to take the mean of")
+    channels = images.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    step = max((1 << 16) // math.prod(images.shape[1:3]), 1)  # what stays near the processor
+    for start in range(0, len(images), step):
+        values = images[start : start + step].reshape(-1, channels)
+        for channel in range(channels):
+            counts[channel] += np.bincount(values[:, channel], minlength=256)
     means, stds = [], []
-    for channel in range(images.shape[3]):
-        counts = np.zeros(256, np.int64)
-        for start in range(0, len(images), 1024):
-            counts += np.bincount(images[start : start + 1024, ..., channel].reshape(-1), minlength=256)
-        n, total, squares = (sum(int(c) * v**power for v, c in enumerate(counts)) for power in (0, 1, 2))
+    for row in counts.tolist():
+        n, total, squares = (sum(count * value**power for value, count in enumerate(row)) for power in (0, 1, 2))
         means.append(total / (255 * n))
         stds.append(math.sqrt(n * squares - total * total) / (255 * n))
     return tuple(means), tuple(stds)
