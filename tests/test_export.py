@@ -1,17 +1,15 @@
 """ONNX: every node and every network gives what the torch engine gives; the file carries what a prediction needs."""
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
 import neoclassic as nc
 from neoclassic import engines, networks
 from neoclassic import tree as nodes
-from neoclassic.engines import onnx as onnx_engine
 from neoclassic.engines import weights as arrays
-from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import measure, smallest_input
+from neoclassic.train.evaluate import softmax
 from neoclassic.tree import (
     Auxiliary,
     Concat,
@@ -45,6 +43,8 @@ def assert_same_logits(tree, shape, weights=None, n=3, tolerance=1e-4):
     assert ours.dtype == np.float32
     worst = np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
     assert worst < tolerance, f"largest relative difference {worst:.2g}"
+    assert np.abs(softmax(ours) - softmax(theirs)).max() < 1e-4
+    assert (ours.argmax(1) == theirs.argmax(1)).all()
 
 
 LAYERS = [
@@ -67,7 +67,7 @@ LAYERS = [
     nodes.AdaptiveAvgPool2d(2),
     nodes.AdaptiveAvgPool2d(4),
     nodes.AdaptiveAvgPool2d(13),
-    nodes.LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2.0),
+    nodes.LocalResponseNorm(5, alpha=0.3, beta=0.75, k=2),
     nodes.LocalResponseNorm(4, alpha=0.3),
     nodes.Dropout(),
     nodes.ReLU(),
@@ -95,7 +95,7 @@ def test_every_node_gives_what_torch_gives(layer, side):
 
 def test_every_kind_of_node_stands_in_a_test_above():
     tested = {type(node) for layer in LAYERS for _, node in nodes.walk(layer)} | {Sequential, Linear, nodes.RBF}
-    kinds = {kind for kind in nodes._every(nodes.Node)} - {nodes.Node, nodes.Combinator}
+    kinds = set(nodes._every(nodes.Node)) - {nodes.Node, nodes.Combinator}
     assert kinds == tested
 
 
@@ -123,16 +123,21 @@ def heavy(name):
 
 
 def settled(tree, shape):
-    """Initial weights whose running statistics are those of a batch, so that values neither vanish nor explode."""
+    """Initial weights whose running statistics are those of a batch, so that values neither vanish nor explode.
+
+    A little is added to the variances: few pixels are left of so small images, and some channels hardly vary."""
     module = nc.torch.build(tree, shape)
     nc.torch.load(module, arrays.initial(tree, shape))
     for layer in module.modules():
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.momentum = 1.0
     with torch.no_grad():
-        module.train()(torch.randn((8, *shape), generator=torch.Generator().manual_seed(0)))
-    state = module.state_dict()
-    return {name: state[name].numpy() for name in arrays.shapes(tree, shape)}
+        module.train()(torch.randn((16, *shape), generator=torch.Generator().manual_seed(0)))
+    state = {name: array.numpy() for name, array in module.state_dict().items()}
+    for name, array in state.items():
+        if name.endswith("running_var"):
+            array += array.mean() / 10
+    return {name: state[name] for name in arrays.shapes(tree, shape)}
 
 
 ZOO = [pytest.param(name, marks=[pytest.mark.slow] * heavy(name)) for name in networks.list_networks()]
@@ -141,4 +146,4 @@ ZOO = [pytest.param(name, marks=[pytest.mark.slow] * heavy(name)) for name in ne
 @pytest.mark.parametrize("name", ZOO)
 def test_every_network_gives_what_torch_gives(name):
     tree, shape = small(name)
-    assert_same_logits(tree, shape, settled(tree, shape))
+    assert_same_logits(tree, shape, settled(tree, shape), tolerance=2e-4)

@@ -136,7 +136,7 @@ class _Graph:
                 return self.node("Gemm", [x, *self.parameters(path, "weight", "bias")], name, transB=1)
             case nodes.BatchNorm2d(eps):
                 inputs = [x, *self.parameters(path, "weight", "bias", "running_mean", "running_var")]
-                return self.node("BatchNormalization", inputs, name, epsilon=eps)
+                return self.node("BatchNormalization", inputs, name, epsilon=float(eps))
             case nodes.MaxPool2d():
                 return self.node("MaxPool", [x], name, **_window(node, shape)[0])
             case nodes.AvgPool2d():
@@ -201,7 +201,9 @@ class _Graph:
     def local_response_norm(self, node: nodes.LocalResponseNorm, name: str, x: str, shape: Shape) -> str:
         """ONNX has it for odd sizes; the sum over an even number of channels is a 1×1 convolution."""
         if node.size % 2:
-            return self.node("LRN", [x], name, size=node.size, alpha=node.alpha, beta=node.beta, bias=node.k)
+            return self.node(
+                "LRN", [x], name, size=node.size, alpha=float(node.alpha), beta=float(node.beta), bias=float(node.k)
+            )
         channel = np.arange(shape[0])
         away = channel[None, :] - channel[:, None]
         band = (away >= -(node.size // 2)) & (away < node.size - node.size // 2)
@@ -240,16 +242,14 @@ class OnnxEngine:
     name = "onnx"
     device = "cpu"
 
-    def __init__(self, tree: Node, input: Shape, file: bytes | str | Path, threads: int = 0) -> None:
-        """Of a file that `write` made, or its content. `threads`: 0 means the usable cores.
-
-        UsageError where onnxruntime is not installed; NeoclassicError for a file that it refuses.
-        """
-        self.tree, self.input = tree, input
-        self._session = session(file, threads)
-        shapes = [(i.name, i.shape[1:]) for i in self._session.get_inputs()]
-        if shapes != [("images", list(input))]:
-            raise NeoclassicError(f"the ONNX graph takes {shapes}, not images of {by(input)}")
+    def __init__(self, tree: Node, input: Shape, session: Any) -> None:
+        """Of what `session` made. NeoclassicError where its graph is not that of such a tree."""
+        self.tree, self.input, self._session = tree, input, session
+        ends = {end.name: end.shape[1:] for end in (*session.get_inputs(), *session.get_outputs())}
+        output = list(measure(tree, input).output)
+        wanted = {"images": list(input), "logits": output, "probabilities": output}
+        if ends != wanted:
+            raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {wanted}")
 
     def logits(self, images: Array) -> Array:
         if tuple(images.shape[1:]) != tuple(self.input):
