@@ -22,6 +22,7 @@ EXAMPLES = {
     "recipes": "neoclassic recipes 'd2l-zh:*'",
     "evaluate": "neoclassic evaluate runs/first",
     "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
+    "export": "neoclassic export runs/first model.onnx --verify 64",
 }
 
 
@@ -54,6 +55,7 @@ def verb(function: Callable[..., None]) -> click.Command:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else, on stdout.")
 engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, or auto: torch where installed.")
+any_engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, onnx, or auto.")
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps …")
 data_dir = click.option("--data-dir", metavar="FOLDER", help="Where to look for the data set first.")
 
@@ -279,24 +281,24 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 @click.argument("model")
 @click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Data set; the one it was trained on when omitted.")
 @data_dir
-@engine
+@any_engine
 @device
 @as_json
 def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, device: str, as_json: bool) -> None:
     """Accuracy on a data set's test images, and each class's precision, recall and F1."""
-    from neoclassic.artefact import Model
     from neoclassic.data import load, resize_all
+    from neoclassic.export import open_model
     from neoclassic.train.evaluate import evaluate as run
     from neoclassic.views import table
 
-    loaded = Model.load(model)
+    loaded, running = open_model(model, engine, device)
     test = load(data or loaded.data["name"], data_dir).test
     if test.classes != loaded.classes:
         there, here = ", ".join(test.classes[:10]), ", ".join(loaded.classes[:10])
         raise UsageError(f"the classes of {test.name} ({there}) are not the model's ({here})")
     p = loaded.preprocessing
-    running, pixels, temperature = loaded.engine(engine, device), resize_all(test.images, p), loaded.temperature
-    found = run(running, pixels, test.labels, test.classes, p, temperature=temperature)
+    pixels = resize_all(test.images, p)
+    found = run(running, pixels, test.labels, test.classes, p, temperature=loaded.temperature)
     if as_json:
         _print_json({"model": model, "data": test.name, **found.to_dict()})
         return
@@ -311,41 +313,43 @@ def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, de
 
 @verb
 @click.argument("model")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER…")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|PATTERN…")
 @click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
+@click.option("--threshold", metavar="P", help="Say 'unknown' below this probability, or below the 'stored' one.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write path, label and probability there.")
 @click.option("--invert", is_flag=True, help="Take the negative first: for dark figures on white paper.")
-@engine
+@any_engine
 @device
 @as_json
 def predict(
     model: str,
     images: tuple[str, ...],
     top: int,
+    threshold: str | None,
     csv_file: str | None,
     invert: bool,
     engine: str,
     device: str,
     as_json: bool,
 ) -> None:
-    """What a model says of image files, brought to it as in its training."""
+    """What a model says of image files, brought to it as in its training. "-" is an image on standard input."""
     from pathlib import Path
 
     from neoclassic import files
-    from neoclassic.artefact import Model
-    from neoclassic.predict import images_in
+    from neoclassic.export import open_model
+    from neoclassic.predict import images_in, threshold_of
     from neoclassic.predict import predict as run
 
-    loaded = Model.load(model)
     paths = images_in(images)
-    found = list(run(loaded, loaded.engine(engine, device), paths, top, invert))
+    loaded, running = open_model(model, engine, device)
+    found = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
     if csv_file:
         import io
 
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", "label", "probability", "error"])
-        writer.writerows([p.path, *(p.top[0] if p.top else ("", "")), p.error or ""] for p in found)
+        writer.writerows([p.path, p.label, p.probability, p.error] for p in found)
         files.write(Path(csv_file), text.getvalue())
     if as_json:
         _print_json([p.to_dict() for p in found])
@@ -353,9 +357,47 @@ def predict(
         if p.error:
             click.echo(f"neoclassic: {p.error}", err=True)
         elif not as_json:
-            click.echo(f"{p.path}: " + ", ".join(f"{label} {probability:.1%}" for label, probability in p.top))
+            named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
+            click.echo(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
     if any(p.bright for p in found) and "mnist" in loaded.data.get("name", ""):
         hint = "bright borders here, where the training images have black ones"
         click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
     if failed := sum(p.error is not None for p in found):
         raise NeoclassicError(f"{failed} of {len(found)} images could not be read")
+
+
+@verb
+@click.argument("model")
+@click.argument("file", metavar="FILE.onnx")
+@click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Replay N validation images from their files.")
+@click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Where they are; the training data if omitted.")
+@data_dir
+@as_json
+def export(model: str, file: str, n: int | None, data: str | None, data_dir: str | None, as_json: bool) -> None:
+    """Write a model as ONNX: classes and preprocessing inside, calibrated probabilities out.
+
+    --verify compares the trainer's way, predict, and a stand-alone predictor without neoclassic; it fails
+    unless all give every image the same label.
+    """
+    from pathlib import Path
+
+    from neoclassic.artefact import Model
+    from neoclassic.export import export as write
+    from neoclassic.export import verify
+
+    if Path(file).suffix.lower() != ".onnx":
+        raise UsageError(f"the file to write ends in .onnx, not {file!r}")
+    loaded = Model.load(model)
+    write(loaded, file)
+    found = verify(loaded, file, n, data, data_dir) if n else None
+    if as_json:
+        _print_json({"file": file, "bytes": Path(file).stat().st_size, "verification": found and found.to_dict()})
+    else:
+        click.echo(f"{file}: {Path(file).stat().st_size:,} bytes, {loaded.network}, {len(loaded.classes)} classes")
+    if found is None:
+        return
+    if not as_json:
+        click.echo(f"{found.n} images by {', '.join(found.ways)}")
+        click.echo(f"label agreement {found.agreement:.2%}  largest probability difference {found.difference:.2g}")
+    if found.strangers:
+        raise NeoclassicError(f"{len(found.strangers)} of {found.n} labels differ, first {found.strangers[0]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,50 +13,85 @@ import numpy as np
 from PIL import Image
 
 from neoclassic.artefact import Model
-from neoclassic.data.preprocessing import bright_border, open_image, to_pixels
+from neoclassic.data.preprocessing import bright_border, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.train.evaluate import BATCH, logits_of, softmax
 
+UNKNOWN = "unknown"
+STDIN = Path("-")
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one image: classes with their probabilities, the likeliest first; or why it cannot."""
+    """What the network says of one image: classes with their probabilities, the likeliest first; or why it cannot.
+
+    label  the likeliest class; UNKNOWN, and no index, where its probability is below the threshold asked for
+    """
 
     path: str
-    top: tuple[tuple[str, float], ...]
-    index: int | None
+    top: tuple[tuple[str, float], ...] = ()
+    label: str | None = None
+    index: int | None = None
     error: str | None = None
     bright: bool = False  # a figure on white, where most networks here learnt bright ones on black
 
+    @classmethod
+    def of(
+        cls, path: str, row: np.ndarray, classes: tuple[str, ...], top: int, threshold: float, bright: bool = False
+    ) -> Prediction:
+        """From one row of probabilities."""
+        order = np.argsort(-row, kind="stable")
+        named = tuple((classes[i], float(row[i])) for i in order[:top])
+        if row[order[0]] < threshold:
+            return cls(path, named, UNKNOWN, bright=bright)
+        return cls(path, named, named[0][0], int(order[0]), bright=bright)
+
+    @property
+    def probability(self) -> float | None:
+        """Of the likeliest class."""
+        return self.top[0][1] if self.top else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        label, probability = self.top[0] if self.top else (None, None)
         return {
             "path": self.path,
-            "label": label,
+            "label": self.label,
             "index": self.index,
-            "probability": probability,
+            "probability": self.probability,
             "top": [{"label": name, "probability": p} for name, p in self.top],
             "error": self.error,
         }
 
 
 def images_in(paths: Iterable[str]) -> list[Path]:
-    """The files named, and the image files inside the folders named, sorted. UsageError for one that is not there."""
+    """The files named or matched by a pattern, and the image files inside the folders named, sorted.
+
+    "-" is standard input. UsageError for one that is not there."""
     found: list[Path] = []
     endings = set(Image.registered_extensions())
-    for path in map(Path, paths):
+    for name in paths:
+        path = Path(name)
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
             if not inside:
                 raise UsageError(f"no images in {path}")
             found += inside
-        elif path.exists():
+        elif path == STDIN or path.exists():
             found.append(path)
+        elif matched := _matching(path):
+            found += matched
         else:
-            raise UsageError(f"no file or folder {str(path)!r}")
+            raise UsageError(f"no file or folder {name!r}")
     return found
+
+
+def _matching(pattern: Path) -> list[Path]:
+    root = Path(pattern.anchor)
+    try:
+        return sorted(p for p in root.glob(str(pattern.relative_to(root))) if p.is_file())
+    except (ValueError, OSError):  # no pattern
+        return []
 
 
 def probabilities(model: Model, engine: Engine, pixels: np.ndarray) -> np.ndarray:
@@ -62,31 +99,54 @@ def probabilities(model: Model, engine: Engine, pixels: np.ndarray) -> np.ndarra
     return softmax(logits_of(engine, pixels, model.preprocessing), model.temperature)
 
 
+def threshold_of(model: Model, wish: str | None) -> float:
+    """A number, or "stored": what was fitted on validation images. 0 when not asked for. UsageError otherwise."""
+    if wish is None:
+        return 0.0
+    if wish == "stored":
+        if "threshold" not in model.calibration:
+            raise UsageError("the model has no stored threshold: it was not fitted on validation images; give a number")
+        return float(model.calibration["threshold"])
+    try:
+        value = float(wish)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"a threshold is a probability from 0 to 1, or 'stored', not {wish!r}")
+    return value
+
+
 def predict(
-    model: Model, engine: Engine, paths: Iterable[Path], top: int = 5, invert: bool = False
+    model: Model,
+    engine: Engine,
+    paths: Iterable[Path],
+    top: int = 5,
+    invert: bool = False,
+    threshold: float = 0.0,
 ) -> Iterator[Prediction]:
     """One prediction for each path, in order. An image that cannot be read makes one with an error."""
-    preprocessing = replace(model.preprocessing, invert=model.preprocessing.invert != invert)
-    waiting: list[tuple[str, np.ndarray | str]] = []
-    for path in paths:
-        try:
-            waiting.append((str(path), to_pixels(open_image(path), preprocessing)))
-        except NeoclassicError as error:
-            waiting.append((str(path), str(error)))
-        if len(waiting) == BATCH:
-            yield from _batch(model, engine, waiting, top)
-            waiting = []
-    yield from _batch(model, engine, waiting, top)
+    model = replace(model, preprocessing=replace(model.preprocessing, invert=model.preprocessing.invert != invert))
+    todo = list(paths)
+    for start in range(0, len(todo), BATCH):
+        batch = todo[start : start + BATCH]
+        read = [_read(path, model) for path in batch]
+        readable = [pixels for pixels in read if not isinstance(pixels, str)]
+        rows = iter(probabilities(model, engine, np.stack(readable)) if readable else ())
+        for path, pixels in zip(map(str, batch), read, strict=True):
+            if isinstance(pixels, str):
+                yield Prediction(path, error=pixels)
+            else:
+                bright = bright_border(pixels)
+                yield Prediction.of(path, next(rows), model.classes, top, threshold, bright)
 
 
-def _batch(model: Model, engine: Engine, waiting: list[tuple[str, np.ndarray | str]], top: int) -> Iterator[Prediction]:
-    readable = [pixels for _, pixels in waiting if not isinstance(pixels, str)]
-    rows = iter(probabilities(model, engine, np.stack(readable)) if readable else ())
-    for path, pixels in waiting:
-        if isinstance(pixels, str):
-            yield Prediction(path, (), None, error=pixels)
-            continue
-        row = next(rows)
-        order = np.argsort(-row, kind="stable")[:top]
-        named = tuple((model.classes[i], float(row[i])) for i in order)
-        yield Prediction(path, named, int(order[0]), bright=bright_border(pixels))
+def _read(path: Path, model: Model) -> np.ndarray | str:
+    """Pixels, or why there are none."""
+    try:
+        if path == STDIN:
+            stream = io.BytesIO(sys.stdin.buffer.read())
+            stream.name = "standard input"
+            return read_pixels(stream, model.preprocessing)
+        return read_pixels(path, model.preprocessing)
+    except NeoclassicError as error:
+        return str(error)
