@@ -101,6 +101,17 @@ def test_parts_must_agree_on_the_classes():
         Splits(one, Dataset.from_arrays(IMAGES, LABELS % 5))
 
 
+def test_parts_are_brought_to_a_size_and_keep_their_fingerprint():
+    one = Dataset.from_arrays(IMAGES, LABELS)
+    splits = Splits(one, one.subset(np.arange(5)))
+    p = splits.preprocessing((10, 8))
+    assert (p.size, p.channels) == ((10, 8), 1)
+    resized = splits.at(p)
+    assert (resized.train.images.shape, resized.test.images.shape) == ((40, 10, 8, 1), (5, 10, 8, 1))
+    assert resized.validation is None
+    assert resized.train.fingerprint == one.fingerprint != resized.test.fingerprint
+
+
 # ── splits and batches ───────────────────────────────────────────────────────────────────────────────
 
 

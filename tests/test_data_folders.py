@@ -63,6 +63,18 @@ def test_without_a_test_set_the_validation_set_is_kept_for_the_end(tmp_path):
     assert "2 images, are held out" in folder.notes[1]
 
 
+def test_with_a_training_set_alone_a_fifth_of_it_is_the_test_set(tmp_path):
+    folder = scan(make(tmp_path, train__a=20))
+    assert {part: len(photos) for part, photos in folder.parts.items()} == {"train": 16, "test": 4}
+
+
+def test_a_set_to_evaluate_on_needs_no_training_set_and_may_lack_photos_of_a_class(tmp_path):
+    folder = scan(make(tmp_path / "a", val__a=3, val__b=0), classes=("b", "a"))
+    assert [photo.label for photo in folder.parts["test"]] == [1, 1, 1]
+    folder = scan(make(tmp_path / "b", a=3, b=0), classes=("b", "a"))
+    assert folder.part("all", P).counts.tolist() == [0, 3]
+
+
 def test_a_folder_of_classes_is_divided_alike_and_a_new_photo_moves_no_other(tmp_path):
     make(tmp_path, ants=10, bees=20)
     before = scan(tmp_path, validation=0.25)
@@ -248,6 +260,14 @@ def test_a_class_of_which_nothing_can_be_read_ends_the_run(tmp_path):
     (tmp_path / "train" / "bees" / "000.jpg").write_bytes(b"")
     with pytest.raises(NeoclassicError, match="no image of class 'bees' can be read"):
         scan(tmp_path).part("train", P)
+
+
+def test_all_parts_at_once(tmp_path):
+    splits = scan(make(tmp_path / "a", ants=10, bees=10), validation=0.25).at(P)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 4, 4)
+    assert splits.train.shape == (8, 8, 3)
+    with pytest.raises(NeoclassicError, match="there is no training set"):
+        scan(make(tmp_path / "b", test__a=2)).at(P)
 
 
 def test_a_process_that_dies_is_a_clear_line_and_leaves_nothing(tmp_path, monkeypatch):

@@ -138,6 +138,13 @@ class Splits:
         found: Dataset | None = getattr(self, name)
         return found and replace(found, images=resize_all(found.images, p), origin=found.fingerprint)
 
+    def at(self, p: Preprocessing) -> Splits:
+        """Every part as p wants it."""
+        train, test, validation = (self.part(name, p) for name in ("train", "test", "validation"))
+        assert train is not None
+        assert test is not None
+        return Splits(train, test, validation)
+
 
 def stratified_split(labels: Array, fraction: float, seed: int) -> tuple[Array, Array]:
     """Sorted indices to keep and to hold out: of each class's n images ⌊fraction·n + ½⌋ are held out, never all.

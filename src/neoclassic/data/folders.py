@@ -27,7 +27,7 @@ from PIL import Image
 
 from neoclassic import files
 from neoclassic.data import cache
-from neoclassic.data.dataset import Dataset
+from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
 from neoclassic.data.preprocessing import ORIENTATION, Preprocessing, header
 from neoclassic.errors import NeoclassicError, UsageError, unknown
@@ -42,6 +42,7 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+ORDER: tuple[str, ...] = ("train", "validation", "test")
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pnm"),
@@ -49,8 +50,8 @@ ENDINGS = (
 TEST = 0.2  # of each class, where no test set is set apart
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 CUT = 0.35  # of a photo that a crop may cut away: a 3:2 photo loses a third to a square
-SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
 ALIKE = 1.1  # of aspect ratios, the largest over the smallest
+SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,13 @@ class Folder:
         origin = _fingerprint(self.classes, labels, [digests[i] for i in range(len(photos)) if i not in lost])
         return Dataset(self.name, images, labels, self.classes, paths, named, origin)
 
+    def at(self, p: Preprocessing, strict: bool = False) -> Splits:
+        """Every part as p wants it. NeoclassicError where there is nothing to train on or to test with."""
+        train, test = self.part("train", p, strict), self.part("test", p, strict)
+        if not train or not test:
+            raise NeoclassicError(f"{self.root}: there is no {'test' if train else 'training'} set")
+        return Splits(train, test, self.part("validation", p, strict))
+
 
 def _fingerprint(classes: Sequence[str], labels: np.ndarray, digests: Sequence[str]) -> str:
     return hashlib.sha256(repr((classes, labels.tolist(), digests)).encode()).hexdigest()[:16]
@@ -176,15 +184,17 @@ def scan(
             raise NeoclassicError(f"{where}: {unknown('class', stranger, names)}")
         if missing := next((name for name in names if name not in by_class), None):
             raise NeoclassicError(f"{where}: the class {missing!r} is missing; the classes are {', '.join(names)}")
-        if part in ("all", "train") and (empty := next((name for name in names if not by_class[name]), None)):
-            raise NeoclassicError(f"{where}: the class {empty!r} has no images")
+        empty = next((name for name in names if not by_class[name]), None)
+        if empty and classes is None and part in ("all", "train"):
+            raise NeoclassicError(f"{where}: the class {empty!r} has no images: add some, or remove its folder")
     parts = {
         part: [Photo(photo, label) for label, name in enumerate(names) for photo in by_class[name]]
         for part, by_class in found.items()
     }
     parts, notes = _divided(parts, path if path.is_dir() else path.parent, validation, seed)
     stem = path.resolve().name if path.is_dir() else path.stem
-    return Folder(stem, path, names, {part: tuple(photos) for part, photos in parts.items()}, notes, tuple(surplus))
+    ordered = {part: tuple(parts[part]) for part in ORDER if part in parts}
+    return Folder(stem, path, names, ordered, notes, tuple(surplus))
 
 
 ByClass = dict[str, list[Path]]
@@ -260,12 +270,12 @@ def _divided(
     parts: dict[str, list[Photo]], root: Path, validation: float, seed: int
 ) -> tuple[dict[str, list[Photo]], tuple[str, ...]]:
     notes = []
-    if "all" in parts:
-        train, test = _hold_out(parts["all"], root, TEST, "test")
+    if "all" in parts or parts.keys() == {"train"}:
+        train, test = _hold_out(next(iter(parts.values())), root, TEST, "test")
         parts = {"train": train, "test": test}
         notes.append(f"{TEST:.0%} of each class, {len(test):,} images, are the test set")
-    elif "test" not in parts and "validation" in parts:
-        parts = {"train": parts["train"], "test": parts["validation"]} if "train" in parts else parts
+    elif "test" not in parts:
+        parts = {"test" if part == "validation" else part: photos for part, photos in parts.items()}
         notes.append("there is no test set: the validation set serves as one, and is used once, at the end")
     if validation and "train" in parts and "validation" not in parts:
         train, held = _hold_out(parts["train"], root, validation, f"validation {seed}")
