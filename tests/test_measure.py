@@ -113,7 +113,7 @@ def test_training_keeps_what_the_backward_pass_needs():
     m = measure(tree, (1, 8, 8)).memory(batch=3)
     kept = 64 + 256 + 2 * 64 + 64  # input, relu, indices of 8 bytes each, pooled (which Linear keeps)
     assert m.training == 3 * 4 * kept
-    assert m.inference == 3 * 4 * (256 + 256)  # the convolution's output and the ReLU's
+    assert m.inference == 3 * 4 * (64 + 256 + 256)  # the images, the convolution's output and the ReLU's
     assert m.weights == 4 * (40 + 650)
 
 

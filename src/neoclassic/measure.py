@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from math import ceil, prod
-from operator import add, sub
+from operator import add, or_, sub
 
 from neoclassic.errors import UsageError
 from neoclassic.tree import (
@@ -31,6 +31,7 @@ from neoclassic.tree import (
     Combinator,
     Concat,
     Conv2d,
+    Dropout,
     Flatten,
     Hardsigmoid,
     Hardswish,
@@ -40,9 +41,11 @@ from neoclassic.tree import (
     Node,
     PadChannels,
     Product,
+    ReLU6,
     Select,
     Sequential,
     Sum,
+    Tanh,
     join,
 )
 
@@ -188,6 +191,15 @@ class Field:
         size = self.size + (kernel_size - 1) * self.stride
         return Field(size, self.stride * stride, self.start - padding * self.stride)
 
+    def fixed(self) -> Field:
+        """The field where this one unit is spread over many: all of them see the same pixels."""
+        return Field(self.size, 0, self.start)
+
+    def pixels(self, unit: int, side: int) -> tuple[int, int]:
+        """The first pixel that a unit sees in an image of `side` pixels, and the first behind the last."""
+        start = self.start + unit * self.stride
+        return max(start, 0), min(start + self.size, side)
+
     def __or__(self, other: Field) -> Field:
         """The field of a unit that sees both; strides differ only where one arm saw everything."""
         start = min(self.start, other.start)
@@ -240,7 +252,10 @@ class Memory:
     """Bytes in float32: the weights, and the activations of one batch.
 
     training    every array that a backward pass needs, kept until then
-    inference   the largest total alive at one moment, freeing what is no longer needed
+    inference   the largest total alive at one moment: a layer's input and output, and the inputs of all blocks around
+                it, the images among them
+
+    Both as PyTorch on a processor has them, without the scratch space of its kernels.
     """
 
     weights: int
@@ -348,8 +363,11 @@ class _Value:
         return FLOAT * prod(self.shape)
 
 
-_KEEPS_INPUT = (Conv2d, Linear, BatchNorm2d, MaxPool2d, LocalResponseNorm, Hardsigmoid, Hardswish, RBF)
-_KEEPS_NOTHING = (Flatten, AvgPool2d, AdaptiveAvgPool2d, Select, PadChannels)
+_KEEPS_INPUT = (
+    *(Conv2d, Linear, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d),
+    *(LocalResponseNorm, ReLU6, Hardsigmoid, Hardswish),
+)
+_KEEPS_NOTHING = (Flatten, Select, PadChannels)
 
 
 class _Fold:
@@ -369,7 +387,7 @@ class _Fold:
         if isinstance(node, Sequential | Auxiliary):
             y = x
             for name, child in node.children:
-                y = self.visit(child, join(path, name), y, held, side)
+                y = self.visit(child, join(path, name), y, held + (x.bytes if y.maker != x.maker else 0), side)
             y = x if isinstance(node, Auxiliary) else y
         else:
             y = self.merge(node, path, x, held, side)
@@ -383,16 +401,16 @@ class _Fold:
             raise ShapeError(path, x.shape, f"an empty {type(node).__name__}")
         outputs: list[_Value] = []
         for name, child in node.children:
-            alive = held + x.bytes + sum(y.bytes for y in outputs if y.maker != x.maker)
+            alive = held + sum(y.bytes for y in outputs if y.maker != x.maker)
             outputs.append(self.visit(child, join(path, name), x, alive, auxiliary))
         shape = self.merged_shape(node, path, x, [y.shape for y in outputs])
-        fields = outputs[0].fields
-        for y in outputs[1:]:
-            fields = tuple(a | b for a, b in zip(fields, y.fields, strict=True))
+        fields = tuple(reduce(or_, along) for along in zip(*(_spread(y, shape) for y in outputs), strict=True))
         if isinstance(node, Product):
             self.kept |= {y.maker: y.bytes for y in outputs}
         merged = _Value(shape, fields, path)
-        self.peak = max(self.peak, held + merged.bytes + sum({y.maker: y.bytes for y in outputs}.values()))
+        if not auxiliary:
+            alive = sum({y.maker: y.bytes for y in (x, *outputs)}.values())
+            self.peak = max(self.peak, held + alive + merged.bytes)
         return merged
 
     def merged_shape(self, node: Combinator, path: str, x: _Value, shapes: list[Shape]) -> Shape:
@@ -415,7 +433,10 @@ class _Fold:
         parameters, statistics = parameter_shapes(node, x.shape), statistic_shapes(node, x.shape)
         y = _Value(shape, _fields(node, x), x.maker if isinstance(node, Flatten) or node.kind == "identity" else path)
         self.keep(node, path, x, y)
-        self.peak = max(self.peak, held + x.bytes + (y.bytes if y.maker != x.maker else 0))
+        if not auxiliary:
+            own = y.bytes if y.maker != x.maker else 0
+            passing = {LocalResponseNorm: 2, MaxPool2d: 2, Tanh: 1}.get(type(node), 0)  # steps between, and indices
+            self.peak = max(self.peak, held + x.bytes + own * (1 + passing))
         counts = (
             macs(node, x.shape, shape),
             sum(map(prod, parameters.values())),
@@ -426,17 +447,30 @@ class _Fold:
         return y
 
     def keep(self, node: Node, path: str, x: _Value, y: _Value) -> None:
-        """Note what the backward pass of a leaf needs."""
+        """Note what the backward pass of a leaf needs, as torch's keeps it."""
         if y.maker == x.maker or isinstance(node, _KEEPS_NOTHING):
             return
         if isinstance(node, _KEEPS_INPUT):
-            self.kept[x.maker] = x.bytes
+            if node != AdaptiveAvgPool2d(1):  # a plain mean, whose gradient is known without its input
+                self.kept[x.maker] = x.bytes
             if isinstance(node, MaxPool2d):
-                self.kept[f"{path} indices"] = 2 * y.bytes  # int64, as torch keeps them
-        elif node.kind == "dropout":
-            self.kept[f"{path} mask"] = prod(y.shape)  # a byte each
+                self.kept[f"{path} indices"] = 2 * y.bytes  # int64
+            elif isinstance(node, LocalResponseNorm):  # the squares, padded by the neighbours; their means, twice
+                self.kept[f"{path} squares"] = x.bytes * (x.shape[0] + node.size - 1) // x.shape[0]
+                self.kept[f"{path} means"] = 2 * x.bytes
+        elif isinstance(node, Dropout | Tanh):  # the mask, as floats; the tangent before it is scaled
+            self.kept[f"{path} inner"] = y.bytes
+        elif isinstance(node, RBF):  # every difference
+            self.kept[f"{path} differences"] = x.bytes * len(node.prototypes)
         else:  # an activation: its own output is enough
             self.kept[y.maker] = y.bytes
+
+
+def _spread(y: _Value, shape: Shape) -> list[Field]:
+    """The fields of an arm once its output is spread over the merged shape."""
+    if len(shape) == 1:
+        return list(y.fields)
+    return [f.fixed() if n < most else f for f, n, most in zip(y.fields, y.shape[1:], shape[1:], strict=True)]
 
 
 def _fields(node: Node, x: _Value) -> tuple[Field, ...]:
