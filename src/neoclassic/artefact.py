@@ -36,7 +36,7 @@ def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> st
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        digest.update(arrays[name].tobytes())
     return digest.hexdigest()
 
 
@@ -44,7 +44,7 @@ def write(path: Path, kind: str, arrays: Mapping[str, np.ndarray], header: Mappi
     """Write arrays and a JSON header, atomically. `kind`: "model" or "checkpoint"."""
     full = {"kind": kind, "format": FORMAT, **header}
     full["checksum"] = _checksum(arrays, full)
-    tensors = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    tensors = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     files.write(path, safetensors.numpy.save(tensors, {"neoclassic": json.dumps(full)}))
 
 

@@ -13,10 +13,10 @@ def lenet() -> Recipe:
         data="fashion-mnist",
         source="neoclassic",
         about="standardised inputs, Adam, cosine",
-        epochs=20,
+        epochs=15,
         batch_size=128,
         optimizer=Optimizer("adam"),
-        learning_rate=0.004,
+        learning_rate=0.008,
         schedule="cosine",
         warmup_epochs=0.5,
         initialisation="xavier",
@@ -25,7 +25,7 @@ def lenet() -> Recipe:
 
 
 def lenet_bn() -> Recipe:
-    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", epochs=15)
+    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn")
 
 
 def deepconvnet() -> Recipe:

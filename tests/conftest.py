@@ -1,0 +1,49 @@
+"""What several tests share: a small real data set as a folder of IDX files, and the command line in-process."""
+
+import json
+
+import pytest
+from helpers import write_idx
+
+from neoclassic import data
+from neoclassic.cli import main
+
+
+@pytest.fixture(scope="session")
+def fashion():
+    """The first 1,000 training and 300 test images of Fashion-MNIST, as IDX files in a folder."""
+    return data.load("fashion-mnist")
+
+
+@pytest.fixture(scope="session")
+def idx_folder(fashion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    folder.mkdir()
+    for role, part, n in (("train", fashion.train, 1000), ("t10k", fashion.test, 300)):
+        write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[:n, :, :, 0])
+        write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[:n])
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; give back its exit code, standard output and standard error."""
+
+    def call(*arguments):
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def run_json(run):
+    """Run a command line that must succeed, and read the JSON document it prints."""
+
+    def call(*arguments):
+        code, out, err = run(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    return call
