@@ -206,7 +206,7 @@ def train_ch6(
     net.to(device)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     loss = nn.CrossEntropyLoss()
-    animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=["train loss", "train acc", "test acc"])
+    animator = Animator(xlabel="epoch", xlim=[0, num_epochs], legend=["train loss", "train acc", "test acc"])
     timer, every, seen = Timer(), max(num_batches // 5, 1), 0
     train_l = train_acc = test_acc = math.nan
     for epoch in range(num_epochs):

@@ -12,6 +12,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -142,7 +143,10 @@ def set_axes(
     legend: Sequence[str] | None,
 ) -> None:
     """Labels, limits, scales, legend and grid of a drawing."""
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale, xlim=xlim, ylim=ylim)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+    for limits, set_limits in ((xlim, axes.set_xlim), (ylim, axes.set_ylim)):
+        if limits is not None and limits[0] != limits[1]:  # one epoch has no length on [1, epochs]
+            set_limits(*limits)
     if legend:
         axes.legend(legend)
     axes.grid()
@@ -235,7 +239,8 @@ class Animator:
         self.Y: list[list[float]] = []
         self.fmts = fmts
         self._xlabel, self._legend = xlabel, list(legend or [])
-        self.config_axes = lambda: set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
+        limits = (xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
+        self.config_axes: Callable[[], None] = partial(set_axes, self.axes[0], *limits)
         self._screen = _Screen(self.fig, self._paint)
 
     def add(self, x: Any, y: Any) -> None:
@@ -341,11 +346,7 @@ class ProgressBoard(HyperParameters):
         styles = zip(itertools.cycle(self.ls), itertools.cycle(self.colors), strict=False)
         for (label, line), (style, colour) in zip(self.data.items(), styles, strict=False):
             self.axes.plot([p.x for p in line], [p.y for p in line], linestyle=style, color=colour, label=label)
-        self.axes.set(xlabel=self.xlabel, ylabel=self.ylabel, xscale=self.xscale, yscale=self.yscale)
-        if self.xlim:
-            self.axes.set_xlim(*self.xlim)
-        if self.ylim:
-            self.axes.set_ylim(*self.ylim)
+        set_axes(self.axes, self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale, None)
         self.axes.legend()
 
 

@@ -1,0 +1,144 @@
+"""*Deep Learning from Scratch*: the names of the book's `common`, `dataset` and chapters.
+
+    >>> from neoclassic.compat import dlfs
+    >>> network = dlfs.DeepConvNet()
+
+K. Saitoh, O'Reilly Japan 2016. Arrays are images N×C×H×W and rows N×D as in the book; the layers run on the NumPy
+engine's operations, in the type of their weights: float32 in the networks that are made here. docs/books.md lists the
+faults of the printed listings and what became of each.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from neoclassic.compat import book_module
+from neoclassic.compat.dlfs.functions import (
+    cross_entropy_error,
+    identity_function,
+    relu,
+    relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    softmax,
+    softmax_loss,
+    step_function,
+    sum_squared_error,
+)
+from neoclassic.compat.dlfs.layers import (
+    Affine,
+    BatchNormalization,
+    Convolution,
+    Dropout,
+    Pooling,
+    Relu,
+    Sigmoid,
+    SoftmaxWithLoss,
+)
+from neoclassic.compat.dlfs.mnist import init_mnist, load_mnist
+from neoclassic.compat.dlfs.networks import DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet
+from neoclassic.compat.dlfs.optimizers import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
+from neoclassic.compat.dlfs.pickles import load_arrays
+from neoclassic.compat.dlfs.trainer import Trainer
+from neoclassic.compat.dlfs.util import (
+    col2im,
+    conv_output_size,
+    im2col,
+    numerical_gradient,
+    shuffle_dataset,
+    smooth_curve,
+)
+from neoclassic.errors import UsageError, unknown
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "Affine",
+    "BatchNormalization",
+    "Convolution",
+    "DeepConvNet",
+    "Dropout",
+    "Momentum",
+    "MultiLayerNet",
+    "MultiLayerNetExtend",
+    "Nesterov",
+    "Pooling",
+    "RMSprop",
+    "Relu",
+    "Sigmoid",
+    "SimpleConvNet",
+    "SoftmaxWithLoss",
+    "Trainer",
+    "TwoLayerNet",
+    "col2im",
+    "conv_output_size",
+    "cross_entropy_error",
+    "identity_function",
+    "im2col",
+    "init_mnist",
+    "load_arrays",
+    "load_mnist",
+    "numerical_gradient",
+    "relu",
+    "relu_grad",
+    "shuffle_dataset",
+    "sigmoid",
+    "sigmoid_grad",
+    "smooth_curve",
+    "softmax",
+    "softmax_loss",
+    "step_function",
+    "sum_squared_error",
+]
+
+
+class MissingName(UsageError, AttributeError):
+    """A name of the book's that is not here."""
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise MissingName(str(unknown("name", f"dlfs.{name}", [f"dlfs.{known}" for known in __all__])))
+
+
+# the book's modules, and what a star import of each brings
+_FUNCTIONS = (
+    *("identity_function", "step_function", "sigmoid", "sigmoid_grad", "relu", "relu_grad", "softmax"),
+    *("sum_squared_error", "cross_entropy_error", "softmax_loss"),
+)
+_LAYERS = (
+    *("Relu", "Sigmoid", "Affine", "SoftmaxWithLoss", "Dropout", "BatchNormalization", "Convolution", "Pooling"),
+    *("im2col", "col2im", *_FUNCTIONS),
+)
+_OPTIMIZERS = ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSprop", "Adam")
+_MODULES: dict[str, tuple[str, ...] | None] = {
+    "dataset": None,
+    "dataset.mnist": ("load_mnist", "init_mnist"),
+    "common": None,
+    "common.functions": _FUNCTIONS,
+    "common.gradient": ("numerical_gradient",),
+    "common.layers": _LAYERS,
+    "common.optimizer": _OPTIMIZERS,
+    "common.trainer": ("Trainer", *_OPTIMIZERS),
+    "common.util": ("smooth_curve", "shuffle_dataset", "conv_output_size", "im2col", "col2im"),
+    "common.multi_layer_net": ("MultiLayerNet",),
+    "common.multi_layer_net_extend": ("MultiLayerNetExtend",),
+    "two_layer_net": ("TwoLayerNet",),
+    "simple_convnet": ("SimpleConvNet",),
+    "deep_convnet": ("DeepConvNet",),
+}
+
+
+def book_modules() -> dict[str, ModuleType]:
+    """What `install` puts into place."""
+
+    def names(wanted: tuple[str, ...] | None) -> dict[str, Any] | None:
+        return None if wanted is None else {"np": np, **{name: globals()[name] for name in wanted}}
+
+    about = "Deep Learning from Scratch, by neoclassic"
+    return {name: book_module(name, about, names(wanted)) for name, wanted in _MODULES.items()}

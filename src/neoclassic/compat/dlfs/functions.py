@@ -1,0 +1,73 @@
+"""Activations and losses as functions of arrays, one vector or N rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neoclassic.engines.contract import Array
+
+
+def identity_function(x: Any) -> Any:
+    """x."""
+    return x
+
+
+def step_function(x: Any) -> Array:
+    """1 where x > 0, else 0."""
+    return np.array(np.asarray(x) > 0, int)
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e^−x), without overflow: e^−|x| is never large."""
+    small = np.exp(-np.abs(x))
+    return np.where(np.asarray(x) >= 0, 1, small) / (1 + small)
+
+
+def sigmoid_grad(x: Any) -> Any:
+    """y (1 − y) with y = sigmoid(x)."""
+    y = sigmoid(x)
+    return y * (1 - y)
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def relu_grad(x: Any) -> Array:
+    """1 where x > 0, else 0: the gradient that `Relu` takes, at 0 too."""
+    x = np.asarray(x)
+    return np.array(x > 0, x.dtype)
+
+
+def softmax(x: Any) -> Array:
+    """e^x / Σ e^x along the last axis."""
+    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    found: Array = e / e.sum(-1, keepdims=True)
+    return found
+
+
+def sum_squared_error(y: Array, t: Array) -> float:
+    """Σ (y − t)² / 2."""
+    return float(0.5 * np.square(y - t).sum())
+
+
+def labels_of(t: Array, y: Array) -> Array:
+    """Labels, N, of targets that are labels or rows like y's, one of them hot."""
+    return np.reshape(t, np.shape(y)).argmax(1) if np.size(t) == np.size(y) else np.reshape(t, -1)
+
+
+def cross_entropy_error(y: Array, t: Array) -> float:
+    """−mean log y[label] of probabilities y, N×K or K; t are labels, or rows with a 1 at the label.
+
+    1e-7 is added to y, as in the book, so that log 0 does not occur.
+    """
+    y = np.atleast_2d(y)
+    return float(-np.log(y[np.arange(len(y)), labels_of(t, y)] + 1e-7).mean())
+
+
+def softmax_loss(X: Array, t: Array) -> float:
+    """The cross-entropy of softmax(X)."""
+    return cross_entropy_error(softmax(X), t)

@@ -1,0 +1,262 @@
+"""The book's layers: `forward(x)`, then `backward(dout)`, and the gradients of the parameters beside them.
+
+Images are N×C×H×W to the reader. The engine's operations want x_CNHW, so a layer hands on a view of its C×N×H×W output
+with the first two axes exchanged, and the next one exchanges them back: nothing is copied on the way.
+
+A layer works in the type of its weights. `dout` is never written into: it may be shared.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from neoclassic.compat.dlfs.functions import labels_of, softmax
+from neoclassic.engines.contract import Array
+from neoclassic.engines.numpy import activations, convolution, normalisation, pooling
+from neoclassic.engines.numpy.buffers import Buffers
+from neoclassic.engines.numpy.operation import Backward
+from neoclassic.engines.numpy.team import Meeting, Member
+from neoclassic.errors import UsageError
+
+_ALONE = Member(0, Meeting(1))
+_own = threading.local()
+
+
+def _buffers(dtype: np.dtype) -> Buffers:
+    """This thread's store of arrays of that type."""
+    if not hasattr(_own, "stores"):
+        _own.stores = {}
+    store: Buffers = _own.stores.setdefault(dtype, Buffers(dtype))
+    return store
+
+
+def _turned(x: Array) -> Array:
+    """N×C×H×W to C×N×H×W and back; rows stay rows."""
+    return x.swapaxes(0, 1) if x.ndim == 4 else x
+
+
+def _no_forward(_: Array) -> tuple[Array | None, ...]:
+    raise UsageError("backward() goes back over a forward(): call forward(x) first")
+
+
+def _square(name: str, height: int, width: int) -> int:
+    if height != width:
+        raise UsageError(f"{name} is {height}×{width}: only squares are computed here")
+    return height
+
+
+class Layer:
+    """What every layer has."""
+
+    _back: Backward = staticmethod(_no_forward)
+
+    def forward(self, x: Array) -> Array:
+        raise NotImplementedError
+
+    def backward(self, dout: Array) -> Array:
+        (dx,) = self._back(_turned(dout))
+        assert dx is not None
+        return _turned(dx)
+
+
+# ── activations ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Relu(Layer):
+    """max(x, 0)."""
+
+    def forward(self, x: Array) -> Array:
+        x = _turned(x)
+        new = _buffers(x.dtype)
+        y, self._back = activations.relu(x, new(x.shape), new)
+        return _turned(y)
+
+
+class Sigmoid(Layer):
+    """1 / (1 + e^−x); `out` is the last output."""
+
+    out: Array
+
+    def forward(self, x: Array) -> Array:
+        x = _turned(x)
+        new = _buffers(x.dtype)
+        with np.errstate(over="ignore"):  # e^−x is then infinite, and 1 / (1 + ∞) the 0 that it ought to be
+            y, self._back = activations.sigmoid(x, new(x.shape), new)
+        self.out = _turned(y)
+        return self.out
+
+
+class Dropout(Layer):
+    """In training a unit is kept with probability 1 − dropout_ratio, unscaled; at test all are scaled by that.
+
+    Hinton et al. 2012, arXiv 1207.0580, as in the book, so that its published weights keep their meaning; PyTorch
+    scales in training instead. `mask` is the last draw, from numpy.random.
+    """
+
+    mask: Array
+
+    def __init__(self, dropout_ratio: float = 0.5) -> None:
+        self.dropout_ratio = dropout_ratio
+
+    def forward(self, x: Array, train_flg: bool = True) -> Array:
+        if not train_flg:
+            scaled: Array = x * x.dtype.type(1 - self.dropout_ratio)
+            return scaled
+        self.mask = np.random.rand(*x.shape) > self.dropout_ratio  # noqa: NPY002 — readers seed it as the book does
+        kept: Array = x * self.mask
+        return kept
+
+    def backward(self, dout: Array) -> Array:
+        dx: Array = dout * self.mask
+        return dx
+
+
+# ── layers with weights ──────────────────────────────────────────────────────────────────────────────
+
+
+class Affine(Layer):
+    """xW + b of rows, or of images, flattened. W is inputs×outputs. `dW`, `db` after backward."""
+
+    x: Array
+    original_x_shape: tuple[int, ...]
+
+    def __init__(self, W: Array, b: Array) -> None:
+        self.W, self.b = W, b
+        self.dW: Array | None = None
+        self.db: Array | None = None
+
+    def forward(self, x: Array) -> Array:
+        self.original_x_shape = x.shape
+        self.x = np.asarray(x, self.W.dtype).reshape(len(x), -1)
+        y: Array = self.x @ self.W
+        y += self.b
+        return y
+
+    def backward(self, dout: Array) -> Array:
+        self.dW, self.db = self.x.T @ dout, dout.sum(0)
+        dx: Array = (dout @ self.W.T).reshape(self.original_x_shape)
+        return dx
+
+
+class Convolution(Layer):
+    """Convolution of images with W, filters×channels×k×k, and b. `dW`, `db` after backward.
+
+    need_dx: whether backward is asked for the gradient of the images, which a network's first layer is not.
+    """
+
+    def __init__(self, W: Array, b: Array, stride: int = 1, pad: int = 0) -> None:
+        self.W, self.b, self.stride, self.pad = W, b, stride, pad
+        self.dW: Array | None = None
+        self.db: Array | None = None
+        self.need_dx = True
+
+    def forward(self, x: Array) -> Array:
+        _square("the filter", *self.W.shape[2:])
+        self.x = np.asarray(x, self.W.dtype)
+        if self.x.ndim != 4 or self.x.shape[1] != self.W.shape[1]:
+            raise UsageError(f"a convolution of {self.W.shape[1]} channels takes images N×C×H×W, not {x.shape}")
+        new = _buffers(self.W.dtype)
+        y, self._back = convolution.conv2d(
+            _turned(self.x), self.W, self.b, self.stride, self.pad, 1, new, need_dx=self.need_dx
+        )
+        return _turned(y)
+
+    def backward(self, dout: Array) -> Array:
+        dx, dW, db = self._back(_contiguous(dout, self.W.dtype))
+        self.dW, self.db = dW, db
+        return np.zeros(self.x.shape, self.W.dtype) if dx is None else _turned(dx)
+
+
+def _contiguous(dout: Array, dtype: np.dtype) -> Array:
+    return np.ascontiguousarray(_turned(dout), dtype)
+
+
+class Pooling(Layer):
+    """The largest of every window. Padding is −∞, so that it never wins."""
+
+    def __init__(self, pool_h: int, pool_w: int, stride: int = 1, pad: int = 0) -> None:
+        self.pool_h, self.pool_w, self.stride, self.pad = pool_h, pool_w, stride, pad
+
+    def forward(self, x: Array) -> Array:
+        k = _square("the window", self.pool_h, self.pool_w)
+        y, self._back = pooling.max_pool2d(_turned(x), k, self.stride, self.pad, False, _buffers(x.dtype))
+        return _turned(y)
+
+
+class BatchNormalization(Layer):
+    """Batch normalisation of every feature over the batch; images are flattened, so every pixel is a feature.
+
+    momentum: what running statistics keep of themselves. `dgamma`, `dbeta` after backward.
+    Ioffe & Szegedy 2015, arXiv 1502.03167, with the book's eps of 1e-6.
+    """
+
+    EPS = 1e-6
+    dgamma: Array
+    dbeta: Array
+
+    def __init__(
+        self,
+        gamma: Array,
+        beta: Array,
+        momentum: float = 0.9,
+        running_mean: Array | None = None,
+        running_var: Array | None = None,
+    ) -> None:
+        self.gamma, self.beta, self.momentum = gamma, beta, momentum
+        self.running_mean, self.running_var = running_mean, running_var
+        self.input_shape: tuple[int, ...] = ()
+
+    def forward(self, x: Array, train_flg: bool = True) -> Array:
+        self.input_shape = x.shape
+        x_FN = np.ascontiguousarray(x.reshape(len(x), -1).T, self.gamma.dtype)
+        if self.running_mean is None or self.running_var is None:
+            self.running_mean, self.running_var = np.zeros_like(x_FN[:, 0]), np.zeros_like(x_FN[:, 0])
+        new, keep = _buffers(x_FN.dtype), self.momentum
+        if train_flg:
+            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, self.gamma, self.beta, self.EPS, _ALONE, new)
+            self.running_mean = keep * self.running_mean + (1 - keep) * x_FN.mean(1)
+            self.running_var = keep * self.running_var + (1 - keep) * x_FN.var(1)
+        else:
+            scale = self.gamma / np.sqrt(self.running_var + self.EPS)
+            y_FN = normalisation.scale_and_shift(x_FN, scale, self.beta - self.running_mean * scale, new(x_FN.shape))
+        return y_FN.T.reshape(self.input_shape)
+
+    def backward(self, dout: Array) -> Array:
+        dx_FN, dgamma, dbeta = self._back(np.ascontiguousarray(dout.reshape(len(dout), -1).T))
+        assert dx_FN is not None
+        assert dgamma is not None
+        assert dbeta is not None
+        self.dgamma, self.dbeta = dgamma, dbeta
+        return dx_FN.T.reshape(self.input_shape)
+
+
+# ── the loss ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SoftmaxWithLoss:
+    """The mean cross-entropy of softmax(x), computed from the logits: nothing is added to a logarithm.
+
+    t are labels, N, or rows N×K with a 1 at the label. `loss`, `y` the probabilities, `t`.
+    """
+
+    loss: float
+    y: Array
+    t: Array
+
+    def forward(self, x: Array, t: Array) -> float:
+        self.t, self.y = t, softmax(x)
+        shifted = x - x.max(1, keepdims=True)
+        right = shifted[np.arange(len(x)), labels_of(t, x)]
+        self.loss = float((np.log(np.exp(shifted).sum(1)) - right).mean())
+        return self.loss
+
+    def backward(self, dout: float = 1) -> Array:
+        dx = self.y.copy()
+        if np.size(self.t) == self.y.size:
+            dx -= self.t.reshape(self.y.shape)
+        else:
+            dx[np.arange(len(dx)), labels_of(self.t, self.y)] -= 1
+        dx *= dout / len(dx)
+        return dx

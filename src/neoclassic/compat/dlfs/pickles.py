@@ -1,0 +1,115 @@
+"""The book keeps weights in pickles. A pickle is a program; this reader runs only those that spell out arrays.
+
+What a pickle names is looked up in a table of five stand-ins, none of which can do anything but hold a shape, a type
+and bytes. Everything else is refused before it is built.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neoclassic.engines.contract import Array
+from neoclassic.errors import NeoclassicError
+
+_TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
+_LIMIT = 1 << 30  # bytes of a file
+
+
+class _Type:
+    """Stands in for numpy.dtype."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if code not in _TYPES:
+            raise NeoclassicError(f"an array of type {str(code)[:20]!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] == ">":
+            self.dtype = self.dtype.newbyteorder(">")
+
+
+class _Array:
+    """Stands in for numpy.ndarray."""
+
+    array: Array
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, fortran, data = state
+        self.array = _build(data, kind, shape, "F" if fortran else "C")
+
+
+def _build(data: Any, kind: Any, shape: Any, order: str) -> Array:
+    if not isinstance(kind, _Type) or not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 32:
+        raise NeoclassicError("an array that is none")
+    if not isinstance(data, bytes | bytearray) or len(data) != prod(shape) * kind.dtype.itemsize:
+        raise NeoclassicError("an array whose bytes do not fit its shape")
+    values = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+    return values.astype(kind.dtype.newbyteorder("="))
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _frombuffer(data: Any, kind: Any, shape: Any, order: str) -> _Array:
+    found = _Array()
+    found.array = _build(data, kind, shape, order)
+    return found
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stands in for _codecs.encode, by which pickles of protocol 2 spell bytes."""
+    if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
+        raise NeoclassicError("bytes that are none")
+    return text.encode("latin1")
+
+
+_CORES = ("numpy.core", "numpy._core")
+_TABLE: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _Type,
+    ("numpy", "ndarray"): _Array,
+    ("_codecs", "encode"): _encode,
+    **{(f"{core}.multiarray", "_reconstruct"): _reconstruct for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): _frombuffer for core in _CORES},
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _TABLE:
+            raise NeoclassicError(f"it asks for {module}.{name}")
+        return _TABLE[module, name]
+
+
+def load_arrays(path: str | Path) -> dict[str, Array]:
+    """The dictionary of arrays in a pickle. NeoclassicError for anything else, of which nothing is built."""
+    try:
+        if Path(path).stat().st_size > _LIMIT:
+            raise NeoclassicError(f"{path}: larger than {_LIMIT >> 30} GiB")
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        found = _Reader(io.BytesIO(data)).load()
+    except NeoclassicError as error:
+        raise NeoclassicError(f"{path}: refused, not a pickle of plain arrays: {error}") from None
+    except Exception as error:  # pickle's reader raises of every kind
+        raise NeoclassicError(f"{path}: damaged, or no pickle: {type(error).__name__}") from None
+    if not isinstance(found, dict) or not all(
+        isinstance(k, str) and isinstance(v, _Array) and hasattr(v, "array") for k, v in found.items()
+    ):
+        raise NeoclassicError(f"{path}: refused, not a dictionary of arrays")
+    return {key: value.array for key, value in found.items()}
+
+
+def save_arrays(path: str | Path, arrays: dict[str, Array]) -> None:
+    """Write a dictionary of arrays as the book does, for the reader's other scripts. NeoclassicError if that fails."""
+    from neoclassic import files
+
+    files.write(Path(path), pickle.dumps({key: np.array(value) for key, value in arrays.items()}, protocol=4))
