@@ -145,28 +145,74 @@ def list_(pattern: str, as_json: bool) -> None:
 
 
 @verb
-@click.argument("network")
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK")
 @click.option("--input", "shape", metavar="CxHxW", help="Input shape; the published one when omitted.")
 @click.option("--classes", "--num-classes", type=int, help="Outputs of the last layer.")
 @click.option("--batch", "--batch-size", "-b", type=click.IntRange(1), default=1, help="Images, for the memory column.")
 @click.option("--depth", type=click.IntRange(1), help="1: the network's own children only, as courses print them.")
+@click.option("--explain", is_flag=True, help="Each figure as a formula, filled in; what 1×1 convolutions save.")
+@click.option("--compare", is_flag=True, help="Networks side by side: show lenet --compare vgg11 resnet18")
+@click.option("--svg", metavar="FILE", help="Draw the network there.")
+@click.option("--blocks", is_flag=True, help="With --svg: its maps as blocks, to scale; for small networks.")
 @as_json
-def show(network: str, shape: str | None, classes: int | None, batch: int, depth: int | None, as_json: bool) -> None:
+def show(
+    networks: tuple[str, ...],
+    shape: str | None,
+    classes: int | None,
+    batch: int,
+    depth: int | None,
+    explain: bool,
+    compare: bool,
+    svg: str | None,
+    blocks: bool,
+    as_json: bool,
+) -> None:
     """One row a layer: path, shape, parameters, MACs, memory, receptive field."""
+    from neoclassic.views import arithmetic, table
+
+    if len(networks) > 1 and not compare:
+        raise UsageError(f"one network at a time, or side by side: show {networks[0]} --compare {networks[1]}")
+    measures = {name: _measured(name, shape, classes) for name in networks}
+    if compare:
+        if as_json:
+            _print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
+        else:
+            click.echo(arithmetic.compare(measures, batch))
+        return
+    ((name, m),) = measures.items()
+    if svg:
+        from pathlib import Path
+
+        from neoclassic import files
+        from neoclassic.views import drawing
+
+        files.write(Path(svg), drawing.blocks(name, m) if blocks else drawing.tree(name, m))
+        click.echo(f"drawn in {svg}", err=True)
+    elif blocks:
+        raise UsageError("--blocks is a kind of drawing: add --svg FILE")
+    if as_json:
+        saved = {"savings": arithmetic.savings_dict(m)} if explain else {}
+        _print_json(table.to_dict(name, m, batch, depth) | saved)
+    elif not svg:
+        click.echo(f"{name}, {_about(name)}\n")
+        click.echo(arithmetic.explain(m, batch, depth) if explain else table.layer_table(m, batch, depth))
+
+
+def _measured(name: str, shape: str | None, classes: int | None) -> Any:
     from neoclassic import networks
     from neoclassic.measure import measure
-    from neoclassic.views import table
 
-    row = networks.entry(network)
-    given = _shape(shape) or row.input
-    full = row.input[: 3 - len(given)] + given if len(given) > 1 else (row.input[0], *given * 2)
-    tree = networks.network(network, classes)
-    m = measure(tree, full)
-    if as_json:
-        _print_json(table.to_dict(network, m, batch, depth))
-        return
-    click.echo(f"{network}, {row.year}: {row.about}\n")
-    click.echo(table.layer_table(m, batch, depth))
+    published = networks.entry(name).input
+    given = _shape(shape) or published
+    full = published[: 3 - len(given)] + given if len(given) > 1 else (published[0], *given * 2)
+    return measure(networks.network(name, classes), full)
+
+
+def _about(name: str) -> str:
+    from neoclassic import networks
+
+    row = networks.entry(name)
+    return f"{row.year}: {row.about}"
 
 
 @verb
