@@ -95,6 +95,12 @@ class Engine(Protocol):
         """The output of each path (layer or combinator), N×…, float32."""
         ...
 
+    def sensitivity(self, images: Array, path: str, weights: Array) -> tuple[Array, Array]:
+        """As at test: the output of a path, N×…, and the gradient of Σ weights·logits with respect to it.
+
+        weights: N×classes; a row with a single 1 asks for that class. UsageError for a path that is not there."""
+        ...
+
     def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
         """Of the mean cross-entropy. `masks`: for each dropout path the kept units, N×…, as 0 and 1; drawn
         at random when omitted."""

@@ -297,6 +297,28 @@ class TorchEngine:
             self.logits(images)
         return found
 
+    def sensitivity(self, images: Array, path: str, weights: Array) -> tuple[Array, Array]:
+        found: list[Tensor] = []
+
+        def tap(_module: nn.Module, _x: object, y: Tensor) -> Tensor:
+            found.append(y.requires_grad_() if y.is_leaf else y)
+            return found[0]
+
+        module = dict(self.module.named_modules()).get(path)
+        if module is None:
+            raise UsageError(f"no layer {path!r} in this network: 'neoclassic show' lists its paths")
+        self.module.eval()
+        with torch.enable_grad():
+            hook = module.register_forward_hook(tap)
+            try:
+                total = (self.module(self._put(images)) * self._put(weights)).sum()
+            finally:
+                hook.remove()
+            if not found:
+                raise UsageError(f"{path!r} runs in training only")
+            (gradient,) = torch.autograd.grad(total, found[0])
+        return _array(found[0]), _array(gradient)
+
     def _loss(self, images: Array, labels: Array, masks: Mapping[str, Array] | None) -> tuple[Tensor, Tensor, Tensor]:
         """The total loss to differentiate, the main head's mean loss, and its logits."""
         self.module.train()
