@@ -1,0 +1,26 @@
+# The few verbs. `make check` and `make test` are what CI runs.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: setup check test test-all fix
+
+setup: .venv/ready
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m 'not slow'
+
+test-all: setup
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
