@@ -18,11 +18,13 @@ from neoclassic.errors import NeoclassicError, UsageError, unknown
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",
     "show": "neoclassic show lenet --batch 256",
+    "diff": "neoclassic diff alexnet alexnet:torchvision",
     "train": "neoclassic train lenet --epochs 5 --out runs/first",
     "recipes": "neoclassic recipes 'd2l-zh:*'",
     "evaluate": "neoclassic evaluate runs/first",
     "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
     "export": "neoclassic export runs/first model.onnx --verify 64",
+    "serve": "neoclassic serve runs/first --port 8000",
 }
 
 
@@ -213,6 +215,22 @@ def _about(name: str) -> str:
 
     row = networks.entry(name)
     return f"{row.year}: {row.about}"
+
+
+@verb
+@click.argument("first", metavar="NETWORK")
+@click.argument("second", metavar="NETWORK")
+@as_json
+def diff(first: str, second: str, as_json: bool) -> None:
+    """What differs between two networks, layer by layer, and why."""
+    from neoclassic import networks
+    from neoclassic.views import diff as view
+
+    a, b = networks.entry(first), networks.entry(second)
+    if as_json:
+        _print_json(view.to_dict(a, b))
+    else:
+        click.echo(view.diff_table(a, b))
 
 
 @verb
@@ -447,3 +465,41 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
         click.echo(f"label agreement {found.agreement:.2%}  largest probability difference {found.difference:.2g}")
     if found.strangers:
         raise NeoclassicError(f"{len(found.strangers)} of {found.n} labels differ, first {found.strangers[0]}")
+
+
+@verb
+@click.argument("model")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of one request.")
+@click.option("--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of one image.")
+@click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="Images that wait; then 503.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Images computed at once.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Seconds.")
+@any_engine
+@device
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    max_body: int,
+    max_pixels: int,
+    queue: int,
+    batch: int,
+    timeout: float,
+    engine: str,
+    device: str,
+) -> None:
+    """Answer predictions over HTTP: POST /predict. Needs no PyTorch, writes nothing, ends on Ctrl-C or SIGTERM."""
+    from importlib.util import find_spec
+
+    from neoclassic.export import open_model
+
+    if missing := [
+        name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
+    ]:
+        raise UsageError(f"serve needs {missing[0]}: pip install 'neoclassic[serve]'")
+    from neoclassic.web import server
+
+    limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
+    server.serve(server.Service(*open_model(model, engine, device), limits), host, port)
