@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neoclassic.data import SOURCES, Dataset, Splits, batches, cache, cifar, idx, load, sources, stratified_split
+from neoclassic.data import SOURCES, Dataset, Splits, batches, cache, cifar, find, idx, load, sources, stratified_split
 from neoclassic.errors import NeoclassicError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -277,6 +277,7 @@ def test_cifar_10_is_read_from_its_files_or_its_archive(tmp_path, packed):
         for name, contents in cifar_files().items():
             (tmp_path / cifar.FOLDER / name).write_bytes(contents)
     splits = load("cifar-10", tmp_path)
+    assert splits.train.fingerprint == load(str(tmp_path)).train.fingerprint == find(str(tmp_path)).train.fingerprint
     assert splits.train.labels.tolist() == [0, 1, 2, 3, 4]
     assert splits.classes[splits.test.labels[0]] == "truck"
     assert splits.test.shape == (32, 32, 3)

@@ -376,6 +376,23 @@ def test_what_is_not_a_file_is_named(tmp_path):
         open_image(tmp_path / "pipe")
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_no_damage_to_a_file_gets_past_the_one_clear_line(kind):
+    rng, p = np.random.default_rng(0), Preprocessing((16, 16), 3)
+    whole = saved(photo(20, 24), kind).getvalue()
+    lines = []
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, min(len(whole), rng.choice([60, len(whole)])), rng.choice([1, 5, 30])):
+            damaged[at] = rng.integers(256)
+        try:
+            assert read_pixels(io.BytesIO(bytes(damaged)), p).shape == (16, 16, 3)
+        except NeoclassicError as error:
+            lines.append(str(error))
+    assert len(lines) > 10
+    assert all(line.startswith("the image: ") and "\n" not in line for line in lines)
+
+
 def test_opening_in_threads_leaves_the_warnings_as_they_were():
     before = list(warnings.filters)
     p = Preprocessing((16, 16), 3)

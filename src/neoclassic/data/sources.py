@@ -112,9 +112,11 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
     """
     if name not in SOURCES:
         path = Path(name).expanduser()
-        if path.is_dir():
-            return idx.load(path, path.resolve().name)
-        raise _nowhere(name)
+        if not path.is_dir():
+            raise _nowhere(name)
+        if len(cifar.find(path)) == len(cifar.ROLES):
+            return cifar.load(path, "cifar-10", SOURCES["cifar-10"].classes)
+        return idx.load(path, path.resolve().name)
     source = SOURCES[name]
     if data_dir is not None and not Path(data_dir).expanduser().is_dir():
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
@@ -141,7 +143,8 @@ def find(
     classes, validation, seed: see `folders.scan`; of arrays, only that the classes are the same is seen to.
     """
     path = Path(name).expanduser()
-    if name not in SOURCES and path.exists() and not (path.is_dir() and idx.find(path)):
+    arrays = name in SOURCES or idx.find(path) or cifar.find(path)
+    if path.exists() and not arrays:
         return scan(path, classes, validation, seed)
     splits = load(name, data_dir)
     if classes is not None and splits.classes != tuple(classes):
