@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision").models
 from safetensors.numpy import save_file  # noqa: E402
 
-from neoclassic.engines.torch import build, load  # noqa: E402
+from neoclassic.engines.torch import build, create, load  # noqa: E402
 
 
 def theirs(name, **options):
@@ -140,6 +140,11 @@ def test_weights_of_another_network_name_the_first_dozen_and_count_the_others():
         from_torchvision("resnet18", state, network("resnet18"), (3, 224, 224))
 
 
+def test_a_network_with_other_knobs_has_no_published_weights():
+    with pytest.raises(UsageError, match="its published structure only"):
+        from_torchvision("resnet18", {}, network("resnet18", blocks=(3, 4, 6, 3)), (3, 224, 224))
+
+
 def test_a_network_that_torchvision_lacks():
     with pytest.raises(UsageError, match=r"torchvision has no 'nin'; it has alexnet:torchvision, vgg11, "):
         to_torchvision("nin", {})
@@ -158,6 +163,14 @@ def test_files_are_read(tmp_path, file):
     found = read_weights(tmp_path / file)
     assert found.keys() == state.keys()
     assert all(np.array_equal(found[key], state[key].numpy()) for key in state)
+
+
+def test_a_module_is_created_from_a_file_and_warns_of_what_starts_afresh(tmp_path):
+    torch.save(theirs("mobilenet-v3-small").state_dict(), tmp_path / "weights.pth")
+    with pytest.warns(UserWarning, match="mobilenet-v3-small: the last layer starts afresh"):
+        module = create("mobilenet-v3-small", classes=5, weights=tmp_path / "weights.pth")
+    wanted = torch.load(tmp_path / "weights.pth")["features.0.0.weight"]
+    assert torch.equal(module.state_dict()["stem.conv.weight"], wanted)
 
 
 def test_the_old_names_of_the_published_densenet_files_are_understood():

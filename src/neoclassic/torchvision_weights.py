@@ -158,6 +158,8 @@ def from_torchvision(
     first kernels are summed over their channels. NeoclassicError lists what is missing, surplus or of another shape.
     """
     wanted, keys = shapes(tree, input), names(name)
+    if wanted.keys() != keys.keys():
+        raise UsageError(f"torchvision's weights of {name} fit its published structure only, not one with other knobs")
     found = {_modern(key): _array(value) for key, value in state.items() if not key.endswith(COUNTER)}
     first = next(key for key, shape in wanted.items() if len(shape) == 4)
     side = {key for key in wanted if key.startswith("auxiliary")}

@@ -11,8 +11,10 @@ in evaluation.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.errors import UsageError
 from neoclassic.measure import Shape, measure, pooling
+from neoclassic.torchvision_weights import from_torchvision, read_weights
 from neoclassic.tree import Node, join, walk
 
 # ── from tree to module ──────────────────────────────────────────────────────────────────────────────
@@ -209,20 +212,29 @@ def create(
     classes: int | None = None,
     in_channels: int | None = None,
     input: Shape | None = None,
+    weights: str | Path | None = None,
     initialisation: str = "he",
     seed: int = 0,
     **knobs: object,
 ) -> nn.Module:
-    """A network of the zoo as an ordinary `nn.Module` with fresh weights.
+    """A network of the zoo as an ordinary `nn.Module`, with fresh weights or torchvision's.
 
     input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
-    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be.
+    weights: a `.pth` or `.safetensors` file of torchvision's for this network; what could not be taken over as it
+    stands, such as a head of other classes, is a warning. knobs: what the paper's own tables vary.
+    UsageError for a name or a shape that cannot be; NeoclassicError for weights that do not fit.
     """
     network = networks.network(name, classes, **knobs)
     shape = input or networks.entry(name).input
     shape = (in_channels or shape[0], *shape[1:])
     module = build(network, shape)
-    load(module, arrays.initial(network, shape, initialisation, seed))
+    if weights is None:
+        load(module, arrays.initial(network, shape, initialisation, seed))
+        return module
+    found, notes = from_torchvision(name, read_weights(weights), network, shape, seed)
+    for note in notes:
+        warnings.warn(f"{name}: {note}", stacklevel=2)
+    load(module, found)
     return module
 
 
