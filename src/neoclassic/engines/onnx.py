@@ -269,6 +269,9 @@ class OnnxEngine:
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
         self._refuse()
 
+    def sensitivity(self, images: Array, path: str, weights: Array) -> tuple[Array, Array]:
+        self._refuse()
+
     def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
         self._refuse()
 
