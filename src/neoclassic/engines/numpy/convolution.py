@@ -1,14 +1,15 @@
+# ruff: noqa: E741 (O is the letter for output channels)
 """Convolution and linear layers: everything becomes a matrix product.
 
     C  input channels     O  output channels     k  kernel size     N  images
-    H, W  input map       P  N · Ho · Wo, the places of the output map, all images in one line
+    H, W  input map       P  Ho · Wo · N, the places of the output map, all images side by side
     K  C · k · k, what one place sees
 
-Maps are stored channels first, images second (x_CNHW): then one channel of the whole batch is one line of memory,
-and a convolution is one product of the weights, O×K, with the columns, K×P, whose column p holds what place p sees.
+Maps are stored channels first and images last, x_CHWN: one channel of the whole batch is one line of memory, and
+the same pixel of all images lies together. So a convolution is one product of the weights, O×K, with the columns,
+K×P, whose column p holds what place p sees; and wherever the columns are gathered from, memory is read in long runs.
 """
 
-# ruff: noqa: E741 (O is the letter for output channels)
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -16,107 +17,197 @@ from collections.abc import Iterator
 import numpy as np
 
 from neoclassic.engines.contract import Array
+from neoclassic.engines.numpy import winograd
 from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Result
 from neoclassic.engines.numpy.team import Member
 
-COLUMNS = 1 << 18  # numbers in a block of columns: what the second-level cache holds beside its neighbours
+COLUMNS = 1 << 18  # numbers in a block of columns: what stays in the cache until the product has read it
 
 
 def conv2d(
-    x_CNHW: Array,
-    w_OIHW: Array,
-    b_O: Array,
-    stride: int,
-    padding: int,
-    groups: int,
-    new: New,
-    need_dx: bool = True,
+    x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: int, groups: int, new: New, need_dx: bool = True
 ) -> Result:
-    """y[o, p] = Σ over c, i, j of w[o, c, i, j] · x[c, n, s·h + i − padding, s·w + j − padding] + b[o].
+    """y[o, h, w, n] = Σ over c, i, j of w[o, c, i, j] · x[c, s·h + i − padding, s·w + j − padding, n] + b[o].
 
-    Groups are so many convolutions side by side, each on its own channels.
+    An empty `b_O` is no bias. Groups are so many convolutions side by side, each on its own channels.
     """
-    if groups == 1:
-        return _one_group(x_CNHW, w_OIHW, b_O, stride, padding, new, need_dx)
-    y_CNHW, parts = np.empty(0), []
-    C, O = len(x_CNHW) // groups, len(w_OIHW) // groups
-    for g in range(groups):
-        x, w, o = x_CNHW[g * C : (g + 1) * C], w_OIHW[g * O : (g + 1) * O], slice(g * O, (g + 1) * O)
-        y, backward_g = _one_group(x, w, b_O[o], stride, padding, new, need_dx)
-        y_CNHW = y_CNHW if g else new((len(w_OIHW), *y.shape[1:]))
-        y_CNHW[o] = y
-        parts.append((o, backward_g))
-
-    def backward(dy_ONHW: Array) -> tuple[Array | None, ...]:
-        grads = [backward_g(dy_ONHW[o]) for o, backward_g in parts]
-        return tuple(None if g[0] is None else np.concatenate(g) for g in zip(*grads, strict=True))
-
-    return y_CNHW, backward
+    C, H, W, _ = x_CHWN.shape
+    O, I, k, _ = w_OIkk.shape
+    if groups > 1 and I == 1 and O == C:
+        return depthwise(x_CHWN, w_OIkk, b_O, stride, padding, new, need_dx)
+    if groups > 1:
+        return _grouped(x_CHWN, w_OIkk, b_O, stride, padding, groups, new, need_dx)
+    if k == 1 and padding == 0:
+        return _pointwise(x_CHWN, w_OIkk, b_O, stride, new, need_dx)
+    if winograd.pays(k, stride, padding, C, O, H, W):
+        return winograd.conv3x3(x_CHWN, w_OIkk, b_O, padding, new, need_dx)
+    return _by_columns(x_CHWN, w_OIkk, b_O, stride, padding, new, need_dx)
 
 
-def _one_group(x_CNHW: Array, w_OIHW: Array, b_O: Array, stride: int, padding: int, new: New, need_dx: bool) -> Result:
-    """y = w · columns(x) + b;   dw = dy · columns(x)ᵀ,   dx = fold(wᵀ · dy),   db = Σ dy."""
-    C, N, H, W = x_CNHW.shape
-    O, _, k, _ = w_OIHW.shape
+def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: int, new: New, need_dx: bool) -> Result:
+    """y = w · columns(x) + b;   dw = dy · columns(x)ᵀ,   dx = wᵀ · dy added back to where the columns came from."""
+    C, H, W, N = x_CHWN.shape
+    O, _, k, _ = w_OIkk.shape
     Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
-    w_OK = w_OIHW.reshape(O, -1)
-    x_pad = pad(x_CNHW, padding, new)
-    y_ONHW = new((O, N, Ho, Wo))
-    y_OP = y_ONHW.reshape(O, -1)
-    for places, columns_KP in _columns(x_pad, k, stride, Ho, Wo, new):
-        np.matmul(w_OK, columns_KP, out=y_OP[:, places])
+    w_OK, x_pad = w_OIkk.reshape(O, -1), _padded(x_CHWN, padding, new)
+    y_OHWN = new((O, Ho, Wo, N))
+    y_OP = y_OHWN.reshape(O, -1)
+    for places, windows in _blocks(C, k, stride, Ho, Wo, N):
+        np.matmul(w_OK, _gather(x_pad, windows, new), out=y_OP[:, places])
     if len(b_O):
         y_OP += b_O[:, None]
 
-    def backward(dy_ONHW: Array) -> tuple[Array | None, ...]:
-        dy_OP = dy_ONHW.reshape(O, -1)
-        dw_OK = np.zeros_like(w_OK)
-        for places, columns_KP in _columns(x_pad, k, stride, Ho, Wo, new):
-            dw_OK += dy_OP[:, places] @ columns_KP.T
-        dw_OIHW, db_O = dw_OK.reshape(w_OIHW.shape), dy_OP.sum(1)
-        if not need_dx:
-            return None, dw_OIHW, db_O
-        dcolumns = np.matmul(w_OK.T, dy_OP).reshape(C, k, k, N, Ho, Wo)
-        dx_pad = np.zeros_like(x_pad)
-        for i in range(k):
-            for j in range(k):
-                dx_pad[:, :, i : i + stride * Ho : stride, j : j + stride * Wo : stride] += dcolumns[:, i, j]
-        return np.ascontiguousarray(dx_pad[:, :, padding : padding + H, padding : padding + W]), dw_OIHW, db_O
+    def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
+        dy_OP, dw_OK = dy_OHWN.reshape(O, -1), np.zeros_like(w_OK)
+        part_OK, dx_pad = new(w_OK.shape), new(x_pad.shape) if need_dx else None
+        if dx_pad is not None:
+            dx_pad[...] = 0
+        for places, windows in _blocks(C, k, stride, Ho, Wo, N):
+            columns_KP = _gather(x_pad, windows, new)
+            dw_OK += np.matmul(dy_OP[:, places], columns_KP.T, out=part_OK)
+            if dx_pad is not None:
+                _scatter(np.matmul(w_OK.T, dy_OP[:, places], out=columns_KP), dx_pad, windows)
+        dx_CHWN = None if dx_pad is None else dx_pad[:, padding : padding + H, padding : padding + W]
+        return dx_CHWN, dw_OK.reshape(w_OIkk.shape), dy_OP.sum(1)
 
-    return y_ONHW, backward
+    return y_OHWN, backward
 
 
-def pad(x_CNHW: Array, padding: int, new: New) -> Array:
+Windows = list[
+    tuple[slice, slice]
+]  # rows and columns of the padded map that a block sees, for each place in the kernel
+
+
+def _blocks(C: int, k: int, stride: int, Ho: int, Wo: int, N: int) -> Iterator[tuple[slice, Windows]]:
+    """Blocks of places, some rows of the output or a part of one, and the k² windows on what they see."""
+    fit = max(1, COLUMNS // (C * k * k * N))
+    rows, columns = (min(fit // Wo, Ho), Wo) if fit >= Wo else (1, fit)
+    for r in range(0, Ho, rows):
+        for c in range(0, Wo, columns):
+            R, S = min(rows, Ho - r), min(columns, Wo - c)
+            tops, lefts = ([stride * start + i for i in range(k)] for start in (r, c))
+            start = (r * Wo + c) * N
+            yield (
+                slice(start, start + R * S * N),
+                [
+                    (slice(i, i + stride * (R - 1) + 1, stride), slice(j, j + stride * (S - 1) + 1, stride))
+                    for i in tops
+                    for j in lefts
+                ],
+            )
+
+
+def _gather(x_pad: Array, windows: Windows, new: New) -> Array:
+    """The columns of a block, K×P."""
+    C = len(x_pad)
+    first = x_pad[0, windows[0][0], windows[0][1]]
+    columns = new((C, len(windows), *first.shape))
+    for at, (rows, cols) in enumerate(windows):
+        columns[:, at] = x_pad[:, rows, cols]
+    return columns.reshape(C * len(windows), first.size)
+
+
+def _scatter(dcolumns_KP: Array, dx_pad: Array, windows: Windows) -> None:
+    """The transpose of `_gather`: every number is added to where it was read."""
+    for at, (rows, cols) in enumerate(windows):
+        dx = dx_pad[:, rows, cols]
+        dx += dcolumns_KP.reshape(len(dx), len(windows), *dx.shape[1:])[:, at]
+
+
+def _padded(x_CHWN: Array, padding: int, new: New) -> Array:
     """x with a border of zeros."""
     if not padding:
-        return x_CNHW
-    C, N, H, W = x_CNHW.shape
-    x_pad = new((C, N, H + 2 * padding, W + 2 * padding))
+        return x_CHWN
+    C, H, W, N = x_CHWN.shape
+    x_pad = new((C, H + 2 * padding, W + 2 * padding, N))
+    x_pad[:, :padding] = x_pad[:, -padding:] = 0
     x_pad[:, :, :padding] = x_pad[:, :, -padding:] = 0
-    x_pad[:, :, :, :padding] = x_pad[:, :, :, -padding:] = 0
-    x_pad[:, :, padding:-padding, padding:-padding] = x_CNHW
+    x_pad[:, padding:-padding, padding:-padding] = x_CHWN
     return x_pad
 
 
-def _columns(x_pad: Array, k: int, stride: int, Ho: int, Wo: int, new: New) -> Iterator[tuple[slice, Array]]:
-    """Blocks of columns, each with the places that it is for: some whole images, or some rows of one."""
-    C, N = x_pad.shape[:2]
-    K = C * k * k
-    images, rows = max(1, COLUMNS // (K * Ho * Wo)), Ho
-    if K * Ho * Wo > COLUMNS:
-        rows = max(1, COLUMNS // (K * Wo))
-    for n in range(0, N, images):
-        x = x_pad[:, n : n + images]
-        for r in range(0, Ho, rows):
-            R = min(rows, Ho - r)
-            columns = new((C, k, k, x.shape[1], R, Wo))
-            for i in range(k):
-                for j in range(k):
-                    top = stride * r + i
-                    columns[:, i, j] = x[:, :, top : top + stride * R : stride, j : j + stride * Wo : stride]
-            start = (n * Ho + r) * Wo
-            yield slice(start, start + x.shape[1] * R * Wo), columns.reshape(K, -1)
+def _pointwise(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, new: New, need_dx: bool) -> Result:
+    """1×1: what a place sees is the pixel there, so x is its own columns, and this a linear layer over the channels."""
+    seen_CHWN = x_CHWN[:, ::stride, ::stride]
+    O, C = w_OIkk.shape[:2]
+    y_OP, linear_backward = linear(seen_CHWN.reshape(C, -1), w_OIkk.reshape(O, C), b_O, new, need_dx)
+
+    def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
+        dx_CP, dw_OC, db_O = linear_backward(dy_OHWN.reshape(O, -1))
+        dx_CHWN = None if dx_CP is None else dx_CP.reshape(seen_CHWN.shape)
+        if dx_CHWN is not None and stride > 1:
+            seen, dx_CHWN = dx_CHWN, new(x_CHWN.shape)
+            dx_CHWN[...] = 0
+            dx_CHWN[:, ::stride, ::stride] = seen
+        return dx_CHWN, np.reshape(dw_OC, w_OIkk.shape), db_O  # type: ignore[arg-type]
+
+    return y_OP.reshape(O, *seen_CHWN.shape[1:]), backward
+
+
+def _grouped(
+    x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: int, groups: int, new: New, need_dx: bool
+) -> Result:
+    C, O = len(x_CHWN) // groups, len(w_OIkk) // groups
+    ins, outs = ([slice(g * width, (g + 1) * width) for g in range(groups)] for width in (C, O))
+    parts = [
+        conv2d(x_CHWN[i], w_OIkk[o], b_O[o], stride, padding, 1, new, need_dx) for i, o in zip(ins, outs, strict=True)
+    ]
+
+    def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
+        grads = [backward_g(dy_OHWN[o]) for (_, backward_g), o in zip(parts, outs, strict=True)]
+        return tuple(None if g[0] is None else np.concatenate(g) for g in zip(*grads, strict=True))
+
+    return np.concatenate([y for y, _ in parts]), backward
+
+
+def depthwise(
+    x_CHWN: Array, w_C1kk: Array, b_C: Array, stride: int, padding: int, new: New, need_dx: bool = True
+) -> Result:
+    """Each channel by its own kernel: y = Σ over i, j of w[:, i, j] · x seen through (i, j) + b.
+
+    No matrix to speak of: k² products of a number a channel with a map, channel by channel while it is in the cache.
+    """
+    C, H, W, N = x_CHWN.shape
+    k = w_C1kk.shape[2]
+    Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
+    x_pad, y_CHWN = _padded(x_CHWN, padding, new), new((C, Ho, Wo, N))
+    w_CK = w_C1kk.reshape(C, k * k, 1, 1, 1)
+    windows = [
+        (slice(i, i + stride * (Ho - 1) + 1, stride), slice(j, j + stride * (Wo - 1) + 1, stride))
+        for i in range(k)
+        for j in range(k)
+    ]
+    step = max(1, DEPTHWISE // (Ho * Wo * N))
+    some = [slice(c, min(c + step, C)) for c in range(0, C, step)]
+    for c in some:
+        y, product = y_CHWN[c], new(y_CHWN[c].shape)
+        for at, (rows, cols) in enumerate(windows):
+            np.multiply(x_pad[c, rows, cols], w_CK[c, at], out=product if at else y)
+            if at:
+                y += product
+    if len(b_C):
+        y_CHWN += b_C[:, None, None, None]
+
+    def backward(dy_CHWN: Array) -> tuple[Array | None, ...]:
+        dw_CK = np.empty((C, k * k), w_C1kk.dtype)
+        dx_pad = new(x_pad.shape)
+        dx_pad[...] = 0
+        for c in some:
+            dy, product = dy_CHWN[c], new(dy_CHWN[c].shape)
+            for at, (rows, cols) in enumerate(windows):
+                np.multiply(x_pad[c, rows, cols], dy, out=product)
+                dw_CK[c, at] = product.reshape(len(product), -1).sum(1)
+                if need_dx:
+                    dx = dx_pad[c, rows, cols]
+                    dx += np.multiply(dy, w_CK[c, at], out=product)
+        dx_CHWN = dx_pad[:, padding : padding + H, padding : padding + W] if need_dx else None
+        return dx_CHWN, dw_CK.reshape(w_C1kk.shape), dy_CHWN.reshape(C, -1).sum(1)
+
+    return y_CHWN, backward
+
+
+DEPTHWISE = 1 << 15  # numbers of a map, or of several small ones, that the k² products go over at a time
 
 
 def linear(x_FN: Array, w_OF: Array, b_O: Array, new: New, need_dx: bool = True) -> Result:
@@ -136,23 +227,23 @@ def linear(x_FN: Array, w_OF: Array, b_O: Array, new: New, need_dx: bool = True)
 def linear_together(x_FN: Array, w_OF: Array, b_O: Array, member: Member, new: New, need_dx: bool = True) -> Result:
     """`linear` for the whole batch by the whole team: each member computes its rows of y, and of dw.
 
-    So that large weights are read once and have one gradient, whose rows of this member are what backward gives.
+    So large weights are read once and have one gradient, whose rows of this member are what backward gives.
     """
     parts = member.share(x_FN)
     start = sum(x.shape[1] for x in parts[: member.rank])
     mine, rows, inputs = slice(start, start + x_FN.shape[1]), member.part(len(w_OF)), member.part(len(x_FN))
-    X_FN = np.concatenate(parts, 1)
-    y_rows = w_OF[rows] @ X_FN
+    all_FN = np.concatenate(parts, 1)
+    y_rows = w_OF[rows] @ all_FN
     if len(b_O):
         y_rows += b_O[rows, None]
     y_ON = np.concatenate([y[:, mine] for y in member.share(y_rows)])
 
     def backward(dy_ON: Array) -> tuple[Array | None, ...]:
-        dY_ON = np.concatenate(member.share(dy_ON), 1)
-        dw_rows, db_rows = dY_ON[rows] @ X_FN.T, dY_ON[rows].sum(1)
+        dall_ON = np.concatenate(member.share(dy_ON), 1)
+        dw_rows, db_rows = dall_ON[rows] @ all_FN.T, dall_ON[rows].sum(1)
         if not need_dx:
             return None, dw_rows, db_rows
-        dx_parts = member.share(w_OF[:, inputs].T @ dY_ON)
+        dx_parts = member.share(w_OF[:, inputs].T @ dall_ON)
         return np.concatenate([dx[:, mine] for dx in dx_parts]), dw_rows, db_rows
 
     return y_ON, backward

@@ -123,8 +123,8 @@ class NumpyEngine:
             found = []
             for start, stop in shares[member.rank]:
                 chunk = Chunk(self._weights, member, self._buffers[member.rank])
-                values, _ = program.forward(chunk, images[start:stop].swapaxes(0, 1))
-                found.append([values[i].swapaxes(0, 1).copy() for i in wanted])
+                values, _ = program.forward(chunk, _images_last(images[start:stop]))
+                found.append([np.moveaxis(values[i], -1, 0).copy() for i in wanted])
             return found
 
         return [chunk for found in self._team.run(work, len(shares)) for chunk in found]
@@ -209,7 +209,7 @@ class NumpyEngine:
             for start, stop in shares[member.rank]:
                 mine = {path: mask[start:stop] for path, mask in masks.items()}
                 chunk = Chunk(self._weights, member, new, mine)
-                values, tape = program.forward(chunk, images[start:stop].swapaxes(0, 1))
+                values, tape = program.forward(chunk, _images_last(images[start:stop]))
                 grads: dict[int, Array] = {}
                 for h, (number, weight) in enumerate(program.heads):
                     losses_N, dlogits = cross_entropy(values[number], labels[start:stop])
@@ -295,6 +295,10 @@ class NumpyEngine:
                     self._view(slot, key)[...] = state[join(key, name)]
         steps = [int(value) for key, value in state.items() if key.endswith(".step")]
         self._t = max(steps, default=int(bool(state)))
+
+
+def _images_last(images_NCHW: Array) -> Array:
+    return np.ascontiguousarray(np.moveaxis(images_NCHW, 0, -1))
 
 
 def _chunk(program: Program) -> int:

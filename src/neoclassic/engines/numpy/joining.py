@@ -28,7 +28,7 @@ def add(*arms: Array, new: New) -> Result:
 
 
 def multiply(*arms: Array, new: New) -> Result:
-    """y = Π x, a C×N×1×1 gate scaling whole maps;   dx = dy · Π of the others, summed where x was spread."""
+    """y = Π x, a C×1×1×N gate scaling whole maps;   dx = dy · Π of the others, summed where x was spread."""
     y: Array = reduce(np.multiply, arms)
 
     def backward(dy: Array) -> tuple[Array | None, ...]:
@@ -61,21 +61,13 @@ def concat(*arms: Array, room: int, extend: bool, new: New) -> Result:
     return home[: ends[-1]], backward
 
 
-def flatten(x_CNHW: Array, new: New) -> Result:
-    """y[(c, h, w), n] = x[c, n, h, w];   dx is dy put back."""
-    C, N, H, W = x_CNHW.shape
-    if H == W == 1:
-        y_FN = x_CNHW.reshape(C, N)
-    else:
-        y_FN = new((C * H * W, N))
-        y_FN.reshape(C, H, W, N)[...] = x_CNHW.transpose(0, 2, 3, 1)
+def flatten(x_CHWN: Array) -> Result:
+    """y[(c, h, w), n] = x[c, h, w, n]: the same numbers by another name."""
 
     def backward(dy_FN: Array) -> tuple[Array | None, ...]:
-        dx_CNHW = new((C, N, H, W))
-        dx_CNHW.transpose(0, 2, 3, 1)[...] = dy_FN.reshape(C, H, W, N)
-        return (dx_CNHW,)
+        return (dy_FN.reshape(x_CHWN.shape),)
 
-    return y_FN, backward
+    return x_CHWN.reshape(-1, x_CHWN.shape[-1]), backward
 
 
 def select(x: Array, channels: tuple[int, ...]) -> Result:

@@ -1,6 +1,6 @@
 """Batch normalisation, whose statistics the whole team agrees on, and local response normalisation.
 
-C channels, N images; M the numbers of one channel: N · H · W. `_C` stands for one number a channel.
+C channels, N images; M the numbers of one channel: H · W · N. `_C` stands for one number a channel.
 """
 
 from __future__ import annotations
@@ -80,33 +80,33 @@ def scale_and_shift(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Arr
     return y
 
 
-def local_response_norm(x_CNHW: Array, size: int, alpha: float, beta: float, k: float, new: New) -> Result:
+def local_response_norm(x_CHWN: Array, size: int, alpha: float, beta: float, k: float, new: New) -> Result:
     """y = x · s^−beta,   s = k + alpha/size · Σ x² over the `size` channels around each.
 
     dx = dy · s^−beta − 2 · alpha · beta / size · x · Σ dy · y / s over the channels whose window holds this one.
     """
     before, after = size // 2, (size - 1) // 2
-    s_CNHW = _sum_of_neighbours(x_CNHW * x_CNHW, before, after)
-    s_CNHW *= alpha / size
-    s_CNHW += k
-    power_CNHW = s_CNHW**-beta
-    y_CNHW = np.multiply(x_CNHW, power_CNHW, out=new(x_CNHW.shape))
+    s_CHWN = _sum_of_neighbours(x_CHWN * x_CHWN, before, after)
+    s_CHWN *= alpha / size
+    s_CHWN += k
+    power_CHWN = s_CHWN**-beta
+    y_CHWN = np.multiply(x_CHWN, power_CHWN, out=new(x_CHWN.shape))
 
-    def backward(dy_CNHW: Array) -> tuple[Array | None, ...]:
-        dx_CNHW = _sum_of_neighbours(dy_CNHW * y_CNHW / s_CNHW, after, before)
-        dx_CNHW *= x_CNHW
-        dx_CNHW *= -2 * alpha * beta / size
-        dx_CNHW += dy_CNHW * power_CNHW
-        return (dx_CNHW,)
+    def backward(dy_CHWN: Array) -> tuple[Array | None, ...]:
+        dx_CHWN = _sum_of_neighbours(dy_CHWN * y_CHWN / s_CHWN, after, before)
+        dx_CHWN *= x_CHWN
+        dx_CHWN *= -2 * alpha * beta / size
+        dx_CHWN += dy_CHWN * power_CHWN
+        return (dx_CHWN,)
 
-    return y_CNHW, backward
+    return y_CHWN, backward
 
 
-def _sum_of_neighbours(x_CNHW: Array, before: int, after: int) -> Array:
+def _sum_of_neighbours(x_CHWN: Array, before: int, after: int) -> Array:
     """Each channel with so many before it and after it."""
-    total, C = x_CNHW.copy(), len(x_CNHW)
+    total, C = x_CHWN.copy(), len(x_CHWN)
     for d in range(1, min(before, C - 1) + 1):
-        total[d:] += x_CNHW[:-d]
+        total[d:] += x_CHWN[:-d]
     for d in range(1, min(after, C - 1) + 1):
-        total[:-d] += x_CNHW[d:]
+        total[:-d] += x_CHWN[d:]
     return total

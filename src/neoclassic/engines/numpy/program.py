@@ -104,9 +104,9 @@ class Program:
         """The members of a team have to meet on the way, so each takes all of its images at once."""
         return any(i.together or (self.training and i.meets) for i in self.instructions)
 
-    def forward(self, chunk: Chunk, images_CNHW: Array) -> tuple[dict[int, Array], list[Backward]]:
+    def forward(self, chunk: Chunk, images_CHWN: Array) -> tuple[dict[int, Array], list[Backward]]:
         """The values that are not dead at the end, and what takes their gradients back."""
-        values, tape = {0: images_CNHW}, []
+        values, tape = {0: images_CHWN}, []
         for instruction in self.instructions:
             inputs = [values[i] for i in instruction.inputs]
             values[instruction.output], backward = _operate(instruction, chunk, self.training, inputs)
@@ -162,9 +162,9 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
         case nodes.AdaptiveAvgPool2d(size):
             return pooling.adaptive_avg_pool2d(x, size, new)
         case nodes.Dropout(p):
-            return activations.dropout(x, np.swapaxes(chunk.masks[at.path], 0, 1), p, new)
+            return activations.dropout(x, np.moveaxis(chunk.masks[at.path], 0, -1), p, new)
         case nodes.Flatten():
-            return joining.flatten(x, new)
+            return joining.flatten(x)
         case nodes.Select(channels):
             return joining.select(x, channels)
         case nodes.PadChannels(out_channels):
