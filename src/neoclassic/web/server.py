@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import re
 import signal
 import socket
@@ -385,7 +386,7 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000) -> None:
     try:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
         raise NeoclassicError(f"cannot listen on {host} port {port}: {reason}; choose another --port") from None
     protocol = type("Protocol", (_Protocol,), {"seconds": service.limits.seconds})
     config = uvicorn.Config(
@@ -395,13 +396,14 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000) -> None:
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="critical",  # what a sender does wrong is the sender's to read
+        log_level="critical",  # what a sender does wrong, the sender is told
         access_log=False,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=max(1024, 4 * service.limits.queue),
         timeout_graceful_shutdown=round(service.limits.seconds) + 1,
     )
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it has ended well
         signal.signal(number, lambda *_: None)
     with closing(listener):
