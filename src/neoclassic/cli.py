@@ -261,7 +261,9 @@ def recipes(pattern: str, as_json: bool) -> None:
 
 @verb
 @click.argument("network", required=False)
-@click.option("--data", "--data-path", "--train-dir", metavar="NAME|FOLDER", help="Data set, or a folder of IDX files.")
+@click.option(
+    "--data", "--data-path", "--train-dir", metavar="NAME|FOLDER", help="Data set, or a folder of photos or IDX files."
+)
 @data_dir
 @click.option("--recipe", metavar="NAME", help="A published recipe; the network's own when omitted.")
 @click.option("--epochs", "--num-epochs", type=int)
@@ -277,6 +279,9 @@ def recipes(pattern: str, as_json: bool) -> None:
 @click.option("--standardise/--no-standardise", default=None, help="By the training set's mean and deviation.")
 @click.option("--validation", type=float, help="Fraction of the training set held out to choose the best model.")
 @click.option("--image-size", "--imgsz", type=int, help="Pixels that images are brought to, square.")
+@click.option("--fit", metavar="NAME", help="Of photos: crop, pad or stretch; chosen from their shapes when omitted.")
+@click.option("--channels", type=int, help="1 (grey) or 3; the photos' own when omitted.")
+@click.option("--strict", is_flag=True, help="A photo that cannot be read ends the run, instead of being left out.")
 @click.option("--classes", "--num-classes", type=int, help="Must be the data set's own number.")
 @engine
 @device
@@ -295,6 +300,7 @@ def train(
     device: str,
     data_dir: str | None,
     max_steps: int | None,
+    strict: bool,
     out: str | None,
     resume: str | None,
     as_json: bool,
@@ -323,7 +329,7 @@ def train(
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value is not None})
     used = choose(engine)
     click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
-    settings = Settings(engine=used, device=device, data_dir=data_dir, max_steps=max_steps)
+    settings = Settings(engine=used, device=device, data_dir=data_dir, max_steps=max_steps, strict=strict)
     _print_result(run(chosen, settings, out, progress=True), as_json)
 
 

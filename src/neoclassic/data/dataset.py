@@ -129,18 +129,20 @@ class Splits:
         """Of every part."""
         return self.train.classes
 
-    def preprocessing(self, size: tuple[int, int]) -> Preprocessing:
+    def preprocessing(
+        self, size: tuple[int, int], channels: int | None = None, fit: str | None = None
+    ) -> Preprocessing:
         """The record that brings these images to a size: their own channels, the middle of each."""
-        return Preprocessing(size, channels=self.train.shape[2])
+        return Preprocessing(size, channels or self.train.shape[2], fit or "crop")
 
-    def part(self, name: str, p: Preprocessing) -> Dataset | None:
+    def part(self, name: str, p: Preprocessing, strict: bool = False) -> Dataset | None:
         """ "train", "validation" or "test" as p wants it; None where there is no such part."""
         found: Dataset | None = getattr(self, name)
         return found and replace(found, images=resize_all(found.images, p), origin=found.fingerprint)
 
-    def at(self, p: Preprocessing) -> Splits:
+    def at(self, p: Preprocessing, strict: bool = False) -> Splits:
         """Every part as p wants it."""
-        train, test, validation = (self.part(name, p) for name in ("train", "test", "validation"))
+        train, test, validation = (self.part(name, p, strict) for name in ("train", "test", "validation"))
         assert train is not None
         assert test is not None
         return Splits(train, test, validation)

@@ -19,16 +19,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from neoclassic import data, engines, networks
 from neoclassic.artefact import Model
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
-from neoclassic.data.preprocessing import Preprocessing, resize_all, statistics, to_input
+from neoclassic.data.preprocessing import Preprocessing, statistics, to_input
 from neoclassic.engines import Engine
 from neoclassic.engines import weights as arrays
-from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import Shape, measure
 from neoclassic.train.calibration import fit
@@ -96,40 +94,34 @@ class _Job:
     shape: Shape
     preprocessing: Preprocessing
     engine: Engine
-    training: tuple[Array, Array]  # uint8 images N×H×W×C of the input's size, and labels N
-    watched: tuple[Array, Array]  # what is read after every epoch: held-out images, or the test set
+    training: Dataset  # of the input's size, as all of `splits`
+    watched: Dataset  # what is read after every epoch: held-out images, or the test set
     last_step: int
     steps_per_epoch: int
 
     @classmethod
     def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None) -> _Job:
         row = networks.entry(recipe.network)
-        splits = splits or data.load(recipe.data, settings.data_dir)
-        train, test = splits.train, splits.test
-        if recipe.classes not in (None, len(train.classes)):
-            raise UsageError(f"--classes {recipe.classes}, but {train.name} has {len(train.classes)} classes")
-        tree = networks.network(recipe.network, len(train.classes))
-        side = recipe.image_size
-        height, width = (side, side) if side else row.input[1:]
-        shape = (train.images.shape[3], height, width)
+        found = splits or data.find(recipe.data, settings.data_dir, None, recipe.validation, recipe.seed)
+        if recipe.classes not in (None, len(found.classes)):
+            raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(found.classes)} classes")
+        tree = networks.network(recipe.network, len(found.classes))
+        height, width = (recipe.image_size, recipe.image_size) if recipe.image_size else row.input[1:]
+        preprocessing = found.preprocessing((height, width), recipe.channels, recipe.fit)
+        shape = (preprocessing.channels, height, width)
         measure(tree, shape)  # a shape that cannot be ends here
 
-        geometry = Preprocessing(size=(height, width), channels=shape[0])
-        pixels = resize_all(train.images, geometry)
-        if recipe.validation == 0:
-            training = (pixels, train.labels)
-            watched = (resize_all(test.images, geometry), test.labels)
-        elif splits.validation is not None:
-            training = (pixels, train.labels)
-            watched = (resize_all(splits.validation.images, geometry), splits.validation.labels)
-        else:
+        splits = found.at(preprocessing, settings.strict)
+        train = splits.train
+        watched = splits.test if recipe.validation == 0 else splits.validation
+        if watched is None:
             kept, held = stratified_split(train.labels, recipe.validation, recipe.seed)
-            training, watched = (pixels[kept], train.labels[kept]), (pixels[held], train.labels[held])
-        if not len(training[1]) or not len(watched[1]):
-            raise NeoclassicError(f"{train.name}: {len(train.labels)} images are too few to train on and to validate")
+            train, watched = train.subset(kept), train.subset(held)
+        if not len(train) or not len(watched):
+            raise NeoclassicError(f"{train.name}: {len(splits.train)} images are too few to train on and to validate")
         if recipe.standardise:
-            mean, std = statistics(training[0])
-            geometry = replace(geometry, mean=mean, std=std)
+            mean, std = statistics(train.images)
+            preprocessing = replace(preprocessing, mean=mean, std=std)
 
         engine = engines.create(
             settings.engine,
@@ -139,14 +131,14 @@ class _Job:
             settings.device,
         )
         engine.optimize(recipe.optimizer)
-        per_epoch = math.ceil(len(training[1]) / recipe.batch_size)
+        per_epoch = math.ceil(len(train) / recipe.batch_size)
         last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
-        return cls(recipe, settings, splits, tree, shape, geometry, engine, training, watched, last, per_epoch)
+        return cls(recipe, settings, splits, tree, shape, preprocessing, engine, train, watched, last, per_epoch)
 
     def run(self, run: Run, state: State, progress: bool) -> dict[str, Any]:
         """From `state` to the end."""
         recipe, engine = self.recipe, self.engine
-        pixels, labels = self.training
+        pixels, labels = self.training.images, self.training.labels
         bar = tqdm(
             total=min(recipe.epochs * len(labels), self.last_step * recipe.batch_size),
             initial=min(state.step * recipe.batch_size, recipe.epochs * len(labels)),
@@ -202,7 +194,7 @@ class _Job:
     def end_of_epoch(self, run: Run, state: State, epoch: int, rate: float, progress: bool) -> None:
         """Evaluate, log, keep the model if it is the best, and save."""
         started = time.monotonic()
-        found = evaluate(self.engine, *self.watched, self.splits.train.classes, self.preprocessing)
+        found = self.evaluate(self.watched)
         watches_test = self.recipe.validation == 0
         seconds = state.epoch_seconds + time.monotonic() - started
         row = Epoch(
@@ -228,6 +220,12 @@ class _Job:
         if progress:
             tqdm.write(_line(row, self.recipe.epochs, state.best == len(state.log)), file=sys.stderr)
 
+    def evaluate(self, part: Dataset, temperature: float = 1.0) -> Evaluation:
+        """The network as it is now, on images of the input's size."""
+        return evaluate(
+            self.engine, part.images, part.labels, part.classes, self.preprocessing, temperature=temperature
+        )
+
     def save(self, run: Run, state: State) -> None:
         """The checkpoint."""
         engine = self.engine
@@ -247,7 +245,7 @@ class _Job:
             weights=self.engine.weights(),
             metrics={"epoch": state.best, kind: {"accuracy": watched.accuracy, "loss": watched.loss, "n": watched.n}},
             recipe=self.recipe.to_dict(),
-            data={"name": train.name, "fingerprint": train.fingerprint, "images": len(self.training[1])},
+            data={"name": train.name, "fingerprint": train.fingerprint, "images": len(self.training)},
             versions=versions(self.engine.name),
         )
 
@@ -258,10 +256,9 @@ class _Job:
         kept = state.log[state.best - 1]
         self.engine.load(model.weights)
         if self.recipe.validation:  # the test set fits nothing
-            seen, true = self.watched
-            model = replace(model, calibration=fit(logits_of(self.engine, seen, self.preprocessing), true))
-        test = _resized(self.splits.test, self.preprocessing)
-        found = evaluate(self.engine, *test, model.classes, self.preprocessing, temperature=model.temperature)
+            logits = logits_of(self.engine, self.watched.images, self.preprocessing)
+            model = replace(model, calibration=fit(logits, self.watched.labels))
+        found = self.evaluate(self.splits.test, model.temperature)
         final = {"accuracy": found.accuracy, "loss": found.loss, "n": found.n}
         run.save_model(replace(model, metrics={**model.metrics, "test": final}))
         curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
@@ -304,17 +301,13 @@ def versions(engine: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _resized(part: Dataset, preprocessing: Preprocessing) -> tuple[Array, Array]:
-    return resize_all(part.images, preprocessing), part.labels
-
-
 def _better(row: Epoch, best: Epoch) -> bool:
     """By validation accuracy; by loss where that is equal."""
     assert row.validation_accuracy is not None
     assert best.validation_accuracy is not None
     if row.validation_accuracy != best.validation_accuracy:
         return row.validation_accuracy > best.validation_accuracy
-    return bool(np.less(row.validation_loss, best.validation_loss))
+    return (row.validation_loss or 0.0) < (best.validation_loss or 0.0)
 
 
 def _line(row: Epoch, epochs: int, best: bool) -> str:

@@ -19,7 +19,8 @@ class Recipe:
     """How a network is trained, and on what.
 
     name, source, about, reaches  what it is, where it is printed, and what it is known to reach
-    network, data     names; `classes` and `image_size` (pixels, square) follow from them when None
+    network, data     names; `classes`, `image_size` (pixels, square), `channels` (1 or 3) and `fit` (crop, pad or
+                      stretch) follow from them when None
     epochs            passes over the training set
     batch_size        images a step; the last batch of an epoch may be smaller
     optimizer         the update rule
@@ -41,6 +42,8 @@ class Recipe:
     reaches: str = ""
     classes: int | None = None
     image_size: int | None = None
+    channels: int | None = None
+    fit: str | None = None
     epochs: int = 10
     batch_size: int = 128
     optimizer: Optimizer = Optimizer()

@@ -24,6 +24,7 @@ class Settings:
     device: str = "auto"
     data_dir: str | None = None
     max_steps: int | None = None
+    strict: bool = False  # a photo that cannot be read ends the run
 
 
 @dataclass(frozen=True)
