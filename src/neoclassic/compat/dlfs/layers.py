@@ -1,40 +1,92 @@
 """The book's layers: `forward(x)`, then `backward(dout)`, and the gradients of the parameters beside them.
 
-Images are N×C×H×W to the reader. The engine's operations want x_CNHW, so a layer hands on a view of its C×N×H×W output
-with the first two axes exchanged, and the next one exchanges them back: nothing is copied on the way.
+Images are N×C×H×W to the reader. The engine's operations want x_CHWN, so a layer hands on a view of its output with the
+axes turned, and the next one turns them back: nothing is copied on the way. The images of a batch are shared out among
+the cores.
 
 A layer works in the type of its weights. `dout` is never written into: it may be shared.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from neoclassic.compat.dlfs.functions import labels_of, softmax
 from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy import activations, convolution, normalisation, pooling
-from neoclassic.engines.numpy.buffers import Buffers
-from neoclassic.engines.numpy.operation import Backward
-from neoclassic.engines.numpy.team import Meeting, Member
+from neoclassic.engines.numpy.buffers import Buffers, New
+from neoclassic.engines.numpy.operation import Backward, Result
+from neoclassic.engines.numpy.team import Meeting, Member, Team, usable_cores
 from neoclassic.errors import UsageError
 
+SMALL = 1 << 16  # numbers: less is not worth a meeting
 _ALONE = Member(0, Meeting(1))
-_own = threading.local()
+_turn = threading.Lock()  # one operation at a time has the team and its arrays
 
 
-def _buffers(dtype: np.dtype) -> Buffers:
-    """This thread's store of arrays of that type."""
-    if not hasattr(_own, "stores"):
-        _own.stores = {}
-    store: Buffers = _own.stores.setdefault(dtype, Buffers(dtype))
-    return store
+@cache
+def _team(_process: int) -> Team:
+    """Threads do not survive a fork: every process has its own."""
+    return Team(usable_cores())
 
 
-def _turned(x: Array) -> Array:
-    """N×C×H×W to C×N×H×W and back; rows stay rows."""
-    return x.swapaxes(0, 1) if x.ndim == 4 else x
+@cache
+def _buffers(dtype: np.dtype, rank: int = 0) -> Buffers:
+    """The store of arrays of that type, of each thread of the team."""
+    return Buffers(dtype)
+
+
+def _shared(operate: Callable[[Array, New], Result], x: Array) -> Result:
+    """An operation on all images, the last axis of x, each thread of the team on its own."""
+    N = x.shape[-1]
+    with _turn:
+        team = _team(os.getpid())
+        if team.size == 1 or team.size > N or x.size < SMALL:
+            with np.errstate(all="ignore"):  # an overflow ends as inf or nan in the loss, which is looked at
+                return operate(x, _buffers(x.dtype))
+
+        def forward(member: Member) -> tuple[Array, Backward]:
+            y, backward = operate(x[..., member.part(N)], _buffers(x.dtype, member.rank))
+            whole = _whole(y, member, N)
+            assert whole is not None
+            return whole, backward
+
+        (y, _), *_ = parts = team.run(forward, team.size)
+
+    def backward(dy: Array) -> tuple[Array | None, ...]:
+        def work(member: Member) -> tuple[Array | None, list[Array | None]]:
+            dx, *dws = parts[member.rank][1](np.ascontiguousarray(dy[..., member.part(N)]))
+            return _whole(dx, member, N), dws
+
+        with _turn:
+            grads = team.run(work, team.size)
+        return grads[0][0], *(sum(dws) for dws in zip(*(dws for _, dws in grads), strict=True))  # type: ignore[arg-type]
+
+    return y, backward
+
+
+def _whole(mine: Array | None, member: Member, N: int) -> Array | None:
+    """Everybody's images side by side."""
+    if mine is None:
+        return None
+    shape = (*mine.shape[:-1], N)
+    whole = member.share(_buffers(mine.dtype)(shape) if member.rank == 0 else mine)[0]
+    whole[..., member.part(N)] = mine
+    return whole
+
+
+def _images_last(x: Array) -> Array:
+    """N×C×H×W to C×H×W×N, N×D to D×N."""
+    return x.transpose(1, 2, 3, 0) if x.ndim == 4 else x.T
+
+
+def _images_first(x: Array) -> Array:
+    return x.transpose(3, 0, 1, 2) if x.ndim == 4 else x.T
 
 
 def _no_forward(_: Array) -> tuple[Array | None, ...]:
@@ -56,9 +108,13 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, dout: Array) -> Array:
-        (dx,) = self._back(_turned(dout))
+        (dx,) = self._back(_images_last(dout))
         assert dx is not None
-        return _turned(dx)
+        return _images_first(dx)
+
+    def _run(self, operate: Callable[[Array, New], Result], x: Array) -> Array:
+        y, self._back = _shared(operate, _images_last(x))
+        return _images_first(y)
 
 
 # ── activations ──────────────────────────────────────────────────────────────────────────────────────
@@ -68,10 +124,7 @@ class Relu(Layer):
     """max(x, 0)."""
 
     def forward(self, x: Array) -> Array:
-        x = _turned(x)
-        new = _buffers(x.dtype)
-        y, self._back = activations.relu(x, new(x.shape), new)
-        return _turned(y)
+        return self._run(lambda x, new: activations.relu(x, new(x.shape), new), x)
 
 
 class Sigmoid(Layer):
@@ -80,11 +133,7 @@ class Sigmoid(Layer):
     out: Array
 
     def forward(self, x: Array) -> Array:
-        x = _turned(x)
-        new = _buffers(x.dtype)
-        with np.errstate(over="ignore"):  # e^−x is then infinite, and 1 / (1 + ∞) the 0 that it ought to be
-            y, self._back = activations.sigmoid(x, new(x.shape), new)
-        self.out = _turned(y)
+        self.out = self._run(lambda x, new: activations.sigmoid(x, new(x.shape), new), x)
         return self.out
 
 
@@ -130,14 +179,14 @@ class Affine(Layer):
     def forward(self, x: Array) -> Array:
         self.original_x_shape = x.shape
         self.x = np.asarray(x, self.W.dtype).reshape(len(x), -1)
-        y: Array = self.x @ self.W
-        y += self.b
-        return y
+        return self._run(lambda x, new: convolution.linear(x, self.W.T, self.b, new), self.x)
 
     def backward(self, dout: Array) -> Array:
-        self.dW, self.db = self.x.T @ dout, dout.sum(0)
-        dx: Array = (dout @ self.W.T).reshape(self.original_x_shape)
-        return dx
+        dx_FN, dW_OF, self.db = self._back(np.ascontiguousarray(dout.T, self.W.dtype))
+        assert dx_FN is not None
+        assert dW_OF is not None
+        self.dW = dW_OF.T
+        return dx_FN.T.reshape(self.original_x_shape)
 
 
 class Convolution(Layer):
@@ -157,20 +206,13 @@ class Convolution(Layer):
         self.x = np.asarray(x, self.W.dtype)
         if self.x.ndim != 4 or self.x.shape[1] != self.W.shape[1]:
             raise UsageError(f"a convolution of {self.W.shape[1]} channels takes images N×C×H×W, not {x.shape}")
-        new = _buffers(self.W.dtype)
-        y, self._back = convolution.conv2d(
-            _turned(self.x), self.W, self.b, self.stride, self.pad, 1, new, need_dx=self.need_dx
-        )
-        return _turned(y)
+        settings = (self.W, self.b, self.stride, self.pad, 1)
+        return self._run(lambda x, new: convolution.conv2d(x, *settings, new, self.need_dx), self.x)
 
     def backward(self, dout: Array) -> Array:
-        dx, dW, db = self._back(_contiguous(dout, self.W.dtype))
+        dx, dW, db = self._back(np.ascontiguousarray(_images_last(dout), self.W.dtype))
         self.dW, self.db = dW, db
-        return np.zeros(self.x.shape, self.W.dtype) if dx is None else _turned(dx)
-
-
-def _contiguous(dout: Array, dtype: np.dtype) -> Array:
-    return np.ascontiguousarray(_turned(dout), dtype)
+        return np.zeros(self.x.shape, self.W.dtype) if dx is None else _images_first(dx)
 
 
 class Pooling(Layer):
@@ -181,8 +223,11 @@ class Pooling(Layer):
 
     def forward(self, x: Array) -> Array:
         k = _square("the window", self.pool_h, self.pool_w)
-        y, self._back = pooling.max_pool2d(_turned(x), k, self.stride, self.pad, False, _buffers(x.dtype))
-        return _turned(y)
+        return self._run(lambda x, new: pooling.max_pool2d(x, k, self.stride, self.pad, False, new), x)
+
+
+def _new(x: Array) -> New:
+    return lambda shape: np.empty(shape, x.dtype)
 
 
 class BatchNormalization(Layer):
@@ -213,14 +258,16 @@ class BatchNormalization(Layer):
         x_FN = np.ascontiguousarray(x.reshape(len(x), -1).T, self.gamma.dtype)
         if self.running_mean is None or self.running_var is None:
             self.running_mean, self.running_var = np.zeros_like(x_FN[:, 0]), np.zeros_like(x_FN[:, 0])
-        new, keep = _buffers(x_FN.dtype), self.momentum
+        keep = self.momentum
         if train_flg:
-            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, self.gamma, self.beta, self.EPS, _ALONE, new)
+            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, self.gamma, self.beta, self.EPS, _ALONE, _new(x_FN))
             self.running_mean = keep * self.running_mean + (1 - keep) * x_FN.mean(1)
             self.running_var = keep * self.running_var + (1 - keep) * x_FN.var(1)
         else:
             scale = self.gamma / np.sqrt(self.running_var + self.EPS)
-            y_FN = normalisation.scale_and_shift(x_FN, scale, self.beta - self.running_mean * scale, new(x_FN.shape))
+            y_FN = normalisation.scale_and_shift(
+                x_FN, scale, self.beta - self.running_mean * scale, np.empty_like(x_FN)
+            )
         return y_FN.T.reshape(self.input_shape)
 
     def backward(self, dout: Array) -> Array:

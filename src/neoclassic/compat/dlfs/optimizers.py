@@ -32,7 +32,7 @@ class _Rule:
         for key, w in params.items():
             names = optimizers.slots_of(self._rule)
             slots = self._slots.setdefault(key, {name: np.zeros_like(w) for name in names})
-            self._update(self._rule, self.lr, self._t, w, np.array(grads[key], w.dtype), slots)
+            self._update(self._rule, self.lr, 0.0, self._t, w, np.array(grads[key], w.dtype), slots)
 
 
 class SGD(_Rule):

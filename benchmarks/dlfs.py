@@ -1,0 +1,146 @@
+"""One epoch of the book's `Trainer` on DeepConvNet: neoclassic.compat.dlfs beside a plain im2col engine in float64.
+
+    python benchmarks/dlfs.py [--steps 20] [--rounds 5] [--threads N]
+
+The plain engine is what a reader writes after chapter 7: im2col, one matrix product, col2im, all in float64, Adam at the
+end. Both take the same steps on the same batches; their first losses are compared before anything is timed. An epoch is
+600 steps of 100 images; here fewer are timed, alternating, and the medians' ratio is printed and kept in results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from neoclassic.compat import dlfs
+
+RESULTS = Path(__file__).parent.parent / "results"
+CONVS = ((16, 1), (16, 1), (32, 1), (32, 2), (64, 1), (64, 1))  # filters, padding
+
+
+class Plain:
+    """DeepConvNet in float64, written out: forward keeps what backward needs."""
+
+    def __init__(self, params: dict[str, np.ndarray]) -> None:
+        self.params = {key: value.astype(np.float64) for key, value in params.items()}
+        self.m = {key: np.zeros_like(value) for key, value in self.params.items()}
+        self.v = {key: np.zeros_like(value) for key, value in self.params.items()}
+        self.t = 0
+
+    def gradient(self, x: np.ndarray, t: np.ndarray, masks: list[np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+        p, kept, grads = self.params, [], {}
+        for i, (filters, pad) in enumerate(CONVS, 1):
+            columns = dlfs.im2col(x, 3, 3, 1, pad)
+            side = x.shape[2] + 2 * pad - 2
+            y = (columns @ p[f"W{i}"].reshape(filters, -1).T + p[f"b{i}"]).reshape(len(x), side, side, filters)
+            y = np.maximum(y.transpose(0, 3, 1, 2), 0)
+            kept.append((x.shape, columns, y))
+            x = y
+            if i % 2 == 0:
+                windows = dlfs.im2col(y, 2, 2, 2).reshape(-1, 4)
+                largest = windows.argmax(1)
+                half = side // 2
+                x = windows.max(1).reshape(len(y), half, half, filters).transpose(0, 3, 1, 2)
+                kept.append((y.shape, largest, None))
+        images, flat = x.shape, x.reshape(len(x), -1)
+        hidden = np.maximum(flat @ p["W7"] + p["b7"], 0)
+        dropped = hidden * masks[0]
+        logits = (dropped @ p["W8"] + p["b8"]) * masks[1]
+        y = dlfs.softmax(logits)
+        loss = dlfs.cross_entropy_error(y, t)
+        y[np.arange(len(t)), t] -= 1
+        dy = y / len(t) * masks[1]
+        grads["W8"], grads["b8"] = dropped.T @ dy, dy.sum(0)
+        dy = (dy @ p["W8"].T) * masks[0] * (hidden > 0)
+        grads["W7"], grads["b7"] = flat.T @ dy, dy.sum(0)
+        dy = (dy @ p["W7"].T).reshape(images)
+        for i in range(6, 0, -1):
+            if i % 2 == 0:
+                shape, largest, _ = kept.pop()
+                spread = np.zeros((largest.size, 4))
+                spread[np.arange(largest.size), largest] = dy.transpose(0, 2, 3, 1).reshape(-1)
+                n, c, h, w = shape
+                rows = spread.reshape(n * (h // 2) * (w // 2), c * 4)
+                dy = dlfs.col2im(rows, shape, 2, 2, 2)
+            shape, columns, out = kept.pop()
+            filters, pad = CONVS[i - 1]
+            rows = (dy * (out > 0)).transpose(0, 2, 3, 1).reshape(-1, filters)
+            grads[f"W{i}"] = (columns.T @ rows).T.reshape(p[f"W{i}"].shape)
+            grads[f"b{i}"] = rows.sum(0)
+            dy = dlfs.col2im(rows @ p[f"W{i}"].reshape(filters, -1), shape, 3, 3, 1, pad)
+        return loss, grads
+
+    def step(self, x: np.ndarray, t: np.ndarray, masks: list[np.ndarray]) -> float:
+        loss, grads = self.gradient(x, t, masks)
+        self.t += 1
+        rate = 0.001 * np.sqrt(1 - 0.999**self.t) / (1 - 0.9**self.t)
+        for key, g in grads.items():
+            self.m[key] += 0.1 * (g - self.m[key])
+            self.v[key] += 0.001 * (g * g - self.v[key])
+            self.params[key] -= rate * self.m[key] / (np.sqrt(self.v[key]) + 1e-7)
+        return loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of BLAS; as many as there are cores when omitted")
+    options = parser.parse_args()
+    (x, t), _ = dlfs.load_mnist(flatten=False, data="fashion-mnist")
+    x, t = x[: 100 * options.steps], t[: 100 * options.steps]
+    rng = np.random.default_rng(0)
+
+    def ours(network: dlfs.DeepConvNet) -> float:
+        trainer = dlfs.Trainer(network, x, t, x[:1], t[:1], 1, 100, "Adam", {"lr": 0.001}, 1, verbose=False)
+        trainer.train()
+        return trainer.train_loss_list[-1]
+
+    def theirs(network: Plain) -> float:
+        loss = 0.0
+        for start in range(0, len(x), 100):
+            masks = [rng.random((100, 50)) > 0.5, rng.random((100, 10)) > 0.5]
+            loss = network.step(x[start : start + 100], t[start : start + 100], masks)
+        return loss
+
+    with threadpool_limits(options.threads, "blas"):
+        network = dlfs.DeepConvNet()
+        network.gradient(x[:100], t[:100])
+        plain = Plain(network.params)
+        masks = [network.layers[17].mask, network.layers[19].mask]
+        loss, _ = plain.gradient(x[:100], t[:100], masks)
+        assert abs(loss - network.last_layer.loss) < 1e-4, "the two engines disagree"
+        seconds: dict[str, list[float]] = {"neoclassic": [], "plain": []}
+        for _ in range(options.rounds):
+            for name, run, it in (("neoclassic", ours, network), ("plain", theirs, plain)):
+                start = time.perf_counter()
+                run(it)
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(s) for name, s in seconds.items()}
+    ratio = medians["plain"] / medians["neoclassic"]
+    result = {
+        "benchmark": "dlfs",
+        "what": f"DeepConvNet, Adam, batches of 100: {options.steps} of an epoch's 600 steps",
+        "seconds": {name: [round(s, 4) for s in values] for name, values in seconds.items()},
+        "median": {name: round(s, 4) for name, s in medians.items()},
+        "epoch_minutes": {name: round(s / options.steps * 600 / 60, 2) for name, s in medians.items()},
+        "ratio": round(ratio, 2),
+        "threads": options.threads,
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}",
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "dlfs.json").write_text(json.dumps(result, indent=1) + "\n")
+    for name, s in medians.items():
+        print(f"{name:<12}{s / options.steps * 1000:8.1f} ms a step")
+    print(f"neoclassic is {ratio:.1f}× as fast")
+
+
+if __name__ == "__main__":
+    main()
