@@ -24,6 +24,8 @@ UPRIGHT = {  # what undoes each value of the EXIF tag 0x0112
     8: T.ROTATE_90,
 }
 
+STRIP = 16  # times longer than wide: what a crop looks at of an image
+
 
 def coloured(image, mode):
     """8 bits in mode L or RGB; 16 bits are rounded; what is transparent lies on white."""
@@ -35,13 +37,15 @@ def coloured(image, mode):
     return image.convert(mode)
 
 
-def middle(H, W, h, w, keep):
-    """The box of an H×W image that a crop to h×w leaves."""
+def middle(image, h, w, keep, kind):
+    """The middle h×w of an image whose tighter side is scaled to the size over `keep`."""
+    H, W = min(image.height, STRIP * image.width), min(image.width, STRIP * image.height)
+    left, top = (image.width - W) // 2, (image.height - H) // 2
+    image = image.crop((left, top, left + W, top + H))
     tall, wide = round(h / keep), round(w / keep)
-    scaled_h, scaled_w = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
-    top, left = round((scaled_h - h) / 2), round((scaled_w - w) / 2)
-    y, x = H / scaled_h, W / scaled_w
-    return left * x, top * y, min((left + w) * x, W), min((top + h) * y, H)
+    H, W = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+    left, top = round((W - w) / 2), round((H - h) / 2)
+    return image.resize((W, H), kind).crop((left, top, left + w, top + h))
 
 
 def to_input(path, p):
@@ -51,13 +55,12 @@ def to_input(path, p):
     image.load()
     image = coloured(image if turn is None else image.transpose(turn), "L" if p["channels"] == 1 else "RGB")
     (h, w), kind = p["size"], Image.Resampling[p["filter"].upper()]
-    inner, box = (w, h), None
-    if p["fit"] == "pad":
+    if p["fit"] == "crop":
+        image = middle(image, h, w, p["keep"], kind)
+    else:
         scale = min(h / image.height, w / image.width)
         inner = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
-    elif p["fit"] == "crop":
-        box = middle(image.height, image.width, h, w, p["keep"])
-    image = image.resize(inner, kind, box)
+        image = image.resize(inner if p["fit"] == "pad" else (w, h), kind)
     pixels = np.asarray(image).reshape(image.height, image.width, p["channels"])
     if p["invert"]:
         pixels = 255 - pixels
