@@ -46,32 +46,46 @@ def conv2d(
 
 
 def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: int, new: New, need_dx: bool) -> Result:
-    """y = w · columns(x) + b;   dw = dy · columns(x)ᵀ,   dx = wᵀ · dy added back to where the columns came from."""
-    C, H, W, N = x_CHWN.shape
+    """y = w · columns(x) + b;   dw = dy · columns(x)ᵀ,   dx = wᵀ · dy added back to where the columns came from.
+
+    With stride 1 that adding back is itself a convolution: of dy, with the kernels turned round.
+    """
+    C, H, W, _ = x_CHWN.shape
     O, _, k, _ = w_OIkk.shape
-    Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
-    w_OK, x_pad = w_OIkk.reshape(O, -1), _padded(x_CHWN, padding, new)
-    y_OHWN = new((O, Ho, Wo, N))
-    y_OP = y_OHWN.reshape(O, -1)
-    for places, windows in _blocks(C, k, stride, Ho, Wo, N):
-        np.matmul(w_OK, _gather(x_pad, windows, new), out=y_OP[:, places])
+    y_OHWN = _slide(x_CHWN, w_OIkk, stride, padding, new)
     if len(b_O):
-        y_OP += b_O[:, None]
+        y_OHWN += b_O[:, None, None, None]
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
-        dy_OP, dw_OK = dy_OHWN.reshape(O, -1), np.zeros_like(w_OK)
-        part_OK, dx_pad = new(w_OK.shape), new(x_pad.shape) if need_dx else None
-        if dx_pad is not None:
-            dx_pad[...] = 0
-        for places, windows in _blocks(C, k, stride, Ho, Wo, N):
+        x_pad, dy_OP = _padded(x_CHWN, padding, new), dy_OHWN.reshape(O, -1)
+        turns = (
+            stride == 1 and padding < k and O <= 2 * C
+        )  # to gather is cheaper than to add, unless there is more of it
+        dx_pad = np.zeros_like(x_pad) if need_dx and not turns else None
+        dw_OK, part_OK = np.zeros((O, C * k * k), w_OIkk.dtype), new((O, C * k * k))
+        for places, windows in _blocks(C, k, stride, *dy_OHWN.shape[1:]):
             columns_KP = _gather(x_pad, windows, new)
             dw_OK += np.matmul(dy_OP[:, places], columns_KP.T, out=part_OK)
             if dx_pad is not None:
-                _scatter(np.matmul(w_OK.T, dy_OP[:, places], out=columns_KP), dx_pad, windows)
-        dx_CHWN = None if dx_pad is None else dx_pad[:, padding : padding + H, padding : padding + W]
-        return dx_CHWN, dw_OK.reshape(w_OIkk.shape), dy_OP.sum(1)
+                _scatter(np.matmul(w_OIkk.reshape(O, -1).T, dy_OP[:, places], out=columns_KP), dx_pad, windows)
+        if dx_pad is not None:
+            dx_CHWN = dx_pad[:, padding : padding + H, padding : padding + W]
+        elif need_dx:
+            dx_CHWN = _slide(dy_OHWN, w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, k - 1 - padding, new)
+        return dx_CHWN if need_dx else None, dw_OK.reshape(w_OIkk.shape), dy_OP.sum(1)
 
     return y_OHWN, backward
+
+
+def _slide(x_CHWN: Array, w_OIkk: Array, stride: int, padding: int, new: New) -> Array:
+    """w · columns(x), block by block."""
+    C, H, W, N = x_CHWN.shape
+    O, _, k, _ = w_OIkk.shape
+    Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
+    x_pad, w_OK, y_OHWN = _padded(x_CHWN, padding, new), w_OIkk.reshape(O, -1), new((O, Ho, Wo, N))
+    for places, windows in _blocks(C, k, stride, Ho, Wo, N):
+        np.matmul(w_OK, _gather(x_pad, windows, new), out=y_OHWN.reshape(O, -1)[:, places])
+    return y_OHWN
 
 
 Windows = list[

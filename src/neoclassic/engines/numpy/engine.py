@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class NumpyEngine:
         self._rule: Optimizer | None = None
         self._t = 0
         self._slots: dict[str, Array] = {}
+        self._rates: Array | None = None
+        self._decays: Array | None = None
+        self._averages: Weights = {}
+        self._averaged = 0
         self._metrics = Metrics(0.0, 0, 0)
 
     def _lay_out(self) -> None:
@@ -150,9 +154,32 @@ class NumpyEngine:
         loss = sum(weight * total for (_, weight), total in zip(self._training.heads, losses, strict=True))
         return Gradients(float(loss) / len(images), logits, found)
 
-    def optimize(self, optimizer: Optimizer) -> None:
+    def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         self._slots = {slot: np.zeros_like(self._flat) for slot in optimizers.slots_of(optimizer)}
-        self._rule, self._t = optimizer, 0
+        self._rule, self._t, self._averaged = optimizer, 0, 0
+        self._rates = self._line({key: (rates or {}).get(key, 1.0) for key in self._places}, 1.0)
+        every = optimizer.weight_decay
+        decays = {key: every * (optimizer.decay_all or len(self._shapes[key]) > 1) for key in self._places}
+        self._decays = self._line(decays, every)
+        self._averages = {name: w.copy() for name, w in self._lines().items()} if optimizer.average else {}
+
+    def _line(self, values: Mapping[str, float], usual: float) -> Array | None:
+        """A number for each parameter, spread over the flat array; None where all are the usual one."""
+        if all(value == usual for value in values.values()):
+            return None
+        line = np.empty_like(self._flat)
+        for key, value in values.items():
+            line[self._places[key]] = value
+        return line
+
+    def _lines(self) -> Weights:
+        """Every array that is averaged: all parameters as one, and each statistic."""
+        return {"": self._flat} | {key: w for key, w in self._weights.items() if key not in self._places}
+
+    def swap_average(self) -> None:
+        for name, average in self._averages.items():
+            w = self._lines()[name]
+            average[...], w[...] = w.copy(), average.copy()
 
     def step(
         self,
@@ -168,10 +195,16 @@ class NumpyEngine:
 
         def apply(part: slice) -> None:
             slots = {name: slot[part] for name, slot in self._slots.items()}
-            update(rule, learning_rate, self._t, self._flat[part], self._gradients[0][part], slots)
+            rate = learning_rate if self._rates is None else learning_rate * self._rates[part]
+            decay = rule.weight_decay if self._decays is None else self._decays[part]
+            update(rule, rate, decay, self._t, self._flat[part], self._gradients[0][part], slots)
 
-        losses, logits = self._pass(images, labels, seed, masks, apply)
-        right = int((logits.argmax(1) == labels).sum())
+        losses, logits = self._pass(images, labels, seed, masks, apply, rule.clip)
+        if rule.average:
+            self._averaged += 1
+            for name, w in self._lines().items():
+                self._averages[name] += (w - self._averages[name]) * self.dtype.type(1 - rule.keeps(self._averaged))
+        right = int((logits.argmax(1) == (labels.argmax(1) if np.ndim(labels) == 2 else labels)).sum())
         m = self._metrics
         self._metrics = Metrics(m.loss_sum + losses[0], m.correct + right, m.n + len(images))
 
@@ -182,6 +215,7 @@ class NumpyEngine:
         seed: int,
         masks: Mapping[str, Array] | None,
         apply: Callable[[slice], None],
+        clip: float = 0.0,
     ) -> tuple[list[float], Array]:
         """Forward, loss and backward of one batch; the sum of the losses of each head, and the main logits.
 
@@ -222,22 +256,37 @@ class NumpyEngine:
             if member.rank == 0:
                 self._move_statistics(chunk.moments)
             member.share(None)
-            for block in _blocks(member, 0, self._own):
-                for other in self._gradients[1 : member.size]:
-                    self._gradients[0][block] += other[block]
-                apply(block)
-            for block in _blocks(member, self._own, len(self._flat)):
-                apply(block)
+            self._gather(member, apply, clip)
             return losses
 
         losses = self._team.run(work, len(shares))
         return [sum(head) for head in zip(*losses, strict=True)], logits_NK
 
+    def _gather(self, member: Member, apply: Callable[[slice], None], clip: float) -> None:
+        """Add the threads' gradients up in the first one's and apply them, block by block; clipped, when all are there.
+
+        g ← g · min(1, clip / ‖g‖).   Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063.
+        """
+        g, blocks = self._gradients[0], list(_blocks(member, self._own, len(self._flat)))
+        for block in _blocks(member, 0, self._own):
+            for other in self._gradients[1 : member.size]:
+                g[block] += other[block]
+            if clip:
+                blocks.append(block)
+            else:
+                apply(block)
+        if clip:
+            norm = sqrt(sum(member.share(sum(float(np.vdot(g[block], g[block])) for block in blocks))))
+        for block in blocks:
+            if clip:
+                g[block] *= min(1.0, clip / (norm + 1e-6))
+            apply(block)
+
     def _check_batch(self, images: Array, labels: Array) -> None:
         N = len(images)
-        if labels.shape != (N,) or not N:
+        if labels.shape not in ((N,), (N, self._classes)) or not N:
             raise UsageError(f"{N} images and labels of shape {labels.shape}: one label an image, and at least one")
-        if labels.min() < 0 or labels.max() >= self._classes:
+        if labels.ndim == 1 and (labels.min() < 0 or labels.max() >= self._classes):
             raise NeoclassicError(
                 f"labels run from {labels.min()} to {labels.max()}; the network has {self._classes} classes"
             )
@@ -283,6 +332,11 @@ class NumpyEngine:
         }
         if optimizers.RULES[self._rule.name][2]:
             state |= {join(key, "step"): np.array(self._t, np.float32) for key in self._places}
+        if self._rule.average:
+            flat = self._averages[""]
+            state |= {join(key, "average"): self._view(flat, key).copy() for key in self._places}
+            state |= {join(key, "average"): w.copy() for key, w in self._averages.items() if key}
+            state["average.step"] = np.array(self._averaged, np.float32)
         return state
 
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
@@ -293,7 +347,12 @@ class NumpyEngine:
             for key in self._places:
                 if join(key, name) in state:
                     self._view(slot, key)[...] = state[join(key, name)]
-        steps = [int(value) for key, value in state.items() if key.endswith(".step")]
+        for key, array in state.items():
+            path = key.removesuffix(".average")
+            if path != key:
+                (self._view(self._averages[""], path) if path in self._places else self._averages[path])[...] = array
+        self._averaged = int(state.get("average.step", 0))
+        steps = [int(value) for key, value in state.items() if key.endswith(".step") and key != "average.step"]
         self._t = max(steps, default=int(bool(state)))
 
 

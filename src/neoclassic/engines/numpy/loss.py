@@ -9,22 +9,26 @@ from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Result
 
 
-def cross_entropy(logits_KN: Array, labels_N: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
-    """−Σ t · log softmax(logits) of each image, and its gradient, softmax(logits) − t, K×N.
+def cross_entropy(logits_KN: Array, labels: Array) -> tuple[Array, Array]:
+    """−Σ t · log softmax(logits) of each image, and its gradient, softmax(logits) · Σ t − t, K×N.
 
-    K classes. t is 1 − smoothing at the label, plus smoothing/K everywhere.   Szegedy et al. 2015, arXiv 1512.00567.
+    K classes. labels: N integers, where t is 1 at the label; or t itself, N×K.
     """
-    K, N = logits_KN.shape
-    images_N = np.arange(N)
+    N = logits_KN.shape[1]
     shifted_KN = logits_KN - logits_KN.max(0)
     p_KN = np.exp(shifted_KN)
     sums_N = p_KN.sum(0)
     p_KN /= sums_N
-    losses_N = np.log(sums_N) - (1 - smoothing) * shifted_KN[labels_N, images_N]
-    p_KN[labels_N, images_N] -= 1 - smoothing
-    if smoothing:
-        losses_N -= smoothing * shifted_KN.mean(0)
-        p_KN -= smoothing / K
+    if labels.ndim == 2:
+        t_KN = labels.T.astype(logits_KN.dtype)
+        totals_N = t_KN.sum(0)
+        losses_N = np.log(sums_N) * totals_N - (t_KN * shifted_KN).sum(0)
+        p_KN *= totals_N
+        p_KN -= t_KN
+        return losses_N, p_KN
+    images_N = np.arange(N)
+    losses_N = np.log(sums_N) - shifted_KN[labels, images_N]
+    p_KN[labels, images_N] -= 1
     return losses_N, p_KN
 
 

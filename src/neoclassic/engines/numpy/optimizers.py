@@ -1,6 +1,6 @@
 """Update rules with torch.optim's semantics, in place, on any stretch of the flat arrays that hold all parameters.
 
-w parameters, g gradients, which are used up; t counts the steps from 1.
+w parameters, g gradients, which are used up; t counts the steps from 1; lr and decay are numbers, or lines like w.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from neoclassic.engines.contract import Array, Optimizer
 from neoclassic.errors import unknown
 
 Slots = dict[str, Array]  # what a rule remembers of each parameter, by torch's names
-Update = Callable[[Optimizer, float, int, Array, Array, Slots], None]
+Number = float | Array  # one for all parameters, or one for each
+Update = Callable[[Optimizer, Number, Number, int, Array, Array, Slots], None]
 
 
-def sgd(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) -> None:
+def sgd(rule: Optimizer, lr: Number, decay: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
     """v ← momentum · v + g;   w ← w − lr · v, or with Nesterov's look ahead w − lr · (g + momentum · v)."""
-    _decay(rule, w, g)
+    _decay(decay, w, g)
     if rule.momentum:
         v = slots["momentum_buffer"]
         v *= rule.momentum
@@ -32,19 +33,19 @@ def sgd(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) ->
     w -= g
 
 
-def adam(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) -> None:
+def adam(rule: Optimizer, lr: Number, decay: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
     """m ← β₁ m + (1−β₁) g;   v ← β₂ v + (1−β₂) g²;   w ← w − lr · m̂ / (√v̂ + eps).   Kingma & Ba 2015."""
-    _decay(rule, w, g)
+    _decay(decay, w, g)
     _adam(rule, lr, t, w, g, slots)
 
 
-def adamw(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) -> None:
-    """w ← w − lr · weight_decay · w, then Adam's step.   Loshchilov & Hutter 2019."""
-    w *= 1 - lr * rule.weight_decay
+def adamw(rule: Optimizer, lr: Number, decay: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
+    """w ← w − lr · decay · w, then Adam's step.   Loshchilov & Hutter 2019."""
+    w *= 1 - lr * decay
     _adam(rule, lr, t, w, g, slots)
 
 
-def _adam(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) -> None:
+def _adam(rule: Optimizer, lr: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
     m, v = slots["exp_avg"], slots["exp_avg_sq"]
     b1, b2 = rule.betas
     m *= b1
@@ -61,18 +62,18 @@ def _adam(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) 
     w -= g
 
 
-def adagrad(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) -> None:
+def adagrad(rule: Optimizer, lr: Number, decay: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
     """s ← s + g²;   w ← w − lr · g / (√s + eps).   Duchi, Hazan & Singer 2011."""
-    _decay(rule, w, g)
+    _decay(decay, w, g)
     slots["sum"] += g * g
     g *= lr
     g /= np.sqrt(slots["sum"]) + rule.eps
     w -= g
 
 
-def rmsprop(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots) -> None:
+def rmsprop(rule: Optimizer, lr: Number, decay: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
     """s ← alpha · s + (1−alpha) · g²;   v ← momentum · v + g / (√s + eps);   w ← w − lr · v.   Hinton 2012."""
-    _decay(rule, w, g)
+    _decay(decay, w, g)
     s = slots["square_avg"]
     s *= rule.alpha
     s += (1 - rule.alpha) * (g * g)
@@ -86,9 +87,9 @@ def rmsprop(rule: Optimizer, lr: float, t: int, w: Array, g: Array, slots: Slots
     w -= g
 
 
-def _decay(rule: Optimizer, w: Array, g: Array) -> None:
-    if rule.weight_decay:
-        g += rule.weight_decay * w
+def _decay(decay: Number, w: Array, g: Array) -> None:
+    if np.ndim(decay) or decay:
+        g += decay * w
 
 
 # name: (rule, slots, whether torch counts its steps)

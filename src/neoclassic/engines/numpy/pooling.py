@@ -27,13 +27,17 @@ def max_pool2d(x_CHWN: Array, k: int, s: int, padding: int, ceil_mode: bool, new
         np.maximum(y_CHWN, x, out=y_CHWN)
 
     def backward(dy_CHWN: Array) -> tuple[Array | None, ...]:
-        dx_pad = new(x_pad.shape)
+        dx_pad, share = new(x_pad.shape), new(dy_CHWN.shape)
         dx_pad[...] = 0
         waiting = np.ones(y_CHWN.shape, bool)  # windows whose largest has not come by yet
         for x, dx in zip(_windows(x_pad, k, s, Ho, Wo), _windows(dx_pad, k, s, Ho, Wo), strict=True):
-            here = (x == y_CHWN) & waiting
+            here = x == y_CHWN
+            here &= waiting
             waiting ^= here
-            dx += dy_CHWN * here
+            if k <= s:  # no window shares a pixel with another
+                np.multiply(dy_CHWN, here, out=dx)
+            else:
+                dx += np.multiply(dy_CHWN, here, out=share)
         return (_unframed(dx_pad, padding, H, W),)
 
     return y_CHWN, backward

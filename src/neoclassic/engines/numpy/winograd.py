@@ -8,11 +8,12 @@ the ⊙, summed over the channels, is 16 matrix products. Every step is linear, 
 whatever forward reads from one place and adds to another, backward reads from there and adds back.
 
     C  input channels    O  output channels    N  images    h, w  tiles, and one more, along each axis
-    L  h · w · N, the tiles of all images in one line; the last row and column of each image are waste
+    L  h · w · N, all tiles in one line; the last row and column of tiles are waste that nobody reads
+    T  a stretch of that line
 
 The padded map is split by the parity of rows and columns into four parts, x_22CL[a, b] holding the pixels
-(2r + a, 2c + b). Then the next tile is N steps along the line, the tile below is w · N steps, and every addition is one
-run over all channels and images; what it mixes across the end of a line goes into waste, which is never read back.
+(2r + a, 2c + b). Then the next tile is N steps along the line, the tile below is w · N steps, and all additions, and
+the products, run over long stretches of the line, one after the other as the cache has room for them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Result
 
-BLOCK = 1 << 19
+STRETCH = 1 << 18  # numbers in the transformed tiles of one stretch
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
@@ -34,7 +35,7 @@ def pays(k: int, stride: int, padding: int, C: int, O: int, H: int, W: int) -> b
     """Whether a convolution is of this kind, and large enough to gain."""
     Ho, Wo = H + 2 * padding - 2, W + 2 * padding - 2
     h, w = (Ho + 1) // 2 + 1, (Wo + 1) // 2 + 1
-    return k == 3 and stride == 1 and padding <= 2 and min(C, O) >= 8 and 16 * h * w < 0.75 * 9 * Ho * Wo
+    return k == 3 and stride == 1 and padding <= 2 and min(C, O) >= 128 and 16 * (h - 1) * w < 9 * Ho * Wo
 
 
 def conv3x3(x_CHWN: Array, w_OIkk: Array, b_O: Array, padding: int, new: New, need_dx: bool) -> Result:
@@ -43,38 +44,49 @@ def conv3x3(x_CHWN: Array, w_OIkk: Array, b_O: Array, padding: int, new: New, ne
     O = len(w_OIkk)
     Ho, Wo = H + 2 * padding - 2, W + 2 * padding - 2
     h, w = (Ho + 1) // 2 + 1, (Wo + 1) // 2 + 1
+    below, beside = w * N, N  # the steps to the tile below, and to the next tile
     GG_16_9 = np.kron(G, G).astype(x_CHWN.dtype)  # G · g · Gᵀ of every kernel is one product with its nine numbers
     u_16OC = np.matmul(GG_16_9, w_OIkk.reshape(O * C, 9).T).reshape(16, O, C)
+    stretches = list(_stretches(h * w * N - below - beside, max(C, O)))
+
+    x_22CL, y_22OL = _split(x_CHWN, padding, h, w, new), new((2, 2, O, h * w * N))
+    for start, stop in stretches:
+        v_16CT = _inputs(x_22CL[..., start : stop + below + beside], below, beside, new)
+        m_16OT = np.matmul(u_16OC, v_16CT, out=new((16, O, stop - start)))
+        _outputs(m_16OT, y_22OL[..., start:stop], new)
     y_OHWN = new((O, Ho, Wo, N))
-    count = min(N, -(-16 * max(C, O) * N * h * w // BLOCK))
-    blocks = [slice(N * i // count, N * (i + 1) // count) for i in range(count)]
-
-    def tiles(n: slice) -> Array:
-        return _inputs(_split(x_CHWN[..., n], padding, h, w, new), h, w, new)
-
-    kept_16CL = None
-    for n in blocks:
-        v_16CL = tiles(n)
-        kept_16CL = v_16CL if len(blocks) == 1 else None  # else made again: they are four times as large as x
-        m_16OL = np.matmul(u_16OC, v_16CL, out=new((16, O, v_16CL.shape[2])))
-        _interleave(_outputs(m_16OL, new), y_OHWN[..., n], 0, h, w)
+    _interleave(y_22OL, y_OHWN, 0, h, w)
     if len(b_O):
         y_OHWN += b_O[:, None, None, None]
+    del x_22CL, y_22OL
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
+        x_22CL, dy_22OL = _split(x_CHWN, padding, h, w, new), _split(dy_OHWN, 0, h, w, new)
         du_16OC, part_16OC = np.zeros_like(u_16OC), new(u_16OC.shape)
-        dx_CHWN = new(x_CHWN.shape) if need_dx else None
-        for n in blocks:
-            dm_16OL = _outputs_back(_split(dy_OHWN[..., n], 0, h, w, new), new)
-            v_16CL = tiles(n) if kept_16CL is None else kept_16CL
-            du_16OC += np.matmul(dm_16OL, v_16CL.transpose(0, 2, 1), out=part_16OC)
-            if dx_CHWN is not None:
-                dv_16CL = np.matmul(u_16OC.transpose(0, 2, 1), dm_16OL, out=v_16CL)
-                _interleave(_inputs_back(dv_16CL, h, w, new), dx_CHWN[..., n], padding, h, w)
+        dx_22CL = new(x_22CL.shape)
+        dx_22CL[...] = 0
+        for start, stop in stretches:
+            seen = slice(start, stop + below + beside)
+            dm_16OT = _outputs_back(dy_22OL[..., start:stop], new)
+            v_16CT = _inputs(x_22CL[..., seen], below, beside, new)
+            du_16OC += np.matmul(dm_16OT, v_16CT.transpose(0, 2, 1), out=part_16OC)
+            if need_dx:
+                dv_16CT = np.matmul(u_16OC.transpose(0, 2, 1), dm_16OT, out=v_16CT)
+                _inputs_back(dv_16CT, dx_22CL[..., seen], below, beside, new)
         dw_OIkk = np.matmul(du_16OC.reshape(16, -1).T, GG_16_9).reshape(w_OIkk.shape)
+        dx_CHWN = new(x_CHWN.shape) if need_dx else None
+        if dx_CHWN is not None:
+            _interleave(dx_22CL, dx_CHWN, padding, h, w)
         return dx_CHWN, dw_OIkk, dy_OHWN.reshape(O, -1).sum(1)
 
     return y_OHWN, backward
+
+
+def _stretches(tiles: int, channels: int) -> Iterator[tuple[int, int]]:
+    """The line in stretches of nearly equal length, as (start, stop)."""
+    count = max(1, min(-(-16 * channels * tiles // STRETCH), tiles // 256))
+    for i in range(count):
+        yield tiles * i // count, tiles * (i + 1) // count
 
 
 # ── a map, and its four parts ────────────────────────────────────────────────────────────────────────
@@ -121,63 +133,68 @@ def _parts(x_22ChwN: Array, H: int, W: int, padding: int) -> Iterator[Array]:
 # ── v = Bᵀ · d · B and y = Aᵀ · m · A, with their transposes: along the rows, then along the columns ────────────────
 
 
-def _inputs(x_22CL: Array, h: int, w: int, new: New) -> Array:
-    """v = Bᵀ · d · B for every tile."""
-    _, _, C, L = x_22CL.shape
-    r_42M, v_44M = new((4, 2, C * L)), new((4, 4, C * L))
-    _four(x_22CL.reshape(2, 2, -1), r_42M, L // h)
-    _four(r_42M.swapaxes(0, 1), v_44M.swapaxes(0, 1), L // h // w)
-    return v_44M.reshape(16, C, L)
+def _inputs(x_22CL: Array, below: int, beside: int, new: New) -> Array:
+    """v = Bᵀ · d · B for every tile of a stretch, which sees the tiles below and beside it."""
+    C, T = x_22CL.shape[2], x_22CL.shape[3] - below - beside
+    r_42CT, v_44CT = new((4, 2, C, T + beside)), new((4, 4, C, T))
+    _four(x_22CL, r_42CT, below)
+    _four(r_42CT.swapaxes(0, 1), v_44CT.swapaxes(0, 1), beside)
+    return v_44CT.reshape(16, C, T)
 
 
-def _inputs_back(dv_16CL: Array, h: int, w: int, new: New) -> Array:
-    _, C, L = dv_16CL.shape
-    dr_42M, dx_22M = new((4, 2, C * L)), new((2, 2, C * L))
-    _four_back(dv_16CL.reshape(4, 4, -1).swapaxes(0, 1), dr_42M.swapaxes(0, 1), L // h // w)
-    _four_back(dr_42M, dx_22M, L // h)
-    return dx_22M.reshape(2, 2, C, L)
+def _inputs_back(dv_16CT: Array, dx_22CL: Array, below: int, beside: int, new: New) -> None:
+    _, C, T = dv_16CT.shape
+    dr_42CT = new((4, 2, C, T + beside))
+    dr_42CT[...] = 0
+    _four_back(dv_16CT.reshape(4, 4, C, T).swapaxes(0, 1), dr_42CT.swapaxes(0, 1), beside)
+    _four_back(dr_42CT, dx_22CL, below)
 
 
-def _outputs(m_16OL: Array, new: New) -> Array:
+def _outputs(m_16OT: Array, y_22OT: Array, new: New) -> None:
     """y = Aᵀ · m · A for every tile."""
-    _, O, L = m_16OL.shape
-    s_24M, y_22M = new((2, 4, O * L)), new((2, 2, O * L))
-    _two(m_16OL.reshape(4, 4, -1), s_24M)
-    _two(s_24M.swapaxes(0, 1), y_22M.swapaxes(0, 1))
-    return y_22M.reshape(2, 2, O, L)
+    _, O, T = m_16OT.shape
+    s_24OT = new((2, 4, O, T))
+    _two(m_16OT.reshape(4, 4, O, T), s_24OT)
+    _two(s_24OT.swapaxes(0, 1), y_22OT.swapaxes(0, 1))
 
 
-def _outputs_back(dy_22OL: Array, new: New) -> Array:
-    _, _, O, L = dy_22OL.shape
-    ds_42M, dm_44M = new((4, 2, O * L)), new((4, 4, O * L))
-    _two_back(dy_22OL.reshape(2, 2, -1), ds_42M)
-    _two_back(ds_42M.swapaxes(0, 1), dm_44M.swapaxes(0, 1))
-    return dm_44M.reshape(16, O, L)
+def _outputs_back(dy_22OT: Array, new: New) -> Array:
+    _, _, O, T = dy_22OT.shape
+    ds_42OT, dm_44OT = new((4, 2, O, T)), new((4, 4, O, T))
+    _two_back(dy_22OT, ds_42OT)
+    _two_back(ds_42OT.swapaxes(0, 1), dm_44OT.swapaxes(0, 1))
+    return dm_44OT.reshape(16, O, T)
+
+
+def _pixels_of(d: Array, T: int, step: int) -> tuple[Array, Array, Array, Array]:
+    """d₀ … d₃ of every tile: d holds the parities, 0 and 1; one tile further they are 2 and 3."""
+    return d[0, ..., :T], d[1, ..., :T], d[0, ..., step : step + T], d[1, ..., step : step + T]
 
 
 def _four(d: Array, t: Array, step: int) -> None:
-    """t = Bᵀ · d: d₀ − d₂, d₁ + d₂, d₂ − d₁, d₁ − d₃. d holds the parities, 0 and 1; `step` further they are 2 and 3."""
-    t[..., -step:] = 0  # waste, but zero times what happens to lie there must stay zero
-    d0, d1, d2, d3 = d[0, ..., :-step], d[1, ..., :-step], d[0, ..., step:], d[1, ..., step:]
-    np.subtract(d0, d2, out=t[0, ..., :-step])
-    np.add(d1, d2, out=t[1, ..., :-step])
-    np.subtract(d2, d1, out=t[2, ..., :-step])
-    np.subtract(d1, d3, out=t[3, ..., :-step])
+    """t = Bᵀ · d."""
+    d0, d1, d2, d3 = _pixels_of(d, t.shape[-1], step)
+    np.subtract(d0, d2, out=t[0])
+    np.add(d1, d2, out=t[1])
+    np.subtract(d2, d1, out=t[2])
+    np.subtract(d1, d3, out=t[3])
 
 
 def _four_back(dt: Array, dd: Array, step: int) -> None:
-    """dd = B · dt."""
-    np.subtract(dt[1], dt[2], out=dd[1])
-    dd[1] += dt[3]
-    dd[1, ..., step:] -= dt[3, ..., :-step]
-    np.add(dt[1, ..., :-step], dt[2, ..., :-step], out=dd[0, ..., step:])
-    dd[0, ..., :step] = 0
-    dd[0, ..., step:] -= dt[0, ..., :-step]
-    dd[0] += dt[0]
+    """dd = dd + B · dt."""
+    dd0, dd1, dd2, dd3 = _pixels_of(dd, dt.shape[-1], step)
+    dd0 += dt[0]
+    dd2 -= dt[0]
+    dd1 += dt[1]
+    dd2 += dt[1]
+    dd2 += dt[2]
+    dd1 -= dt[2]
+    dd1 += dt[3]
+    dd3 -= dt[3]
 
 
 def _two(m: Array, y: Array) -> None:
-    """y = Aᵀ · m: m₀ + m₁ + m₂, m₁ − m₂ − m₃."""
+    """y = Aᵀ · m."""
     np.add(m[0], m[1], out=y[0])
     y[0] += m[2]
     np.subtract(m[1], m[2], out=y[1])
