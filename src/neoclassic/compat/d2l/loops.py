@@ -233,8 +233,11 @@ def train_ch6(
         animator.add(epoch + 1, (None, None, test_acc))
     print(f"loss {train_l:.3f}, train acc {train_acc:.3f}, test acc {test_acc:.3f}")
     print(f"{seen / timer.sum():.1f} examples/sec on {device}")
-    if hint := _hint(train_l, train_acc, y_hat.shape[1]):
+    if num_epochs * num_batches >= PATIENCE and (hint := _hint(train_l, train_acc, y_hat.shape[1])):
         print(hint)
+
+
+PATIENCE = 100  # steps after which something ought to have been learnt
 
 
 def _hint(loss: float, right: float, classes: int) -> str:
