@@ -25,6 +25,8 @@ EXAMPLES = {
     "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
     "export": "neoclassic export runs/first model.onnx --verify 64",
     "serve": "neoclassic serve runs/first --port 8000",
+    "check": "neoclassic check photos/",
+    "cache": "neoclassic cache --clear 'decoded'",
 }
 
 
@@ -355,20 +357,23 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 @device
 @as_json
 def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, device: str, as_json: bool) -> None:
-    """Accuracy on a data set's test images, and each class's precision, recall and F1."""
-    from neoclassic.data import load, resize_all
+    """Accuracy on a data set's test images, and each class's precision, recall and F1.
+
+    Of a folder of photos without a test set: all that the model was not trained on.
+    """
+    from neoclassic.data import find
     from neoclassic.export import open_model
     from neoclassic.train.evaluate import evaluate as run
     from neoclassic.views import table
 
     loaded, running = open_model(model, engine, device)
-    test = load(data or loaded.data["name"], data_dir).test
-    if test.classes != loaded.classes:
-        there, here = ", ".join(test.classes[:10]), ", ".join(loaded.classes[:10])
-        raise UsageError(f"the classes of {test.name} ({there}) are not the model's ({here})")
+    source = find(data or loaded.recipe.get("data") or loaded.data["name"], data_dir, loaded.classes)
     p = loaded.preprocessing
-    pixels = resize_all(test.images, p)
-    found = run(running, pixels, test.labels, test.classes, p, temperature=loaded.temperature)
+    test = source.test_set(p, loaded.data.get("photos", {}))
+    found = run(running, test.images, test.labels, test.classes, p, temperature=loaded.temperature)
+    if test.skipped:
+        (path, reason), n = test.skipped[0], len(test.skipped)
+        click.echo(f"{n:,} of {n + len(test):,} images cannot be read, first {path}: {reason}", err=True)
     if as_json:
         _print_json({"model": model, "data": test.name, **found.to_dict()})
         return
@@ -509,3 +514,47 @@ def serve(
 
     limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
     server.serve(server.Service(*open_model(model, engine, device), limits), host, port)
+
+
+# ── photos ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@verb
+@click.argument("folder", metavar="FOLDER|TABLE.csv")
+@click.option("--image-size", "--imgsz", type=int, default=224, show_default=True, help="What they will be brought to.")
+@as_json
+def check(folder: str, image_size: int, as_json: bool) -> None:
+    """What is wrong with a folder of photos, before training on it.
+
+    Exit code 1 where something spoils the result: a photo in two classes or in two parts, a class without any.
+    """
+    from neoclassic.data import scan
+    from neoclassic.data.check import check as run
+
+    report = run(scan(folder), (image_size, image_size))
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        click.echo(report.text())
+    if n := sum(finding.severity == "error" for finding in report.findings):
+        raise NeoclassicError(f"{folder}: {n} of {len(report.findings)} findings spoil the result: mend them first")
+
+
+@verb
+@click.option("--clear", metavar="PATTERN", help="Remove what matches: 'decoded', 'mnist', '*' …")
+@as_json
+def cache(clear: str | None, as_json: bool) -> None:
+    """Data sets that were downloaded, photos that were decoded: how large they are, and how to be rid of them."""
+    from neoclassic.data import cache as kept
+    from neoclassic.views import table
+
+    found = kept.entries() if clear is None else kept.clear(clear)
+    if clear and not found:
+        raise UsageError(f"nothing in {kept.folder()} matches {clear!r}: 'neoclassic cache' shows what is there")
+    if as_json:
+        entries = [{"path": str(e.path), "about": e.about, "bytes": e.bytes} for e in found]
+        _print_json({"folder": str(kept.folder()), "cleared": clear is not None, "entries": entries})
+        return
+    if found:
+        click.echo(table.align([(table.size(e.bytes), e.about, str(e.path)) for e in found], "><<"))
+    click.echo(f"{table.size(sum(e.bytes for e in found))} {'removed from' if clear else 'in'} {kept.folder()}")

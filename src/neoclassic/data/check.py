@@ -26,6 +26,7 @@ MOST = 20_000  # photos among which near duplicates are looked for: the work gro
 FEW = 10  # photos of a class in the training set that are too few to learn from
 RARE = 0.02  # of the photos: what has a rarer format or colour mode stands out
 UNEVEN = 10  # times as many photos in the largest class as in the smallest
+MANY = 3  # findings that a brief check spells out
 THUMBNAIL = Preprocessing((16, 16), 1, fit="stretch")
 WORDS = {"error": "wrong", "warning": "look at", "note": "note"}
 
@@ -48,13 +49,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found in a folder: how many images of each class are in each part, the findings, the fit."""
+    """What `check` found in a folder.
+
+    counts   images of each class in each part
+    notes    what was decided about the parts
+    fit, why how images best become a size
+    """
 
     folder: str
     counts: dict[str, dict[str, int]]
     findings: tuple[Finding, ...]
     fit: str
     why: str
+    notes: tuple[str, ...] = ()
 
     @property
     def worst(self) -> str | None:
@@ -69,6 +76,7 @@ class Report:
         return {
             "folder": self.folder,
             "counts": self.counts,
+            "notes": list(self.notes),
             "fit": {"fit": self.fit, "why": self.why},
             "findings": findings,
         }
@@ -78,6 +86,7 @@ class Report:
         lines = [f"{self.folder}: {sum(sum(part.values()) for part in self.counts.values()):,} images"]
         for part, counts in self.counts.items():
             lines.append(f"  {part}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
+        lines += [f"  {note}" for note in self.notes]
         for severity, word in WORDS.items():
             for finding in (f for f in self.findings if f.severity == severity):
                 lines += ["", f"{word}: {finding.text}"]
@@ -108,7 +117,25 @@ def check(folder: Folder, size: tuple[int, int] = (224, 224)) -> Report:
     ]
     order = list(WORDS)
     findings.sort(key=lambda finding: order.index(finding.severity))
-    return Report(str(folder.root), _counts(folder), tuple(findings), fit, why)
+    return Report(str(folder.root), _counts(folder), tuple(findings), fit, why, folder.notes)
+
+
+def brief(folder: Folder, p: Preprocessing) -> list[str]:
+    """A few lines before training: the counts, what was decided and why, and what the headers tell is wrong.
+
+    Nothing is decoded, so near duplicates and damaged pixels stay for `check`.
+    """
+    failed = {path: look.error for path, look in folder.looks.items() if look.error}
+    readable = [photo for photo in folder.photos if photo.path not in failed]
+    sizes = ", ".join(f"{part} {len(photos):,}" for part, photos in folder.parts.items())
+    fit, why = choose_fit([folder.looks[photo.path] for photo in readable], p.size)
+    lines = [f"{_images(len(folder.photos))} in {len(folder.classes)} classes: {sizes}", *folder.notes]
+    lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}" + (f": {why}" if fit == p.fit else ""))
+    findings = [*_classes(folder, failed), *_duplicates(folder), *_odd(folder, readable)]
+    grave = [finding for finding in findings if finding.severity != "note"]
+    lines += [f"{WORDS[f.severity]}: {f.text}" + (f" ({f.paths[0]})" if f.paths else "") for f in grave[:MANY]]
+    more = f"{len(grave) - MANY} more; " if len(grave) > MANY else ""
+    return lines + [f"{more}'neoclassic check {folder.root}' shows all"] * bool(grave)
 
 
 def _counts(folder: Folder, without: Iterable[Path] = ()) -> dict[str, dict[str, int]]:

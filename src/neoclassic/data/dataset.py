@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -129,6 +129,12 @@ class Splits:
         """Of every part."""
         return self.train.classes
 
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Files of any part that could not be read, each with the reason."""
+        parts = (self.train, self.validation, self.test)
+        return tuple(pair for part in parts if part is not None for pair in part.skipped)
+
     def preprocessing(
         self, size: tuple[int, int], channels: int | None = None, fit: str | None = None
     ) -> Preprocessing:
@@ -139,6 +145,12 @@ class Splits:
         """ "train", "validation" or "test" as p wants it; None where there is no such part."""
         found: Dataset | None = getattr(self, name)
         return found and replace(found, images=resize_all(found.images, p), origin=found.fingerprint)
+
+    def test_set(self, p: Preprocessing, learnt: Mapping[str, Sequence[str]] | None = None) -> Dataset:
+        """What a model is tested on. learnt: of photos only, see `Folder.test_set`."""
+        test = self.part("test", p)
+        assert test is not None
+        return test
 
     def at(self, p: Preprocessing, strict: bool = False) -> Splits:
         """Every part as p wants it."""

@@ -88,6 +88,7 @@ class Folder:
     parts    the photos of "train", "validation" and "test", as far as they exist, by path
     notes    what was decided about the parts, in words
     surplus  files that are not read: no image by their ending, or of no class
+    divided  the test set was chosen here: the folder has none of its own
     """
 
     name: str
@@ -96,6 +97,7 @@ class Folder:
     parts: Mapping[str, tuple[Photo, ...]]
     notes: tuple[str, ...] = ()
     surplus: tuple[Path, ...] = ()
+    divided: bool = False
 
     @property
     def photos(self) -> tuple[Photo, ...]:
@@ -106,6 +108,14 @@ class Folder:
     def looks(self) -> dict[Path, Look]:
         """What each file tells, read once."""
         return look_at([photo.path for photo in self.photos], self.root)
+
+    @property
+    def marks(self) -> dict[str, list[str]]:
+        """What an artefact keeps of its photos: of each part, the first 12 digits of the files' SHA-256."""
+        return {part: [self._mark(photo) for photo in photos] for part, photos in self.parts.items()}
+
+    def _mark(self, photo: Photo) -> str:
+        return self.looks[photo.path].digest[:12]
 
     def preprocessing(
         self, size: tuple[int, int], channels: int | None = None, fit: str | None = None
@@ -122,11 +132,29 @@ class Folder:
         """ "train", "validation", "test" or "all", decoded; None where there is no such part.
 
         Photos that cannot be read are left out and stand in `skipped`; strict: NeoclassicError that names
-        them. NeoclassicError if none is left, or a class of the training set has none left.
+        them. NeoclassicError if a class of the training set has none left.
         """
         photos = self.photos if name == "all" else self.parts.get(name)
-        if photos is None:
-            return None
+        return None if photos is None else self._decoded(photos, name, p, strict)
+
+    def test_set(self, p: Preprocessing, learnt: Mapping[str, Sequence[str]] | None = None) -> Dataset:
+        """What a model is tested on: the test set, or of a folder without one, all photos that were not learnt.
+
+        learnt: the `marks` of the photos that the model was trained and chosen with. NeoclassicError where
+        nothing is left, or nothing of it can be read.
+        """
+        known = {mark for part in ("train", "validation") for mark in (learnt or {}).get(part, ())}
+        photos = self.parts.get("test", ())
+        if self.divided:
+            photos = tuple(photo for photo in self.photos if self._mark(photo) not in known)
+            if not photos:
+                raise NeoclassicError(f"{self.root}: the model was trained on all of it: name other images with --data")
+        test = self._decoded(photos, "test", p, strict=False)
+        if not test:
+            raise NeoclassicError(f"{self.root}: there is no test image that can be read")
+        return test
+
+    def _decoded(self, photos: Sequence[Photo], name: str, p: Preprocessing, strict: bool) -> Dataset:
         digests = [self.looks[photo.path].digest for photo in photos]
         images, skipped = decode([photo.path for photo in photos], digests, p, f"{self.name} {name}")
         lost = dict(skipped)
@@ -191,10 +219,11 @@ def scan(
         part: [Photo(photo, label) for label, name in enumerate(names) for photo in by_class[name]]
         for part, by_class in found.items()
     }
+    divided = "all" in parts or parts.keys() == {"train"}
     parts, notes = _divided(parts, path if path.is_dir() else path.parent, validation, seed)
     stem = path.resolve().name if path.is_dir() else path.stem
     ordered = {part: tuple(parts[part]) for part in ORDER if part in parts}
-    return Folder(stem, path, names, ordered, notes, tuple(surplus))
+    return Folder(stem, path, names, ordered, notes, tuple(surplus), divided)
 
 
 ByClass = dict[str, list[Path]]

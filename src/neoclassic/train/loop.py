@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 from neoclassic import data, engines, networks
 from neoclassic.artefact import Model
+from neoclassic.data.check import brief
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
+from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics, to_input
 from neoclassic.engines import Engine
 from neoclassic.engines import weights as arrays
@@ -61,9 +63,13 @@ def train(
     for a loss that is no number; NeoclassicError for bad data or a folder that cannot be written.
     """
     settings = replace(settings, engine=engines.choose(settings.engine))
-    job = _Job.prepare(recipe.checked(), settings, splits)
+    job = _Job.prepare(recipe.checked(), settings, splits, progress)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
     run = Run.create(out, name, recipe, settings)
+    if skipped := job.splits.skipped:
+        run.save_skipped(skipped)
+        first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
+        _say(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}", progress)
     return job.run(run, State(), progress)
 
 
@@ -96,11 +102,12 @@ class _Job:
     engine: Engine
     training: Dataset  # of the input's size, as all of `splits`
     watched: Dataset  # what is read after every epoch: held-out images, or the test set
+    marks: dict[str, list[str]]  # of photos: which were in which part
     last_step: int
     steps_per_epoch: int
 
     @classmethod
-    def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None) -> _Job:
+    def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None, progress: bool = False) -> _Job:
         row = networks.entry(recipe.network)
         found = splits or data.find(recipe.data, settings.data_dir, None, recipe.validation, recipe.seed)
         if recipe.classes not in (None, len(found.classes)):
@@ -111,6 +118,9 @@ class _Job:
         shape = (preprocessing.channels, height, width)
         measure(tree, shape)  # a shape that cannot be ends here
 
+        photos = found if isinstance(found, Folder) else None
+        for line in brief(photos, preprocessing) if photos and progress else ():
+            _say(line, progress)
         splits = found.at(preprocessing, settings.strict)
         train = splits.train
         watched = splits.test if recipe.validation == 0 else splits.validation
@@ -133,7 +143,8 @@ class _Job:
         engine.optimize(recipe.optimizer)
         per_epoch = math.ceil(len(train) / recipe.batch_size)
         last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
-        return cls(recipe, settings, splits, tree, shape, preprocessing, engine, train, watched, last, per_epoch)
+        marks = photos.marks if photos else {}
+        return cls(recipe, settings, splits, tree, shape, preprocessing, engine, train, watched, marks, last, per_epoch)
 
     def run(self, run: Run, state: State, progress: bool) -> dict[str, Any]:
         """From `state` to the end."""
@@ -245,7 +256,8 @@ class _Job:
             weights=self.engine.weights(),
             metrics={"epoch": state.best, kind: {"accuracy": watched.accuracy, "loss": watched.loss, "n": watched.n}},
             recipe=self.recipe.to_dict(),
-            data={"name": train.name, "fingerprint": train.fingerprint, "images": len(self.training)},
+            data={"name": train.name, "fingerprint": train.fingerprint, "images": len(self.training)}
+            | ({"photos": self.marks} if self.marks else {}),
             versions=versions(self.engine.name),
         )
 
@@ -282,6 +294,7 @@ class _Job:
             "seconds": round(state.seconds, 3),
             "images_per_second": round(images / max(state.seconds, 1e-9), 1),
             "steps": state.step,
+            "skipped": len(self.splits.skipped),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(self.engine.name),
             "machine": {"processor": platform.machine(), "cores": engines.cores(), "system": platform.platform()},
@@ -293,6 +306,11 @@ class _Job:
     def title(self, found: Evaluation) -> str:
         """Above the pictures."""
         return f"{self.recipe.network} on {self.splits.train.name}: {found.accuracy:.2%} of {found.n:,} test images"
+
+
+def _say(line: str, progress: bool) -> None:
+    if progress:
+        tqdm.write(line, file=sys.stderr)
 
 
 def versions(engine: str) -> dict[str, str]:

@@ -74,6 +74,11 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def skipped(self) -> Path:
+        """The photos that could not be read, with the reasons; only where there are any."""
+        return self.folder / "skipped.csv"
+
+    @property
     def result_file(self) -> Path:
         """What came of it; its presence says that the run is finished."""
         return self.folder / "result.json"
@@ -135,6 +140,13 @@ class Run:
         table.writeheader()
         table.writerows(asdict(row) for row in log)
         files.write(self.folder / "log.csv", text.getvalue())
+
+    def save_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
+        """Write `skipped.csv`: path and reason of each photo that could not be read."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerows([("path", "reason"), *skipped])
+        files.write(self.skipped, text.getvalue().encode("utf-8", "backslashreplace"))
 
     def save_model(self, model: Model) -> None:
         """Write the artefact."""

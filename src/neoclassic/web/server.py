@@ -123,7 +123,7 @@ class Service:
                 "preprocessing": model.preprocessing.to_dict(),
                 "calibration": model.calibration,
                 "metrics": model.metrics,
-                "data": model.data,
+                "data": {name: value for name, value in model.data.items() if name != "photos"},
                 "engine": self.engine.name,
                 "device": self.engine.device,
                 "neoclassic": __version__,
