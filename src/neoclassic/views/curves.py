@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neoclassic import files
+from neoclassic.views.picture import INK, TRAIN, WATCHED, figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INK, GREY, TRAIN, WATCHED = "#1f2430", "#8a90a0", "#e07a1f", "#2563a8"
-
-
-def _figure(width: float, height: float, title: str) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold")
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": "neoclassic"})
-    files.write(path, content.getvalue())
-
-
-def _plain(axes: Axes) -> None:
-    """Only the ink that says something."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=INK, labelsize=8, length=3)
-    axes.grid(axis="y", color="#e6e8ee", linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def draw_log(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
@@ -47,9 +20,9 @@ def draw_log(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
 
     watched = "test" if log[0]["validation_loss"] is None else "validation"
     epochs = [row["epoch"] for row in log]
-    figure = _figure(8.4, 3.6, title)
-    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        _plain(axes)
+    panel = figure(8.4, 3.6, title)
+    for axes, what in zip(panel.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        plain(axes)
         ends = {}
         for name, colour in (("train", TRAIN), (watched, WATCHED)):
             values = [row[f"{name}_{what}"] for row in log]
@@ -61,7 +34,7 @@ def draw_log(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if what == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    _save(figure, path)
+    save(panel, path)
 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], what: str) -> None:
@@ -82,8 +55,8 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, ti
     n = len(classes)
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     side = min(3.4 + 0.42 * n, 14)
-    figure = _figure(side + 0.6, side, title)
-    axes = figure.subplots()
+    panel = figure(side + 0.6, side, title)
+    axes = panel.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if n <= 60:
         axes.set_xticks(range(n), classes, rotation=40, ha="right", rotation_mode="anchor")
@@ -101,4 +74,4 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, ti
             if count:
                 colour = "white" if share[row, column] > 0.55 else INK
                 axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7.5, color=colour)
-    _save(figure, path)
+    save(panel, path)

@@ -1,0 +1,43 @@
+"""What every picture has in common: its ink, its title, and that matplotlib is imported only when one is made."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neoclassic import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, RIM = "#1f2430", "#8a90a0", "#e6e8ee"
+TRAIN, WATCHED = "#e07a1f", "#2563a8"
+# told apart by people who do not see red and green alike: Okabe & Ito 2008
+SERIES = ("#2563a8", "#e07a1f", "#14776e", "#b5468b", "#8a6d00", "#56a0d3", "#7a2e1d", "#4d4d4d")
+
+
+def figure(width: float, height: float, title: str) -> Figure:
+    """An empty picture of so many inches, with its title above, at the left."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    made.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold", wrap=True)
+    return made
+
+
+def save(made: Figure, path: Path) -> None:
+    """As PNG, atomically; the bytes depend on the picture alone."""
+    content = io.BytesIO()
+    made.savefig(content, format="png", metadata={"Software": "neoclassic"})
+    files.write(path, content.getvalue())
+
+
+def plain(axes: Axes) -> None:
+    """Only the ink that says something."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=8, length=3)
+    axes.grid(axis="y", color=RIM, linewidth=0.8)
+    axes.set_axisbelow(True)
