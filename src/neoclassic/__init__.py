@@ -9,12 +9,14 @@ from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import measure
 from neoclassic.networks import list_networks, network
 
-__all__ = ["NeoclassicError", "UsageError", "list_networks", "measure", "network"]
+__all__ = ["Classifier", "NeoclassicError", "UsageError", "list_networks", "load", "measure", "network"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`nc.torch` is the torch engine, imported when it is first asked for."""
+    """What is imported when it is first asked for: `nc.torch`, the torch engine; `nc.Classifier` and `nc.load`."""
+    if name in ("Classifier", "load"):
+        return getattr(importlib.import_module("neoclassic.classifier"), name)
     if name == "torch":
         return importlib.import_module("neoclassic.engines.torch")
     raise AttributeError(f"module 'neoclassic' has no attribute {name!r}")

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -67,7 +67,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         if isinstance(facts.get("format"), int) and facts["format"] > FORMAT:
             raise NeoclassicError("made by a newer neoclassic; pip install --upgrade neoclassic")
         model = Model.of(facts, {})
-        return model, OnnxEngine(model.tree, model.input, running)
+        return model, cast(Engine, OnnxEngine(model.tree, model.input, running))
     except (ValueError, RecursionError) as error:
         raise NeoclassicError(f"{path}: damaged metadata ({error}); export it again") from None
     except NeoclassicError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from typing import cast
 
 from neoclassic.engines.contract import Array, Engine, Gradients, Metrics, Optimizer, Weights
 from neoclassic.errors import UsageError, unknown
@@ -57,7 +58,7 @@ def create(
     if name == "onnx":
         from neoclassic.engines.onnx import OnnxEngine, session, write
 
-        return OnnxEngine(tree, input, session(write(tree, input, weights)))
+        return cast(Engine, OnnxEngine(tree, input, session(write(tree, input, weights))))
     from neoclassic.engines.numpy import NumpyEngine
 
     return NumpyEngine(tree, input, weights)

@@ -11,7 +11,7 @@ ONNX means something else by the same word, the comment says so.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from neoclassic import tree as nodes
-from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
+from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import Measure, Shape, by, measure, output_size, pooling
 from neoclassic.tree import Node, join
@@ -241,6 +241,7 @@ class OnnxEngine:
 
     name = "onnx"
     device = "cpu"
+    xp = np
 
     def __init__(self, tree: Node, input: Shape, session: Any) -> None:
         """Of what `session` made. NeoclassicError where its graph is not that of such a tree."""
@@ -257,45 +258,11 @@ class OnnxEngine:
         found: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
         return found
 
-    def _refuse(self) -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
+        """The rest of the contract: only prediction is there."""
+        if name.startswith("_"):
+            raise AttributeError(name)
         raise UsageError("the onnx engine only predicts: use --engine numpy or --engine torch")
-
-    def weights(self) -> Weights:
-        self._refuse()
-
-    def load(self, weights: Mapping[str, Array]) -> None:
-        self._refuse()
-
-    def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
-        self._refuse()
-
-    def sensitivity(self, images: Array, path: str, weights: Array) -> tuple[Array, Array]:
-        self._refuse()
-
-    def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
-        self._refuse()
-
-    def optimize(self, optimizer: Optimizer) -> None:
-        self._refuse()
-
-    def step(
-        self,
-        images: Array,
-        labels: Array,
-        learning_rate: float,
-        seed: int = 0,
-        masks: Mapping[str, Array] | None = None,
-    ) -> None:
-        self._refuse()
-
-    def metrics(self) -> Metrics:
-        self._refuse()
-
-    def optimizer_state(self) -> Weights:
-        self._refuse()
-
-    def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        self._refuse()
 
 
 def session(file: bytes | str | Path, threads: int = 0) -> Any:

@@ -1,0 +1,250 @@
+"""nc.Classifier: scikit-learn's habits, over arrays and folders, and one file to keep it in."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import neoclassic as nc
+from neoclassic.artefact import Model
+
+
+def photos(n, seed=0, size=28):
+    """Grey images of two kinds, dark above or dark below, with noise; and which they are."""
+    rng = np.random.default_rng(seed)
+    kinds = np.arange(n) % 2
+    ramp = np.linspace(30, 220, size)[:, None] + rng.normal(0, 20, (n, size, size))
+    images = np.where(kinds[:, None, None], ramp, ramp[:, ::-1])
+    return images.clip(0, 255).astype(np.uint8), kinds
+
+
+def small(**parameters):
+    """A Classifier that learns the two kinds in seconds."""
+    given = {"epochs": 6, "batch_size": 16, "learning_rate": 0.01, "engine": "numpy"}
+    return nc.Classifier("lenet:bn", **given | parameters)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y = photos(160)
+    return small().fit(X, np.array(["up", "down"])[y])
+
+
+# ── arrays ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_learns_and_answers_with_the_labels_it_was_given(fitted):
+    X, y = photos(60, seed=1)
+    labels = np.array(["up", "down"])[y]
+    assert fitted.classes_.tolist() == ["down", "up"]
+    assert fitted.score(X, labels) > 0.95
+    assert np.mean(fitted.predict(X) == labels) == fitted.score(X, labels)
+    rows = fitted.predict_proba(X)
+    assert rows.shape == (60, 2)
+    np.testing.assert_allclose(rows.sum(1), 1)
+    assert (fitted.classes_[rows.argmax(1)] == fitted.predict(X)).all()
+
+
+def test_integers_stay_integers_even_through_a_file(tmp_path):
+    X, y = photos(80)
+    numbers = np.array([7, -3])[y]
+    clf = small(epochs=2).fit(X, numbers)
+    clf.save(tmp_path / "m.safetensors")
+    for one in (clf, nc.load(tmp_path / "m.safetensors", engine="numpy")):
+        assert one.classes_.tolist() == [-3, 7]
+        assert one.predict(X[:5]).dtype.kind == "i"
+        assert one.score(X, numbers) == clf.score(X, numbers)
+
+
+def test_the_artefact_claims_no_test_set_that_there_was_not(fitted):
+    assert set(fitted.model_.metrics) == {"epoch", "validation"}
+    assert fitted.model_.metrics["validation"]["n"] == 16
+    assert fitted.model_.calibration["n"] == 16
+
+
+def test_images_may_come_in_every_usual_form(fitted, tmp_path):
+    X, _ = photos(3, seed=2)
+    for i, pixels in enumerate(X):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    expected = fitted.predict_proba(X)
+    forms = [
+        X[..., None],
+        np.repeat(X[..., None], 3, 3),
+        list(X),
+        paths,
+        list(map(str, paths)),
+        tmp_path,
+        str(tmp_path),
+    ]
+    for form in [*forms, [Image.fromarray(pixels) for pixels in X]]:
+        np.testing.assert_allclose(fitted.predict_proba(form), expected, atol=1e-6)
+    np.testing.assert_allclose(fitted.predict_proba(paths[1]), expected[1:2], atol=1e-6)
+
+
+def test_equal_seeds_learn_equal_networks():
+    X, y = photos(64)
+    one, same, other = (small(epochs=1, seed=seed).fit(X, y).predict_proba(X) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+
+
+# ── folders ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_is_learnt_and_scored_by_its_classes_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
+    for part, n in (("train", 80), ("test", 30)):
+        for i, (pixels, kind) in enumerate(zip(*photos(n, seed=n), strict=True)):
+            path = tmp_path / "photos" / part / ("up", "down")[kind] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    clf = small().fit(tmp_path / "photos")
+    assert clf.classes_.tolist() == ["down", "up"]
+    assert clf.score(tmp_path / "photos") == clf.model_.metrics["test"]["accuracy"] > 0.9
+    assert clf.model_.metrics["test"]["n"] == 30
+    assert set(clf.predict(tmp_path / "photos" / "test" / "up")) == {"up"}
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_saved_answers_the_same_when_loaded(fitted, tmp_path):
+    X, _ = photos(20, seed=3)
+    fitted.save(tmp_path / "kinds.safetensors")
+    for engine in ("numpy", "torch", "onnx"):
+        loaded = nc.load(tmp_path / "kinds.safetensors", engine=engine)
+        np.testing.assert_allclose(loaded.predict_proba(X), fitted.predict_proba(X), atol=1e-5)
+        assert loaded.predict(X).tolist() == fitted.predict(X).tolist()
+    assert loaded.network == "lenet:bn"
+    assert Model.load(tmp_path / "kinds.safetensors").checksum == fitted.model_.checksum
+
+
+def test_an_exported_file_loads_too(fitted, tmp_path):
+    from neoclassic.export import export
+
+    X, _ = photos(20, seed=3)
+    export(fitted.model_, tmp_path / "kinds.onnx")
+    np.testing.assert_allclose(nc.load(tmp_path / "kinds.onnx").predict_proba(X), fitted.predict_proba(X), atol=1e-5)
+
+
+def test_a_run_is_kept_where_out_says_so(tmp_path):
+    X, y = photos(64)
+    clf = small(epochs=1, out=str(tmp_path / "run")).fit(X, y)
+    assert (tmp_path / "run" / "log.csv").is_file()
+    np.testing.assert_allclose(nc.load(tmp_path / "run").predict_proba(X), clf.predict_proba(X), atol=1e-5)
+
+
+def test_a_fitted_one_is_not_pickled(fitted):
+    with pytest.raises(TypeError, match=r"save\(\), and neoclassic.load\(\)"):
+        pickle.dumps(fitted)
+    assert pickle.loads(pickle.dumps(small())).get_params() == small().get_params()
+
+
+# ── scikit-learn's habits ────────────────────────────────────────────────────────────────────────────
+
+
+def test_parameters_are_what_the_constructor_takes():
+    clf = nc.Classifier("resnet18", epochs=20)
+    assert clf.get_params()["epochs"] == 20
+    assert nc.Classifier(**clf.get_params()).get_params() == clf.get_params()
+    assert clf.set_params(epochs=3, seed=1) is clf
+    assert repr(clf) == "Classifier('resnet18', epochs=3, seed=1)"
+    assert copy.deepcopy(clf).get_params() == clf.get_params()
+    with pytest.raises(nc.UsageError, match="did you mean 'epochs'"):
+        clf.set_params(epoch=3)
+
+
+def test_scikit_learn_takes_it_as_one_of_its_own():
+    from sklearn.base import clone, is_classifier
+    from sklearn.model_selection import cross_val_score
+
+    X, y = photos(120)
+    clf = small(epochs=4)
+    assert is_classifier(clf)
+    copied = clone(clf)
+    assert copied is not clf
+    assert copied.get_params() == clf.get_params()
+    scores = cross_val_score(clf, X, y, cv=2)
+    assert scores.shape == (2,)
+    assert scores.min() > 0.8
+    assert not hasattr(clf, "model_")
+
+
+def test_it_needs_neither_scikit_learn_nor_torch(tmp_path):
+    X, y = photos(40)
+    np.savez(tmp_path / "kinds.npz", X=X, y=y)
+    code = (
+        "import sys; sys.modules['sklearn'] = sys.modules['torch'] = None\n"
+        "import numpy as np, neoclassic as nc\n"
+        f"data = np.load({str(tmp_path / 'kinds.npz')!r})\n"
+        "clf = nc.Classifier('lenet:bn', epochs=1).fit(data['X'], data['y'])\n"
+        "print(clf.predict(data['X']).shape, clf.model_.versions.get('torch'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "(40,) None\n", done.stderr
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda X, y: nc.Classifier("lenett").fit(X, y), "did you mean 'lenet'"),
+        (lambda X, y: small().fit(X), "needs a label for each image"),
+        (lambda X, y: small().fit(X, y[:-1]), "40 images but 39 labels"),
+        (lambda X, y: small().fit(X / 255, y), "give uint8"),
+        (lambda X, y: small().fit(X[:4], y[:4]), "too few"),
+        (lambda X, y: small().fit("photos", y), "give fit\\(\\) the folder alone"),
+        (lambda X, y: small().fit("no/such/folder"), "no data folder"),
+        (lambda X, y: small(epochs=0).fit(X, y), "epochs must be at least 1"),
+        (lambda X, y: small(engine="onnx").fit(X, y), "only predicts"),
+        (lambda X, y: small().predict(X), "not fitted"),
+        (lambda X, y: small().save("m.safetensors"), "not fitted"),
+    ],
+)
+def test_wrong_calls_are_usage_errors_of_one_line(call, reason):
+    with pytest.raises(nc.UsageError, match=reason) as error:
+        call(*photos(40))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (np.zeros((2, 28, 28), np.float32), "images are float32 2×28×28: give uint8"),
+        (np.zeros((28, 28), np.uint8), "images are uint8 28×28"),
+        (np.zeros((0, 28, 28), np.uint8), "0×28×28"),
+        ([], "nothing|0"),
+        ([np.zeros((28, 28))], "image 0 is no file"),
+        ([np.zeros((28, 28, 2), np.uint8)], "image 0 has 2 channels"),
+        (["none.png"], "none.png: no such image"),
+        ("none.png", "no file or folder 'none.png'"),
+    ],
+)
+def test_images_that_cannot_be_are_told_in_one_line(fitted, images, reason):
+    with pytest.raises(nc.NeoclassicError, match=reason) as error:
+        fitted.predict(images)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_that_cannot_be_scored_are_told(fitted):
+    X, _ = photos(4)
+    for y, reason in (
+        (None, "no labels"),
+        (["up", "left"] * 2, "'left' is not among"),
+        (["up"] * 3, "4 images, but 3"),
+    ):
+        with pytest.raises(nc.UsageError, match=reason):
+            fitted.score(X, y)
+
+
+def test_a_file_that_is_none_of_ours_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"hello")
+    with pytest.raises(nc.NeoclassicError, match="not a neoclassic model"):
+        nc.load(tmp_path / "m.safetensors")
