@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers import write_idx
 from PIL import Image
 
 import neoclassic as nc
@@ -346,6 +347,31 @@ def test_verify_fails_where_one_way_differs(saved, model, run, monkeypatch, tmp_
     assert code == 1
     assert "labels differ, first" in err
     assert "label agreement" in out
+
+
+QUICK = ("lenet:1998", "mobilenet-v2:0.35", "resnet20")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in networks.list_networks()]
+)
+def test_every_network_is_verified(name, tmp_path):
+    tree, shape = small(name)
+    p = Preprocessing(shape[1:], shape[0], mean=(0.3,), std=(0.35,))
+    source = data.load("fashion-mnist")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for role, part in (("train", source.train), ("t10k", source.test)):
+        keep = np.flatnonzero(part.labels < 7)[:100]
+        write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[keep, :, :, 0])
+        write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[keep])
+    classes = data.load(str(folder)).classes
+    model = Model(name, tree, shape, classes, p, settled(tree, shape), recipe={"data": str(folder)})
+    export.export(model, tmp_path / "model.onnx")
+    found = export.verify(model, tmp_path / "model.onnx", 32)
+    print(f"{name} at {shape[1]}: agreement {found.agreement:.0%}, largest difference {found.difference:.1e}")
+    assert (found.n, found.agreement) == (32, 1.0)
+    assert found.difference < 1e-4
 
 
 def test_a_verification_compares_every_way_with_the_first():
