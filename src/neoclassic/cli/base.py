@@ -1,0 +1,106 @@
+"""What all verbs have in common: the group, their options, how errors end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from neoclassic import __version__
+from neoclassic.errors import NeoclassicError, unknown
+
+EXAMPLES = {
+    "list": "neoclassic list 'resnet*'",
+    "show": "neoclassic show lenet --batch 256",
+    "diff": "neoclassic diff alexnet alexnet:torchvision",
+    "train": "neoclassic train lenet --epochs 5 --out runs/first",
+    "recipes": "neoclassic recipes 'd2l-zh:*'",
+    "evaluate": "neoclassic evaluate runs/first",
+    "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
+    "export": "neoclassic export runs/first model.onnx --verify 64",
+    "serve": "neoclassic serve runs/first --port 8000",
+    "explain": "neoclassic explain runs/first photo.jpg --path conv2 --out looked",
+    "compare": "neoclassic compare runs/* --out compared",
+    "report": "neoclassic report runs/first",
+    "check": "neoclassic check photos/",
+    "cache": "neoclassic cache --clear 'decoded'",
+}
+
+
+class _Group(click.Group):
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise unknown("command", args[0], self.list_commands(context))
+        return super().resolve_command(context, args)
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return [
+            name for name in EXAMPLES if name in self.commands
+        ]  # in the order of a first visit, not of the alphabet
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="neoclassic %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """The classic convolutional networks, LeNet to MobileNet V3: exact, fast, and the same answer everywhere.
+
+    Begin with: neoclassic train lenet
+    """
+
+
+def verb(function: Callable[..., None]) -> click.Command:
+    """A command of the group, with its example under the help, and --debug behind it too."""
+    name = function.__name__.rstrip("_")
+    debug = click.option("--debug", is_flag=True, hidden=True, expose_value=False)
+    return cli.command(name, epilog=f"Example:  {EXAMPLES[name]}")(debug(function))
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else, on stdout.")
+engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, or auto: torch where installed.")
+any_engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, onnx, or auto.")
+device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps …")
+data_dir = click.option("--data-dir", metavar="FOLDER", help="Where to look for the data set first.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 success, 1 a failure of the work, 2 a wrong call."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(arguments, prog_name="neoclassic", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except BrokenPipeError:  # the reader of our output has left: `neoclassic list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except click.ClickException as error:
+        return _fail(error, " ".join(error.format_message().split()), 2, arguments)
+    except NeoclassicError as error:
+        return _fail(error, str(error), error.exit_code, arguments)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _fail(error, "stopped", 1, arguments)
+    except MemoryError as error:
+        return _fail(error, "not enough memory: try a smaller --batch-size or --image-size", 1, arguments)
+    except Exception as error:  # no traceback reaches a user who has not asked for it
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return _fail(error, f"unexpected {what} (a fault of neoclassic's: --debug shows where)", 1, arguments)
+    return 0
+
+
+def _fail(error: BaseException, message: str, code: int, arguments: list[str]) -> int:
+    if "--debug" in arguments:
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(f"neoclassic: {message}", err=True)
+    return code
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))

@@ -1,0 +1,177 @@
+"""The verbs that use what was trained: evaluate, predict, export, serve."""
+
+from __future__ import annotations
+
+import csv
+
+import click
+
+from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, verb
+from neoclassic.errors import NeoclassicError, UsageError
+
+
+@verb
+@click.argument("model")
+@click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Data set; the one it was trained on when omitted.")
+@data_dir
+@any_engine
+@device
+@as_json
+def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, device: str, as_json: bool) -> None:
+    """Accuracy on a data set's test images, and each class's precision, recall and F1.
+
+    Of a folder of photos without a test set: all that the model was not trained on.
+    """
+    from neoclassic.data import find
+    from neoclassic.export import open_model
+    from neoclassic.train.evaluate import evaluate as run
+    from neoclassic.views import table
+
+    loaded, running = open_model(model, engine, device)
+    source = find(data or loaded.recipe.get("data") or loaded.data["name"], data_dir, loaded.classes)
+    p = loaded.preprocessing
+    test = source.test_set(p, loaded.data.get("photos", {}))
+    found = run(running, test.images, test.labels, test.classes, p, temperature=loaded.temperature)
+    if test.skipped:
+        (path, reason), n = test.skipped[0], len(test.skipped)
+        click.echo(f"{n:,} of {n + len(test):,} images cannot be read, first {path}: {reason}", err=True)
+    if as_json:
+        print_json({"model": model, "data": test.name, **found.to_dict()})
+        return
+    rows = [("class", "precision", "recall", "F1", "images")]
+    rows += [
+        (c["class"], f"{c['precision']:.4f}", f"{c['recall']:.4f}", f"{c['f1']:.4f}", f"{c['n']:,}")
+        for c in found.per_class
+    ]
+    click.echo(table.align(rows, "<>>>>"))
+    click.echo(f"\naccuracy {found.accuracy:.4f}  loss {found.loss:.4f}  over {found.n:,} test images of {test.name}")
+
+
+@verb
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|PATTERN…")
+@click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
+@click.option("--threshold", metavar="P", help="Say 'unknown' below this probability, or below the 'stored' one.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write path, label and probability there.")
+@click.option("--invert", is_flag=True, help="Take the negative first: for dark figures on white paper.")
+@any_engine
+@device
+@as_json
+def predict(
+    model: str,
+    images: tuple[str, ...],
+    top: int,
+    threshold: str | None,
+    csv_file: str | None,
+    invert: bool,
+    engine: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """What a model says of image files, brought to it as in its training. "-" is an image on standard input."""
+    from pathlib import Path
+
+    from neoclassic import files
+    from neoclassic.export import open_model
+    from neoclassic.predict import images_in, threshold_of
+    from neoclassic.predict import predict as run
+
+    paths = images_in(images)
+    loaded, running = open_model(model, engine, device)
+    found = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
+    if csv_file:
+        import io
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["path", "label", "probability", "error"])
+        writer.writerows([p.path, p.label, p.probability, p.error] for p in found)
+        files.write(Path(csv_file), text.getvalue())
+    if as_json:
+        print_json([p.to_dict() for p in found])
+    for p in found:
+        if p.error:
+            click.echo(f"neoclassic: {p.error}", err=True)
+        elif not as_json:
+            named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
+            click.echo(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
+    if any(p.bright for p in found) and "mnist" in loaded.data.get("name", ""):
+        hint = "bright borders here, where the training images have black ones"
+        click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
+    if failed := sum(p.error is not None for p in found):
+        raise NeoclassicError(f"{failed} of {len(found)} images could not be read")
+
+
+@verb
+@click.argument("model")
+@click.argument("file", metavar="FILE.onnx")
+@click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Replay N validation images from their files.")
+@click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Where they are; the training data if omitted.")
+@data_dir
+@as_json
+def export(model: str, file: str, n: int | None, data: str | None, data_dir: str | None, as_json: bool) -> None:
+    """Write a model as ONNX: classes and preprocessing inside, calibrated probabilities out.
+
+    --verify compares the trainer's way, predict, and a stand-alone predictor without neoclassic; it fails
+    unless all give every image the same label.
+    """
+    from pathlib import Path
+
+    from neoclassic.artefact import Model
+    from neoclassic.export import export as write
+    from neoclassic.export import verify
+
+    if Path(file).suffix.lower() != ".onnx":
+        raise UsageError(f"the file to write ends in .onnx, not {file!r}")
+    loaded = Model.load(model)
+    write(loaded, file)
+    found = verify(loaded, file, n, data, data_dir) if n else None
+    if as_json:
+        print_json({"file": file, "bytes": Path(file).stat().st_size, "verification": found and found.to_dict()})
+    else:
+        click.echo(f"{file}: {Path(file).stat().st_size:,} bytes, {loaded.network}, {len(loaded.classes)} classes")
+    if found is None:
+        return
+    if not as_json:
+        click.echo(f"{found.n} images by {', '.join(found.ways)}")
+        click.echo(f"label agreement {found.agreement:.2%}  largest probability difference {found.difference:.2g}")
+    if found.strangers:
+        raise NeoclassicError(f"{len(found.strangers)} of {found.n} labels differ, first {found.strangers[0]}")
+
+
+@verb
+@click.argument("model")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of one request.")
+@click.option("--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of one image.")
+@click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="Images that wait; then 503.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Images computed at once.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Seconds.")
+@any_engine
+@device
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    max_body: int,
+    max_pixels: int,
+    queue: int,
+    batch: int,
+    timeout: float,
+    engine: str,
+    device: str,
+) -> None:
+    """Answer predictions over HTTP: POST /predict. Needs no PyTorch, writes nothing, ends on Ctrl-C or SIGTERM."""
+    from importlib.util import find_spec
+
+    from neoclassic.export import open_model
+
+    if missing := [
+        name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
+    ]:
+        raise UsageError(f"serve needs {missing[0]}: pip install 'neoclassic[serve]'")
+    from neoclassic.web import server
+
+    limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
+    server.serve(server.Service(*open_model(model, engine, device), limits), host, port)

@@ -1,0 +1,163 @@
+"""The verbs that show what there is: list, show, diff, recipes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.errors import UsageError, unknown
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    """1x28x28, or 28x28, or 28."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+([x×]\d+){0,2}", text):
+        raise UsageError(f"--input {text!r} is no shape: write channels x height x width, as 1x28x28")
+    return tuple(map(int, re.split("[x×]", text)))
+
+
+@verb
+@click.argument("pattern", default="*")
+@as_json
+def list_(pattern: str, as_json: bool) -> None:
+    """Networks: year, variants, input, parameters, MACs."""
+    from neoclassic import networks
+    from neoclassic.measure import measure
+    from neoclassic.views import table
+
+    pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
+    entries = [networks.entry(name) for name in networks.list_networks(pattern)]
+    if not entries:
+        raise unknown("network", pattern.rstrip("*"), networks.list_networks(), see="'neoclassic list' shows them all")
+    if not as_json:
+        click.echo(table.network_list(entries))
+        return
+    rows = []
+    for e in entries:
+        m = measure(networks.network(e.name), e.input)
+        counts = {"parameters": m.parameters, "macs": m.macs}
+        rows.append(
+            {
+                "network": e.name,
+                "year": e.year,
+                "input": list(e.input),
+                "classes": e.classes,
+                **counts,
+                "about": e.about,
+            }
+        )
+    print_json(rows)
+
+
+@verb
+@click.argument("networks", nargs=-1, required=True, metavar="NETWORK")
+@click.option("--input", "shape", metavar="CxHxW", help="Input shape; the published one when omitted.")
+@click.option("--classes", "--num-classes", type=int, help="Outputs of the last layer.")
+@click.option("--batch", "--batch-size", "-b", type=click.IntRange(1), default=1, help="Images, for the memory column.")
+@click.option("--depth", type=click.IntRange(1), help="1: the network's own children only, as courses print them.")
+@click.option("--explain", is_flag=True, help="Each figure as a formula, filled in; what 1×1 convolutions save.")
+@click.option("--compare", is_flag=True, help="Networks side by side: show lenet --compare vgg11 resnet18")
+@click.option("--svg", metavar="FILE", help="Draw the network there.")
+@click.option("--blocks", is_flag=True, help="With --svg: its maps as blocks, to scale; for small networks.")
+@as_json
+def show(
+    networks: tuple[str, ...],
+    shape: str | None,
+    classes: int | None,
+    batch: int,
+    depth: int | None,
+    explain: bool,
+    compare: bool,
+    svg: str | None,
+    blocks: bool,
+    as_json: bool,
+) -> None:
+    """One row a layer: path, shape, parameters, MACs, memory, receptive field."""
+    from neoclassic.views import arithmetic, table
+
+    if len(networks) > 1 and not compare:
+        raise UsageError(f"one network at a time, or side by side: show {networks[0]} --compare {networks[1]}")
+    measures = {name: _measured(name, shape, classes) for name in networks}
+    if compare:
+        if as_json:
+            print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
+        else:
+            click.echo(arithmetic.compare(measures, batch))
+        return
+    ((name, m),) = measures.items()
+    if svg:
+        from pathlib import Path
+
+        from neoclassic import files
+        from neoclassic.views import drawing
+
+        files.write(Path(svg), drawing.blocks(name, m) if blocks else drawing.tree(name, m))
+        click.echo(f"drawn in {svg}", err=True)
+    elif blocks:
+        raise UsageError("--blocks is a kind of drawing: add --svg FILE")
+    if as_json:
+        saved = {"savings": arithmetic.savings_dict(m)} if explain else {}
+        print_json(table.to_dict(name, m, batch, depth) | saved)
+    elif not svg:
+        click.echo(f"{name}, {_about(name)}\n")
+        click.echo(arithmetic.explain(m, batch, depth) if explain else table.layer_table(m, batch, depth))
+
+
+def _measured(name: str, shape: str | None, classes: int | None) -> Any:
+    from neoclassic import networks
+    from neoclassic.measure import measure
+
+    published = networks.entry(name).input
+    given = _shape(shape) or published
+    full = published[: 3 - len(given)] + given if len(given) > 1 else (published[0], *given * 2)
+    return measure(networks.network(name, classes), full)
+
+
+def _about(name: str) -> str:
+    from neoclassic import networks
+
+    row = networks.entry(name)
+    return f"{row.year}: {row.about}"
+
+
+@verb
+@click.argument("first", metavar="NETWORK")
+@click.argument("second", metavar="NETWORK")
+@as_json
+def diff(first: str, second: str, as_json: bool) -> None:
+    """What differs between two networks, layer by layer, and why."""
+    from neoclassic import networks
+    from neoclassic.views import diff as view
+
+    a, b = networks.entry(first), networks.entry(second)
+    if as_json:
+        print_json(view.to_dict(a, b))
+    else:
+        click.echo(view.diff_table(a, b))
+
+
+@verb
+@click.argument("pattern", default="*")
+@as_json
+def recipes(pattern: str, as_json: bool) -> None:
+    """Published recipes, with the accuracy they are known to reach."""
+    from neoclassic.recipes import list_recipes
+    from neoclassic.views import table
+
+    pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
+    found = list_recipes(pattern)
+    if not found:
+        every = [r.name for r in list_recipes()]
+        raise unknown("recipe", pattern.rstrip("*"), every, see="'neoclassic recipes' shows them all")
+    if as_json:
+        print_json([r.to_dict() for r in found])
+        return
+    rows = [("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy it is known to reach")]
+    rows += [
+        (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches) for r in found
+    ]
+    click.echo(table.align(rows, "<<<>>><"))

@@ -1,0 +1,61 @@
+"""The verbs that show what was trained: explain, compare, report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from neoclassic.cli.base import as_json, device, engine, print_json, verb
+from neoclassic.errors import UsageError
+
+
+def _unit(text: str | None) -> tuple[int, int] | None:
+    """3,4: the row and the column."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+,\d+", text):
+        raise UsageError(f"--unit {text!r} is no place on a map: write row,column, as 3,4")
+    y, x = map(int, text.split(","))
+    return y, x
+
+
+@verb
+@click.argument("model")
+@click.argument("image")
+@click.option("--out", metavar="FOLDER", help="Where the pictures go; explained-<image> when omitted.")
+@click.option("--path", metavar="PATH", help="Whose feature maps to draw; the last ones with places when omitted.")
+@click.option("--class", "label", metavar="NAME", help="What to look for; what the network says when omitted.")
+@click.option("--unit", metavar="ROW,COLUMN", help="The unit of --path whose receptive field is drawn; the middle one.")
+@click.option("--invert", is_flag=True, help="Take the negative first: for dark figures on white paper.")
+@engine
+@device
+@as_json
+def explain(
+    model: str,
+    image: str,
+    out: str | None,
+    path: str | None,
+    label: str | None,
+    unit: str | None,
+    invert: bool,
+    engine: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Where a model looked: class-activation maps, occlusion, feature maps, filters, a receptive field."""
+    from neoclassic.artefact import Model
+    from neoclassic.explain import explain_file
+
+    place = _unit(unit)
+    loaded = Model.load(model)
+    folder = Path(out or f"explained-{Path(image).stem}")
+    found = explain_file(loaded, loaded.engine(engine, device), Path(image), folder, path, label, place, invert)
+    if as_json:
+        print_json(found)
+        return
+    said = found["said"]
+    click.echo(f"{image}: {said['label']} {said['probability']:.1%}")
+    for name, file in found["files"].items():
+        click.echo(f"{name}: {file}")
