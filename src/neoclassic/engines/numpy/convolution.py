@@ -58,10 +58,11 @@ def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: 
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
         x_pad, dy_OP = _padded(x_CHWN, padding, new), dy_OHWN.reshape(O, -1)
-        turns = (
-            stride == 1 and padding < k and O <= 2 * C
-        )  # to gather is cheaper than to add, unless there is more of it
-        dx_pad = np.zeros_like(x_pad) if need_dx and not turns else None
+        turned = stride == 1 and padding < k and O < 2 * C  # reading is cheaper than adding, unless there is more of it
+        dx_pad = None
+        if need_dx and not turned:
+            dx_pad = new(x_pad.shape)
+            dx_pad[...] = 0
         dw_OK, part_OK = np.zeros((O, C * k * k), w_OIkk.dtype), new((O, C * k * k))
         for places, windows in _blocks(C, k, stride, *dy_OHWN.shape[1:]):
             columns_KP = _gather(x_pad, windows, new)
