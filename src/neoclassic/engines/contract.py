@@ -1,16 +1,18 @@
 """What an engine is: the one contract that numpy and torch keep, and that training and tests rely on.
 
-Images go in as float32 arrays, N×C×H×W, already preprocessed; labels as integers, N. Weights go in and out
-as `{path.parameter: array}` in torch's layouts (`conv1.weight` is O×I×H×W), running statistics among them
-(`bn1.running_mean`). The same weights and the same batch give the same logits, gradients and updated
-weights in every engine.
+Images go in as float32 arrays, N×C×H×W, already preprocessed; labels as integers, N, or as targets, N×classes,
+whose loss is −Σ t·log softmax(logits): smoothed and mixed labels and the weights of classes are targets. Weights
+go in and out as `{path.parameter: array}` in torch's layouts (`conv1.weight` is O×I×H×W), running statistics among
+them (`bn1.running_mean`). The same weights and the same batch give the same logits, gradients and updated weights
+in every engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +33,10 @@ class Optimizer:
     betas, eps    adam: Kingma & Ba 2015, bias-corrected; eps is added to √v̂
     alpha         rmsprop: what the mean square keeps of itself
     weight_decay  adds weight_decay·w to the gradient; adamw: shrinks w by lr·weight_decay instead
+    decay_all     weight decay for biases and norms too; else for the weights of convolutions and linear layers only
+    clip          the largest norm of all gradients together, which are scaled down to it; 0: any
+    average       what a moving average of weights and statistics keeps of itself at a step, (1+t)/(10+t) at most in
+                  the t-th; 0: none is kept
     """
 
     name: str = "sgd"
@@ -40,6 +46,13 @@ class Optimizer:
     eps: float = 1e-8
     weight_decay: float = 0.0
     alpha: float = 0.99
+    decay_all: bool = True
+    clip: float = 0.0
+    average: float = 0.0
+
+    def keeps(self, t: int) -> float:
+        """What the average keeps of itself at step t, counted from 1."""
+        return min(self.average, (1 + t) / (10 + t))
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,15 @@ class Engine(Protocol):
     tree: Node
     input: Shape
 
+    @property
+    def xp(self) -> ModuleType:
+        """numpy or torch: whose functions work on what `put` returns."""
+        ...
+
+    def put(self, array: Array) -> Any:
+        """The array where the engine computes; `step` takes such images and labels too."""
+        ...
+
     def weights(self) -> Weights:
         """Copies of every parameter and statistic."""
         ...
@@ -106,8 +128,10 @@ class Engine(Protocol):
         at random when omitted."""
         ...
 
-    def optimize(self, optimizer: Optimizer) -> None:
-        """Choose the update rule, and forget the state of the last one."""
+    def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
+        """Choose the update rule, and forget the state of the last one.
+
+        rates: by `path.parameter`, what the learning rate is multiplied with; 1 where none is named, 0 freezes."""
         ...
 
     def step(
@@ -121,12 +145,18 @@ class Engine(Protocol):
         """One update. Dropout is drawn from `seed` alone, so equal calls take equal steps."""
         ...
 
+    def swap_average(self) -> None:
+        """Exchange weights and statistics with their averages; the second time, back. Nothing where none are kept."""
+        ...
+
     def metrics(self) -> Metrics:
         """Of the steps since the last call. May wait for the device."""
         ...
 
     def optimizer_state(self) -> Weights:
-        """What the update rule remembers, as `{path.parameter.slot: array}`, with torch's slot names."""
+        """What the update rule remembers, as `{path.parameter.slot: array}`, with torch's slot names.
+
+        Averages have the slot `average`, and the count of their steps is `average.step`."""
         ...
 
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:

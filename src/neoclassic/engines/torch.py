@@ -12,9 +12,10 @@ in evaluation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from neoclassic import networks
 from neoclassic import tree as nodes
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
-from neoclassic.errors import UsageError
+from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape, measure, pooling
 from neoclassic.torchvision_weights import from_torchvision, read_weights
 from neoclassic.tree import Node, join, walk
@@ -255,46 +256,85 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def takes_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has units for bfloat16; without, it would be slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.get_device_capability(device) >= (8, 0))
+    if device.type == "cpu":
+        tests = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("avx512_bf16", "amx_tile"))
+        return any(test() for test in tests if test)
+    return False
+
+
 class TorchEngine:
-    """The contract of `engines.contract.Engine`, kept by PyTorch. float32, or float64 where the weights are."""
+    """The contract of `engines.contract.Engine`, kept by PyTorch. float32, or float64 where the weights are.
+
+    bfloat16: convolutions and matrix products of training steps in bfloat16, by autocast; `logits` stays float32.
+    compiled: training steps through torch.compile. On CUDA, steps are captured once and replayed.
+    """
 
     name = "torch"
+    xp = torch
 
-    def __init__(self, tree: Node, input: Shape, weights: Mapping[str, Array], device: str = "auto") -> None:
+    def __init__(
+        self,
+        tree: Node,
+        input: Shape,
+        weights: Mapping[str, Array],
+        device: str = "auto",
+        bfloat16: bool = False,
+        compiled: bool = False,
+    ) -> None:
         self.tree, self.input = tree, input
         self._device = pick_device(device)
         self.device = str(self._device)
         self.dtype = torch.float64 if any(w.dtype == np.float64 for w in weights.values()) else torch.float32
         self._wide = torch.float32 if self._device.type == "mps" else torch.float64
-        self.module = build(tree, input).to(self._device, self.dtype)
+        self.module = build(tree, input).to(self._device, self.dtype, memory_format=torch.channels_last)
+        self._forward: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = self.module
+        if compiled:
+            self._forward = torch.compile(self.module)
+        self._bfloat16 = bfloat16
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
         self._dropouts = {path: m for path, m in self.module.named_modules() if isinstance(m, Dropout)}
         self._generator = torch.Generator(self._device)
+        self._rule: Optimizer | None = None
         self._optimizer: torch.optim.Optimizer | None = None
-        self.load(weights)
-        self._forget()
-
-    def _forget(self) -> None:
+        self._replays: dict[object, Replay] | None = None
+        self._averages: dict[str, Tensor] = {}
+        self._averaged = 0
         self._n = 0
         self._loss_sum = torch.zeros((), device=self._device, dtype=self._wide)
         self._correct = torch.zeros((), device=self._device, dtype=torch.int64)
+        self.load(weights)
 
-    def _put(self, array: Array) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+    def put(self, array: Array) -> Tensor:
+        return torch.from_numpy(np.array(array)).to(self._device, non_blocking=True)
+
+    def _put(self, array: Array | Tensor) -> Tensor:
+        tensor = array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor.long()
 
+    def _images(self, array: Array | Tensor) -> Tensor:
+        return self._put(array).contiguous(memory_format=torch.channels_last)
+
+    def _state(self) -> dict[str, Tensor]:
+        """Parameters and statistics, themselves."""
+        return {k: v for k, v in self.module.state_dict().items() if not k.endswith("num_batches_tracked")}
+
     def weights(self) -> Weights:
-        state = self.module.state_dict()
-        return {k: _array(v) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+        return {k: _array(v) for k, v in self._state().items()}
 
     def load(self, weights: Mapping[str, Array]) -> None:
         arrays.check(self.tree, self.input, weights)
         load(self.module, weights)
 
+    # ── at test ──────────────────────────────────────────────────────────────────────────────────────
+
     def logits(self, images: Array) -> Array:
         self.module.eval()
         with torch.inference_mode():
-            return _array(self.module(self._put(images)))
+            return _array(self.module(self._images(images)))
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -323,7 +363,7 @@ class TorchEngine:
         with torch.enable_grad():
             hook = module.register_forward_hook(tap)
             try:
-                total = (self.module(self._put(images)) * self._put(weights)).sum()
+                total = (self.module(self._images(images)) * self._put(weights)).sum()
             finally:
                 hook.remove()
             if not found:
@@ -331,29 +371,38 @@ class TorchEngine:
             (gradient,) = torch.autograd.grad(total, found[0])
         return _array(found[0]), _array(gradient)
 
-    def _loss(self, images: Array, labels: Array, masks: Mapping[str, Array] | None) -> tuple[Tensor, Tensor, Tensor]:
+    # ── in training ──────────────────────────────────────────────────────────────────────────────────
+
+    def _loss(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The total loss to differentiate, the main head's mean loss, and its logits."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            outputs = self._forward(images)
+            logits, *side = outputs if isinstance(outputs, tuple) else (outputs,)
+            main = total = functional.cross_entropy(logits, target)
+            for weight, auxiliary in zip(self._auxiliary, side, strict=True):
+                total = total + weight * functional.cross_entropy(auxiliary, target)
+        return total, main, logits
+
+    def _mask(self, masks: Mapping[str, Array] | None) -> None:
         self.module.train()
         for path, dropout in self._dropouts.items():
             dropout.generator = self._generator
             dropout.mask = self._put(masks[path]) if masks else None
-        outputs, target = self.module(self._put(images)), self._put(labels)
-        logits, *side = outputs if isinstance(outputs, tuple) else (outputs,)
-        main = total = functional.cross_entropy(logits, target)
-        for weight, auxiliary in zip(self._auxiliary, side, strict=True):
-            total = total + weight * functional.cross_entropy(auxiliary, target)
-        return total, main, logits
 
     def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
         self.module.zero_grad()
-        total, _, logits = self._loss(images, labels, masks)
+        self._mask(masks)
+        total, _, logits = self._loss(self._images(images), self._put(labels))
         total.backward()
         found = {k: _array(p.grad) for k, p in self.module.named_parameters() if p.grad is not None}
         self.module.zero_grad()
         return Gradients(total.item(), _array(logits), found)
 
-    def optimize(self, optimizer: Optimizer) -> None:
-        self._optimizer = _optimizer(self.module, optimizer)
+    def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
+        self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
+        self._rule, self._averaged = optimizer, 0
+        self._averages = {k: v.clone() for k, v in self._state().items()} if optimizer.average else {}
+        self._replays = {} if self._device.type == "cuda" and optimizer.name != "adagrad" else None
 
     def step(
         self,
@@ -363,52 +412,155 @@ class TorchEngine:
         seed: int = 0,
         masks: Mapping[str, Array] | None = None,
     ) -> None:
-        if self._optimizer is None:
+        if self._optimizer is None or self._rule is None:
             raise UsageError("call optimize() before the first step()")
         self._generator.manual_seed(seed)
-        self._optimizer.zero_grad()
-        total, main, logits = self._loss(images, labels, masks)
-        total.backward()
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate * group["scale"])
+            else:
+                group["lr"] = learning_rate * group["scale"]
+        batch, target = self._images(images), self._put(labels)
+        self._mask(masks)
+        if self._replays is None or masks:
+            self._update(batch, target)
+        else:
+            replay = self._replays.setdefault((batch.shape, target.shape), Replay(self._update, self._generator))
+            replay(batch, target)
+        self._n += len(target)
+        if self._averages:
+            self._averaged += 1
+            keeps = self._rule.keeps(self._averaged)
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self._averages.values()), list(self._state().values()), 1 - keeps)
+
+    def _update(self, images: Tensor, target: Tensor) -> None:
+        """What a step does where the engine computes: nothing of it waits for the host."""
+        assert self._optimizer is not None
+        assert self._rule is not None
+        self._optimizer.zero_grad()
+        total, main, logits = self._loss(images, target)
+        total.backward()
+        if self._rule.clip:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self._rule.clip)
         self._optimizer.step()
         with torch.no_grad():
-            self._n += len(labels)
-            self._loss_sum += main.detach().to(self._wide) * len(labels)
-            self._correct += (logits.argmax(1) == self._put(labels)).sum()
+            self._loss_sum += main.detach().to(self._wide) * len(target)
+            self._correct += (logits.argmax(1) == (target.argmax(1) if target.ndim == 2 else target)).sum()
+
+    def swap_average(self) -> None:
+        state = self._state()
+        with torch.no_grad():
+            for key, average in self._averages.items():
+                kept = state[key].clone()
+                state[key].copy_(average)
+                average.copy_(kept)
 
     def metrics(self) -> Metrics:
         metrics = Metrics(self._loss_sum.item(), int(self._correct.item()), self._n)
-        self._forget()
+        self._loss_sum.zero_()
+        self._correct.zero_()
+        self._n = 0
         return metrics
 
     def optimizer_state(self) -> Weights:
         state = self._optimizer.state if self._optimizer else {}
         names = self.module.named_parameters()
-        return {f"{k}.{slot}": _array(v) for k, p in names for slot, v in state.get(p, {}).items() if v is not None}
+        found = {f"{k}.{slot}": _array(v) for k, p in names for slot, v in state.get(p, {}).items() if v is not None}
+        if self._averages:
+            found |= {f"{k}.average": _array(v) for k, v in self._averages.items()}
+            found["average.step"] = np.array(self._averaged, np.float32)
+        return found
 
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
         if self._optimizer is None:
             raise UsageError("call optimize() before load_optimizer_state()")
         parameters = dict(self.module.named_parameters())
+        self._averaged = int(state.get("average.step", 0))
         for key, array in state.items():
             name, _, slot = key.rpartition(".")
             tensor = torch.from_numpy(np.array(array))
-            where = parameters[name]
-            self._optimizer.state[where][slot] = tensor if slot == "step" else tensor.to(where.device, where.dtype)
+            if slot == "average":
+                self._averages[name].copy_(tensor)
+            elif key != "average.step":
+                where = parameters[name]
+                kept = tensor if slot == "step" else torch.empty_like(where).copy_(tensor)
+                self._optimizer.state[where][slot] = kept.to(where.device)
+
+
+class Replay:
+    """A function of tensors of the same shapes: the first calls run it, the next one records it as a CUDA graph.
+
+    The steps of a small network are shorter than the launches of their kernels; a replay launches them all at once.
+    """
+
+    WARM_UP = 3
+
+    def __init__(self, function: Callable[[Tensor, Tensor], None], generator: torch.Generator) -> None:
+        self.function, self.generator, self.calls = function, generator, 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+
+    def __call__(self, *inputs: Tensor) -> None:
+        self.calls += 1
+        if self.calls <= self.WARM_UP:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self.function(*inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            return
+        if self.graph is None:
+            self.inputs = tuple(tensor.clone() for tensor in inputs)
+            self.graph = torch.cuda.CUDAGraph()
+            self.graph.register_generator_state(self.generator)
+            with torch.cuda.graph(self.graph):
+                self.function(*self.inputs)
+        for kept, given in zip(self.inputs, inputs, strict=True):
+            kept.copy_(given)
+        self.graph.replay()
 
 
 def _array(tensor: Tensor) -> Array:
     """A copy on the host."""
+    array: Array = tensor.detach().float().cpu().numpy().copy() if tensor.dtype == torch.bfloat16 else _plain(tensor)
+    return array
+
+
+def _plain(tensor: Tensor) -> Array:
     array: Array = tensor.detach().cpu().numpy().copy()
     return array
 
 
-def _optimizer(module: nn.Module, rule: Optimizer) -> torch.optim.Optimizer:
-    parameters, decay = list(module.parameters()), rule.weight_decay
+def torch_optimizer(
+    module: nn.Module, rule: Optimizer, rates: Mapping[str, float], device: torch.device
+) -> torch.optim.Optimizer:
+    """torch's own, with a group for each rate and weight decay; parameters whose rate is 0 are left out."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        rate = rates.get(name, 1.0)
+        parameter.requires_grad_(rate > 0)
+        if rate:
+            decay = rule.weight_decay if rule.decay_all or parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    if not groups:
+        raise UsageError("every parameter is frozen: there is nothing to train")
+    cuda = device.type == "cuda"
+    lists: list[dict[str, Any]] = [
+        {"params": p, "lr": torch.tensor(1.0, device=device) if cuda else 1.0, "weight_decay": decay, "scale": rate}
+        for (rate, decay), p in groups.items()
+    ]
+    fused = {"fused": True} if device.type in ("cpu", "cuda") else {}
+    capturable = {"capturable": True} if cuda else {}
     match rule.name:
         case "sgd":
-            return torch.optim.SGD(parameters, 1.0, rule.momentum, weight_decay=decay, nesterov=rule.nesterov)
+            return torch.optim.SGD(lists, momentum=rule.momentum, nesterov=rule.nesterov, **fused)
         case "adam":
-            return torch.optim.Adam(parameters, 1.0, rule.betas, rule.eps, decay)
-    raise UsageError(f"unknown optimizer {rule.name!r}: known: sgd, adam")
+            return torch.optim.Adam(lists, betas=rule.betas, eps=rule.eps, **fused, **capturable)
+        case "adamw":
+            return torch.optim.AdamW(lists, betas=rule.betas, eps=rule.eps, **fused, **capturable)
+        case "rmsprop":
+            return torch.optim.RMSprop(lists, alpha=rule.alpha, eps=rule.eps, momentum=rule.momentum, **capturable)
+        case "adagrad":
+            return torch.optim.Adagrad([{**group, "lr": 1.0} for group in lists], eps=rule.eps)
+    raise unknown("optimizer", rule.name, ("sgd", "adam", "adamw", "adagrad", "rmsprop"))

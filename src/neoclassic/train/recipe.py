@@ -6,12 +6,14 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import INITIALISATIONS
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 
-SCHEDULES = ("constant", "cosine")
-OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
+BALANCED = "balanced"
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,17 @@ class Recipe:
     epochs            passes over the training set
     batch_size        images a step; the last batch of an epoch may be smaller
     optimizer         the update rule
-    learning_rate     the highest; `schedule` "constant", or "cosine" down to 0 at the last step
-    warmup_epochs     the rate rises linearly from 0 over so many
+    learning_rate     the highest; `schedule` "constant"; "step", times `gamma` at each of the `milestones`, in
+                      epochs; "cosine" down to 0 at the last step; "one-cycle", up along a cosine from a 25th and down
+                      to a 250,000th (Smith & Topin 2018, arXiv 1708.07120, as torch has it)
+    warmup_epochs     the rate rises linearly from 0 over so many; one-cycle: how long it rises, 0.3 of all if 0
+    label_smoothing   of the target, spread over all classes; Szegedy et al. 2015, arXiv 1512.00567
+    class_weights     of the loss, one for each class, or "balanced": as if the classes were equally frequent
+    augmentation      of the training images
+    patience          epochs without a better validation accuracy after which the run ends; 0: it never does so
+    weights           a file to start from, ours or torchvision's; layers whose shape differs start afresh
+    freeze            patterns of `path.parameter`: what stands still, statistics of batch norms aside
+    rates             patterns of `path.parameter` with what the learning rate is multiplied with; the last that fits
     initialisation    see `engines.weights.INITIALISATIONS`
     standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]
     validation        the fraction of the training set that is held out, stratified, to choose the best model;
@@ -49,7 +60,16 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     learning_rate: float = 0.1
     schedule: str = "constant"
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
     warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | str = ()
+    augmentation: Augmentation = Augmentation()
+    patience: int = 0
+    weights: str = ""
+    freeze: tuple[str, ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
     initialisation: str = "he"
     standardise: bool = False
     validation: float = 0.1
@@ -64,7 +84,8 @@ class Recipe:
         ):
             if value not in known:
                 raise unknown(what, value, known)
-        for what, value, possible, wish in (
+        given: Any
+        for what, given, possible, wish in (
             ("epochs", self.epochs, self.epochs >= 1, "at least 1"),
             ("batch size", self.batch_size, self.batch_size >= 1, "at least 1"),
             ("classes", self.classes, self.classes is None or self.classes >= 1, "at least 1"),
@@ -72,30 +93,62 @@ class Recipe:
             ("learning rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0"),
             ("momentum", self.optimizer.momentum, 0 <= self.optimizer.momentum < 1, "in [0, 1)"),
             ("weight decay", self.optimizer.weight_decay, 0 <= self.optimizer.weight_decay < math.inf, "at least 0"),
+            ("clip", self.optimizer.clip, 0 <= self.optimizer.clip < math.inf, "at least 0"),
+            ("average", self.optimizer.average, 0 <= self.optimizer.average < 1, "in [0, 1)"),
+            ("gamma", self.gamma, 0 < self.gamma <= 1, "above 0, at most 1"),
+            ("milestones", self.milestones, all(m > 0 for m in self.milestones), "above 0"),
+            ("label smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "in [0, 1)"),
+            ("patience", self.patience, self.patience >= 0, "at least 0"),
+            ("rates", [rate for _, rate in self.rates], all(0 <= r < math.inf for _, r in self.rates), "at least 0"),
             ("warm-up", self.warmup_epochs, 0 <= self.warmup_epochs <= self.epochs, "from 0 to the epochs"),
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
             ("seed", self.seed, self.seed >= 0, "at least 0"),
         ):
             if not possible:
-                raise UsageError(f"{what} must be {wish}, not {value}")
+                raise UsageError(f"{what} must be {wish}, not {given}")
         if self.optimizer.nesterov and not self.optimizer.momentum:
             raise UsageError("nesterov needs a momentum above 0")
+        if self.schedule == "step" and not self.milestones:
+            raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
+        if self.patience and not self.validation:
+            raise UsageError("patience needs a validation set: give --validation 0.1")
+        if isinstance(self.class_weights, str):
+            if self.class_weights != BALANCED:
+                raise UsageError(f"class weights are numbers, or {BALANCED!r}, not {self.class_weights!r}")
+        elif not all(0 < w < math.inf for w in self.class_weights):
+            raise UsageError(f"class weights must be above 0, not {self.class_weights}")
+        self.augmentation.checked()
         return self
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """Of a step counted from 0 over the whole run."""
         total, warmup = self.epochs * steps_per_epoch, round(self.warmup_epochs * steps_per_epoch)
+        if self.schedule == "one-cycle":
+            return self._one_cycle(step, total, (warmup or 0.3 * total) - 1)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         if self.schedule == "constant":
             return self.learning_rate
+        if self.schedule == "step":
+            return float(self.learning_rate * self.gamma ** sum(step >= m * steps_per_epoch for m in self.milestones))
         return self.learning_rate * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) / 2
 
+    def _one_cycle(self, step: int, total: int, top: float) -> float:
+        """Highest at step `top`."""
+        low, lowest = self.learning_rate / 25, self.learning_rate / 250_000
+        start, end, done = low, self.learning_rate, step / max(top, 1)
+        if step > top:
+            start, end, done = end, lowest, (step - top) / max(total - 1 - top, 1)
+        return end + (start - end) * (1 + math.cos(math.pi * min(done, 1))) / 2
+
     def but(self, **changes: Any) -> Self:
-        """The same with other values; names of `Optimizer`'s fields change the optimizer."""
-        inside = {f.name for f in fields(Optimizer)} - {"name"}
-        optimizer = replace(self.optimizer, **{k: changes.pop(k) for k in list(changes) if k in inside})
-        return replace(self, **{"optimizer": optimizer, **changes})
+        """The same with other values; names of `Optimizer`'s and `Augmentation`'s fields change those."""
+        parts = {}
+        for part in ("optimizer", "augmentation"):
+            whole = changes.pop(part, getattr(self, part))
+            inside = {f.name for f in fields(whole)} - {"name"}
+            parts[part] = replace(whole, **{k: changes.pop(k) for k in list(changes) if k in inside})
+        return replace(self, **parts, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -105,8 +158,14 @@ class Recipe:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The recipe that `to_dict` wrote. NeoclassicError when it is none."""
         try:
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             rule = Optimizer(**data["optimizer"])
-            recipe = cls(**{**data, "optimizer": replace(rule, betas=tuple(rule.betas))})
-        except (TypeError, KeyError) as error:
+            values |= {
+                "optimizer": replace(rule, betas=(rule.betas[0], rule.betas[1])),
+                "augmentation": Augmentation(**data.get("augmentation", {})),
+                "rates": tuple((pattern, rate) for pattern, rate in data.get("rates", ())),
+            }
+            recipe = cls(**values)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise NeoclassicError(f"not a recipe: {error}") from None
         return recipe.checked()

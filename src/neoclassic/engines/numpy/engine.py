@@ -38,6 +38,7 @@ class NumpyEngine:
 
     name = "numpy"
     device = "cpu"
+    xp = np
 
     def __init__(self, tree: Node, input: Shape, weights: Mapping[str, Array], threads: int = 0) -> None:
         if threads < 0:
@@ -84,6 +85,9 @@ class NumpyEngine:
 
     def _view(self, flat: Array, key: str) -> Array:
         return flat[self._places[key]].reshape(self._shapes[key])
+
+    def put(self, array: Array) -> Array:
+        return array
 
     # ── weights ──────────────────────────────────────────────────────────────────────────────────────
 
