@@ -2,9 +2,9 @@
 
     python benchmarks/dlfs.py [--steps 20] [--rounds 5] [--threads N]
 
-The plain engine is what a reader writes after chapter 7: im2col, one matrix product, col2im, all in float64, Adam at the
-end. Both take the same steps on the same batches; their first losses are compared before anything is timed. An epoch is
-600 steps of 100 images; here fewer are timed, alternating, and the medians' ratio is printed and kept in results/.
+The plain engine is what a reader writes after chapter 7: im2col, one matrix product, col2im, all in float64, Adam at
+the end. Both take the same steps on the same batches; the losses of the first are compared before anything is timed. An
+epoch is 600 steps of 100 images; here fewer are timed, alternating, and the ratio of the medians is kept in results/.
 """
 
 from __future__ import annotations

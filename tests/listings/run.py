@@ -20,7 +20,7 @@ from neoclassic import data
 from neoclassic.data import Splits
 from neoclassic.data import load as whole
 
-IMAGES = {"train": 16, "test": 4}
+IMAGES = {"train": 8, "test": 4}
 
 
 def few(name, data_dir=None):

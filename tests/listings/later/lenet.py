@@ -2,7 +2,6 @@ import neoclassic.compat
 
 neoclassic.compat.install()
 
-import torch
 from d2l import torch as d2l
 from torch import nn
 

@@ -9,12 +9,13 @@ says, and better where it costs a reader nothing: docs/books.md tells where. Usa
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 from types import ModuleType
 from typing import Any
 
-from neoclassic.errors import UsageError, unknown
+from neoclassic.errors import UsageError
 
 if importlib.util.find_spec("torch") is None:
     raise UsageError("the book's code needs PyTorch: pip install 'neoclassic[torch]'")
@@ -271,8 +272,8 @@ def __getattr__(name: str) -> Any:
     for start, instead in _ELSEWHERE.items():
         if name == start or (len(start) > 4 and name.startswith(start)):
             raise MissingName(f"d2l.{name} is not here: {instead}")
-    near = str(unknown("name", f"d2l.{name}", [f"d2l.{known}" for known in __all__], see=_NOT_COVERED))
-    raise MissingName(near)
+    near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.75)
+    raise MissingName(f"d2l.{name} is not here: {f'did you mean d2l.{near[0]}?' if near else _NOT_COVERED}")
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ faults of the printed listings and what became of each.
 
 from __future__ import annotations
 
+import difflib
 from types import ModuleType
 from typing import Any
 
@@ -51,7 +52,7 @@ from neoclassic.compat.dlfs.util import (
     shuffle_dataset,
     smooth_curve,
 )
-from neoclassic.errors import UsageError, unknown
+from neoclassic.errors import UsageError
 
 __all__ = [
     "SGD",
@@ -103,7 +104,10 @@ class MissingName(UsageError, AttributeError):
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise MissingName(str(unknown("name", f"dlfs.{name}", [f"dlfs.{known}" for known in __all__])))
+    near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.6)
+    raise MissingName(
+        f"dlfs.{name} is not here: {f'did you mean dlfs.{near[0]}?' if near else 'dir(dlfs) lists what is'}"
+    )
 
 
 # the book's modules, and what a star import of each brings

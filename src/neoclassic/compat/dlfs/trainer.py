@@ -49,7 +49,7 @@ class Trainer:
         if len(x_train) != len(t_train) or not len(x_train):
             raise UsageError(f"training needs as many labels as images: {len(x_train)} images, {len(t_train)} labels")
         if optimizer.lower() not in OPTIMIZERS:
-            raise unknown("optimizer", optimizer, OPTIMIZERS)
+            raise unknown("optimizer", optimizer, [name for name in OPTIMIZERS if name != "rmsprpo"])
         self.network, self.verbose, self.epochs = network, verbose, epochs
         self.x_train, self.t_train, self.x_test, self.t_test = x_train, t_train, x_test, t_test
         self.batch_size = min(mini_batch_size, len(x_train))
