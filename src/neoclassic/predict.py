@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from neoclassic.artefact import Model
+from neoclassic.data.folders import ENDINGS, files_in
 from neoclassic.data.preprocessing import bright_border, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.errors import NeoclassicError, UsageError
@@ -69,11 +69,10 @@ def images_in(paths: Iterable[str]) -> list[Path]:
 
     "-" is standard input. UsageError for one that is not there."""
     found: list[Path] = []
-    endings = set(Image.registered_extensions())
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
+            inside = [photo for photo in files_in(path) if photo.suffix.lower() in ENDINGS]
             if not inside:
                 raise UsageError(f"no images in {path}")
             found += inside

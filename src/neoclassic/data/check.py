@@ -132,7 +132,8 @@ def brief(folder: Folder, p: Preprocessing) -> list[str]:
     lines = [f"{_images(len(folder.photos))} in {len(folder.classes)} classes: {sizes}", *folder.notes]
     lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}" + (f": {why}" if fit == p.fit else ""))
     findings = [*_classes(folder, failed), *_duplicates(folder), *_odd(folder, readable)]
-    grave = [finding for finding in findings if finding.severity != "note"]
+    seen = {f.paths or f.text: f for f in reversed(findings) if f.severity != "note"}  # a file's worst, once
+    grave = list(reversed(seen.values()))
     lines += [f"{WORDS[f.severity]}: {f.text}" + (f" ({f.paths[0]})" if f.paths else "") for f in grave[:MANY]]
     more = f"{len(grave) - MANY} more; " if len(grave) > MANY else ""
     return lines + [f"{more}'neoclassic check {folder.root}' shows all"] * bool(grave)

@@ -23,13 +23,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from neoclassic import files
 from neoclassic.data import cache
 from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
-from neoclassic.data.preprocessing import ORIENTATION, Preprocessing, header
+from neoclassic.data.preprocessing import Preprocessing, header, orientation
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 
 PARTS = {
@@ -243,7 +242,7 @@ def _folders(root: Path) -> tuple[dict[str, ByClass], list[Path]]:
         by_class = found.setdefault(role, {})
         for entry in _inside(place):
             if entry.is_dir():
-                paths = list(_files(entry.path))
+                paths = list(files_in(entry.path))
                 by_class[entry.name] = [path for path in paths if path.suffix.lower() in ENDINGS]
                 surplus += [path for path in paths if path.suffix.lower() not in ENDINGS]
             else:
@@ -260,12 +259,13 @@ def _inside(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
         raise NeoclassicError(f"{os.fspath(folder)}: {error.strerror or error}") from None
 
 
-def _files(folder: str) -> Iterator[Path]:
+def files_in(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The files in a folder and in those inside it, by name, without what is hidden. NeoclassicError for none such."""
     for entry in _inside(folder):
         if not entry.is_dir():
             yield Path(entry.path)
         elif not entry.is_symlink():  # it may lead in a circle
-            yield from _files(entry.path)
+            yield from files_in(entry.path)
 
 
 def _table(path: Path) -> dict[str, ByClass]:
@@ -341,12 +341,9 @@ def look(path: Path) -> Look:
         image = header(content, str(path))
     except NeoclassicError as error:
         return Look(digest, error=str(error).removeprefix(f"{path}: "))
-    try:
-        orientation = int(Image.Image.getexif(image).get(ORIENTATION, 1))  # PNG's own would decode the pixels
-    except Exception:  # as when the image is turned upright
-        orientation = 1
-    w, h = image.size if orientation < 5 else image.size[::-1]
-    return Look(digest, w, h, image.mode, image.format or "", orientation)
+    turned = orientation(image)
+    w, h = image.size if turned < 5 else image.size[::-1]
+    return Look(digest, w, h, image.mode, image.format or "", turned)
 
 
 def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:

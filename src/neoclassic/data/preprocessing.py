@@ -227,11 +227,19 @@ def read_pixels(file: File, p: Preprocessing) -> Array:
         raise NeoclassicError(f"{name}: {error}") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def orientation(image: Image.Image) -> int:
+    """The value of the EXIF tag, 1 to 8; 1 where it says nothing. Decodes no pixels."""
     try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = int(Image.Image.getexif(image).get(ORIENTATION, 1))  # PNG's own would decode
     except Exception:  # a broken EXIF block says nothing of the image
-        turn = None
+        return 1
+    return value if value in UPRIGHT else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
