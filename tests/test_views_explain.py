@@ -138,7 +138,8 @@ def test_the_command_writes_pictures_and_json(tmp_path, capsys):
     assert found["class"] == "owl"
     assert found["sees"] == [[1, 6], [2, 7]]
     for file in found["files"].values():
-        assert Image.open(file).width > 300
+        with Image.open(file) as picture:
+            assert picture.width > 300
     assert set(found["files"]) == {"cam", "occlusion", "features", "filters", "receptive-field"}
     assert main([*call, "--path", "fc2"]) == 0
     assert main([*call, "--unit", "x"]) == 2

@@ -182,10 +182,9 @@ def explain(
     m = measure(model.tree, model.input)
     cam_path = last_map(m)
     wanted = path or cam_path
-    if wanted not in {row.path for row in m.rows if row.path}:
-        raise unknown(
-            "path", wanted, [row.path for row in m.rows if row.path], see=f"'show {model.network}' lists them"
-        )
+    paths = [row.path for row in m.rows if row.path and not row.auxiliary]
+    if wanted not in paths:
+        raise unknown("path", wanted, paths, see=f"'neoclassic show {model.network}' lists them")
     if label is not None and label not in model.classes:
         raise unknown("class", label, model.classes)
     images = to_input(pixels[None], model.preprocessing)
@@ -248,16 +247,14 @@ def explain_file(
     title = f"{file.name}: {found.said[0]} {found.said[1]:.1%}"
     heat = [spread(each, found.pixels.shape[:2]) for each in (found.cam, found.cam_plus)]
     asked = f"{found.label} {found.probability:.1%}"
-    filters = first_filters(measure(model.tree, model.input))
+    first = first_filters(measure(model.tree, model.input))
     pictures = {name: folder / f"{name}.png" for name in ("cam", "occlusion", "features", "filters", "receptive-field")}
     maps.draw_cams(found.pixels, heat, found.cam_path, pictures["cam"], f"{title}; what speaks for {asked}")
     maps.draw_occlusion(found.pixels, found.occlusion, pictures["occlusion"], f"{title}; what {asked} loses if hidden")
     maps.draw_features(found.features, pictures["features"], f"{file.name}: {found.path}, {by(found.features.shape)}")
-    maps.draw_filters(
-        model.weights[f"{filters}.weight"], pictures["filters"], f"{model.network}: the filters of {filters}"
-    )
+    maps.draw_filters(model.weights[f"{first}.weight"], pictures["filters"], f"{model.network}: the filters of {first}")
     if found.field and found.unit:
         maps.draw_field(found.pixels, found.field, pictures["receptive-field"], f"{found.path}, unit {found.unit}")
     else:
         del pictures["receptive-field"]
-    return {"path_of_image": str(file), **found.to_dict(), "files": {name: str(p) for name, p in pictures.items()}}
+    return {"image": str(file), **found.to_dict(), "files": {name: str(p) for name, p in pictures.items()}}

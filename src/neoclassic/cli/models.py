@@ -14,29 +14,41 @@ from neoclassic.errors import NeoclassicError, UsageError
 @click.argument("model")
 @click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Data set; the one it was trained on when omitted.")
 @data_dir
+@click.option("--out", metavar="FOLDER", help="Write confusions, reliability, worst mistakes there: pictures and CSV.")
 @any_engine
 @device
 @as_json
-def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, device: str, as_json: bool) -> None:
+def evaluate(
+    model: str, data: str | None, data_dir: str | None, out: str | None, engine: str, device: str, as_json: bool
+) -> None:
     """Accuracy on a data set's test images, and each class's precision, recall and F1.
 
     Of a folder of photos without a test set: all that the model was not trained on.
     """
+    from pathlib import Path
+
+    from neoclassic import review
     from neoclassic.data import find
     from neoclassic.export import open_model
-    from neoclassic.train.evaluate import evaluate as run
     from neoclassic.views import table
 
     loaded, running = open_model(model, engine, device)
     source = find(data or loaded.recipe.get("data") or loaded.data["name"], data_dir, loaded.classes)
     p = loaded.preprocessing
     test = source.test_set(p, loaded.data.get("photos", {}))
-    found = run(running, test.images, test.labels, test.classes, p, temperature=loaded.temperature)
+    names = test.paths or tuple(f"test image {i}" for i in range(len(test)))
+    reviewed = review.review(running, test.images, test.labels, test.classes, p, names, loaded.temperature)
+    found = reviewed.evaluation
     if test.skipped:
         (path, reason), n = test.skipped[0], len(test.skipped)
         click.echo(f"{n:,} of {n + len(test):,} images cannot be read, first {path}: {reason}", err=True)
+    written = {}
+    if out:
+        title = f"{loaded.network} on {test.name}: {found.accuracy:.2%} of {found.n:,}"
+        written = review.write(reviewed, test.images, Path(out), title)
     if as_json:
-        print_json({"model": model, "data": test.name, **found.to_dict()})
+        more = {**reviewed.to_dict(), "files": written} if out else {}
+        print_json({"model": model, "data": test.name, **found.to_dict(), **more})
         return
     rows = [("class", "precision", "recall", "F1", "images")]
     rows += [
@@ -45,6 +57,11 @@ def evaluate(model: str, data: str | None, data_dir: str | None, engine: str, de
     ]
     click.echo(table.align(rows, "<>>>>"))
     click.echo(f"\naccuracy {found.accuracy:.4f}  loss {found.loss:.4f}  over {found.n:,} test images of {test.name}")
+    if reviewed.pairs:
+        said = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
+        click.echo(f"most confused: {said}; calibration error {reviewed.calibration_error:.4f}")
+    if written:
+        click.echo(f"pictures and tables are in {out}: {', '.join(Path(path).name for path in written.values())}")
 
 
 @verb

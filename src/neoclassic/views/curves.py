@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from neoclassic.views.picture import INK, TRAIN, WATCHED, figure, plain, save
+from neoclassic.views.picture import GREY, INK, TRAIN, WATCHED, figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +50,8 @@ def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], wha
         ).set_position((8, (y - value) / (high - low) * axes.bbox.height * 72 / axes.figure.dpi))
 
 
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
-    """Each row is a true class, shaded by the share that was called each name; up to 30 classes with counts."""
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, title: str, counts: bool = True) -> None:
+    """Each row is a true class, shaded by the share that was called each name; up to 30 classes with the numbers."""
     n = len(classes)
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     side = min(3.4 + 0.42 * n, 14)
@@ -71,7 +71,43 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, ti
     axes.tick_params(which="minor", length=0)
     if n <= 30:
         for (row, column), count in np.ndenumerate(confusion):
-            if count:
+            if count if counts else share[row, column] >= 0.005:
                 colour = "white" if share[row, column] > 0.55 else INK
-                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=7.5, color=colour)
+                said = f"{count}" if counts else f"{share[row, column]:.0%}"
+                axes.text(column, row, said, ha="center", va="center", fontsize=7.5, color=colour)
+    save(panel, path)
+
+
+class Bin(Protocol):
+    """Answers of about the same probability."""
+
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def n(self) -> int: ...
+
+
+def draw_reliability(bins: Sequence[Bin], error: float, path: Path, title: str) -> None:
+    """How often the network is right against how sure it is; the area of a point is the number of its answers."""
+    from matplotlib.ticker import PercentFormatter
+
+    panel = figure(4.6, 4.4, title)
+    axes = panel.subplots()
+    plain(axes)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+    axes.annotate(
+        "as sure as right", (0.04, 0.04), (0, 9), textcoords="offset points", fontsize=7.5, color=GREY, rotation=45
+    )
+    total = sum(b.n for b in bins)
+    x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
+    axes.vlines(x, x, y, color=TRAIN, linewidth=2)
+    axes.scatter(x, y, [20 + 380 * b.n / total for b in bins], color=WATCHED, alpha=0.85, zorder=3, linewidth=0)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    axes.set_xlabel("probability of the answer", fontsize=9, color=INK)
+    axes.set_ylabel("share of right answers", fontsize=9, color=INK)
+    axes.set_title(f"expected calibration error {error:.1%}", fontsize=9, color=INK, loc="left")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
     save(panel, path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neoclassic.views.picture import GREY, INK, figure, save
+from neoclassic.views.picture import GREY, INK, TRAIN, figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +60,7 @@ def draw_occlusion(pixels: Array, lost: Array, path: Path, title: str) -> None:
     show(axes[1], pixels, "hidden there, the probability falls by")
     most = max(float(np.abs(lost).max()), 1e-6)
     layer = axes[1].imshow(lost, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.75)
-    bar = panel.colorbar(
-        layer, ax=axes[1], fraction=0.046, format=lambda v, _: f"{v:.0%}" if most > 0.05 else f"{v:.1%}"
-    )
+    bar = panel.colorbar(layer, ax=axes[1], fraction=0.046, format=lambda v, _: f"{v:.{0 if most > 0.05 else 1}%}")
     bar.ax.tick_params(labelsize=7, colors=INK)
     bar.outline.set_visible(False)
     save(panel, path)
@@ -90,14 +88,12 @@ def draw_features(features: Array, path: Path, title: str) -> None:
     rows, columns = _grid(len(shown))
     more = f", the first {MOST}" if len(features) > MOST else ""
     panel = figure(8.4, 0.6 + 8.4 * rows / columns, title + more)
-    for i, (a, values) in enumerate(zip(panel.subplots(rows, columns, squeeze=False).flat, [*shown, *[None] * 64])):
-        if values is None:
-            a.set_visible(False)
-            continue
-        a.imshow(values, cmap="viridis")
-        _bare(a, str(i))
-        a.title.set_fontsize(6.5)
-        a.title.set_color(GREY)
+    for i, a in enumerate(panel.subplots(rows, columns, squeeze=False).flat):
+        a.set_visible(i < len(shown))
+        if i < len(shown):
+            a.imshow(shown[i], cmap="viridis")
+            _bare(a, str(i))
+            a.title.set(fontsize=6.5, color=GREY)
     save(panel, path)
 
 
@@ -105,18 +101,14 @@ def draw_filters(weights_OIHW: Array, path: Path, title: str) -> None:
     """Each filter of a first layer: of three channels in colour, of one in grey; grey is 0, all to one scale."""
     shown = weights_OIHW[:MOST]
     most = float(np.abs(shown).max()) or 1.0
-    if shown.shape[1] == 3:
-        tiles = 0.5 + shown.transpose(0, 2, 3, 1) / (2 * most)
-    else:
-        tiles = 0.5 + shown[:, 0] / (2 * most)
+    tiles = 0.5 + (shown.transpose(0, 2, 3, 1) if shown.shape[1] == 3 else shown[:, 0]) / (2 * most)
     rows, columns = _grid(len(tiles), columns=min(len(tiles), 8))
     panel = figure(max(0.95 * columns, 4.2), 0.7 + 0.95 * rows, title)
     for i, a in enumerate(panel.subplots(rows, columns, squeeze=False).flat):
+        a.set_visible(i < len(tiles))
         if i < len(tiles):
             a.imshow(tiles[i], cmap="gray", vmin=0, vmax=1)
             _bare(a)
-        else:
-            a.set_visible(False)
     save(panel, path)
 
 
@@ -132,9 +124,8 @@ def draw_field(pixels: Array, field: tuple[tuple[int, int], tuple[int, int]], pa
     axes.imshow(shade)
     from matplotlib.patches import Rectangle
 
-    frame = Rectangle(
-        (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor="#e07a1f", linewidth=2.2
-    )
+    wide, tall = right - left, bottom - top
+    frame = Rectangle((left - 0.5, top - 0.5), wide, tall, fill=False, edgecolor=TRAIN, linewidth=2.2)
     frame.set_clip_on(False)
     axes.add_patch(frame)
     save(panel, path)

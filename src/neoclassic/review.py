@@ -1,0 +1,179 @@
+"""A second look at an evaluation: confused classes, how far probabilities can be trusted, the worst mistakes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neoclassic import files
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.engines import Engine
+from neoclassic.engines.contract import Array
+from neoclassic.train.evaluate import Evaluation, logits_of, softmax
+from neoclassic.views import curves, gallery
+
+WORST = 40  # mistakes in the gallery
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers whose probability lies between two tenths: how sure, how often right, how many."""
+
+    low: float
+    confidence: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Review:
+    """An evaluation with the probabilities behind it.
+
+    probabilities  N×classes
+    labels         N
+    names          of the images: their files, or 'test image 17'
+    """
+
+    evaluation: Evaluation
+    probabilities: Array
+    labels: Array
+    names: tuple[str, ...]
+
+    @property
+    def answers(self) -> Array:
+        """N: the class with the highest probability."""
+        answers: Array = self.probabilities.argmax(1)
+        return answers
+
+    @property
+    def pairs(self) -> list[tuple[str, str, int, float]]:
+        """(class, what it was called, how often, which share of its images), the most frequent confusion first."""
+        counts, classes = self.evaluation.confusion, self.evaluation.classes
+        wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
+        order = np.argsort(-wrong, axis=None, kind="stable")[: int((wrong > 0).sum())]
+        places = [divmod(int(at), len(classes)) for at in order]
+        return [(classes[i], classes[j], int(wrong[i, j]), float(wrong[i, j] / counts[i].sum())) for i, j in places]
+
+    @property
+    def worst(self) -> Array:
+        """Indices of the wrong answers, by the probability that the true class was given, the lowest first."""
+        (wrong,) = np.nonzero(self.answers != self.labels)
+        given = self.probabilities[wrong, self.labels[wrong]]
+        return wrong[np.argsort(given, kind="stable")]
+
+    @property
+    def reliability(self) -> list[Bin]:
+        """Answers by their probability, in ten bins: a calibrated network is right as often as it is sure.
+
+        Guo et al. 2017, arXiv 1706.04599."""
+        sure, right = self.probabilities.max(1), self.answers == self.labels
+        at = np.minimum((sure * BINS).astype(int), BINS - 1)
+        return [
+            Bin(b / BINS, float(sure[at == b].mean()), float(right[at == b].mean()), int((at == b).sum()))
+            for b in range(BINS)
+            if (at == b).any()
+        ]
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean distance of confidence and accuracy over the answers: ECE."""
+        total = sum(b.n for b in self.reliability)
+        return sum(b.n * abs(b.accuracy - b.confidence) for b in self.reliability) / total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, beside those of the evaluation."""
+        worst = [
+            {
+                "image": self.names[i],
+                "class": self.evaluation.classes[self.labels[i]],
+                "said": self.evaluation.classes[self.answers[i]],
+                "probability": float(self.probabilities[i].max()),
+            }
+            for i in self.worst[:WORST]
+        ]
+        pairs = [{"class": a, "said": b, "n": n, "share": share} for a, b, n, share in self.pairs[:20]]
+        bins = [vars(b) for b in self.reliability]
+        return {
+            "calibration_error": self.calibration_error,
+            "reliability": bins,
+            "most_confused": pairs,
+            "worst": worst,
+        }
+
+
+def review(
+    engine: Engine,
+    pixels: Array,
+    labels: Array,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    names: Sequence[str] = (),
+    temperature: float = 1.0,
+) -> Review:
+    """Over uint8 images N×H×W×C and their labels; logits are divided by the temperature."""
+    logits = logits_of(engine, pixels, preprocessing)
+    named = tuple(names) or tuple(f"test image {i}" for i in range(len(labels)))
+    return Review(Evaluation.of(logits / temperature, labels, classes), softmax(logits / temperature), labels, named)
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write(found: Review, pixels: Array, folder: Path, title: str) -> dict[str, str]:
+    """The pictures and tables of an evaluation; their paths by name. NeoclassicError where they cannot be written."""
+    files.make_folder(folder)
+    e = found.evaluation
+    pictures = {name: folder / f"{name}.png" for name in ("confusion", "confusion-share", "reliability")}
+    curves.draw_confusion(e.confusion, e.classes, pictures["confusion"], title)
+    curves.draw_confusion(e.confusion, e.classes, pictures["confusion-share"], title, counts=False)
+    curves.draw_reliability(found.reliability, found.calibration_error, pictures["reliability"], title)
+    worst = found.worst[:WORST]
+    if len(worst):
+        pictures["worst"] = folder / "worst.png"
+        gallery.draw(pixels[worst], captions(found, worst), pictures["worst"], f"{title}; the worst mistakes")
+    tables = {name: folder / f"{name}.csv" for name in ("predictions", "per-class", "confusion", "confused-pairs")}
+    said = found.probabilities.max(1)
+    _table(
+        tables["predictions"],
+        ["image", "class", "said", "probability", "probability_of_class"],
+        (
+            [name, e.classes[t], e.classes[a], f"{p:.6f}", f"{row[t]:.6f}"]
+            for name, t, a, p, row in zip(
+                found.names, found.labels, found.answers, said, found.probabilities, strict=True
+            )
+        ),
+    )
+    _table(tables["per-class"], list(e.per_class[0]), (row.values() for row in e.per_class))
+    _table(
+        tables["confusion"], ["class", *e.classes], ([c, *row] for c, row in zip(e.classes, e.confusion, strict=True))
+    )
+    _table(tables["confused-pairs"], ["class", "said", "n", "share"], found.pairs)
+    return {name: str(path) for name, path in pictures.items()} | {f"{n}.csv": str(path) for n, path in tables.items()}
+
+
+def captions(found: Review, indices: Array) -> list[tuple[str, str, str]]:
+    """For each image its name, what it is, and what it was called."""
+    e, answers = found.evaluation, found.answers
+    return [
+        (
+            Path(found.names[i]).name,
+            e.classes[found.labels[i]],
+            f"{e.classes[answers[i]]} {found.probabilities[i, answers[i]]:.0%}",
+        )
+        for i in indices
+    ]
+
+
+def _table(path: Path, head: Sequence[str], rows: Any) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    files.write(path, text.getvalue())
