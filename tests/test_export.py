@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import io
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ import neoclassic as nc
 from neoclassic import data, engines, export, networks
 from neoclassic import tree as nodes
 from neoclassic.artefact import Model
+from neoclassic.cli import cli
 from neoclassic.data.preprocessing import ORIENTATION, UPRIGHT, Preprocessing
 from neoclassic.engines import onnx as onnx_engine
 from neoclassic.engines import weights as arrays
@@ -28,7 +30,7 @@ from neoclassic.predict import predict, probabilities
 from neoclassic.train import calibration
 from neoclassic.train.evaluate import softmax
 from neoclassic.tree import Auxiliary, Concat, Flatten, Identity, Linear, Product, Sequential, Sum
-from neoclassic.web.server import Service
+from neoclassic.web.server import Limits, Service
 
 RNG = np.random.default_rng(0)
 
@@ -540,3 +542,20 @@ def test_from_the_stored_threshold_on_95_of_100_are_right():
     assert np.mean(rows.argmax(1)[sure] == labels[sure]) == pytest.approx(0.95, abs=0.01)
     assert calibration.threshold(rows, rows.argmax(1)) == 0.0
     assert calibration.threshold(rows, rows.argmin(1)) == 1.0
+
+
+# ── the document ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_commands_of_the_document_exist():
+    text = (STANDALONE.parent / "deploy.md").read_text("utf-8")
+    lines = re.findall(r"^    neoclassic (\S+)(.*)$", text, re.MULTILINE)
+    assert {verb for verb, _ in lines} == {"predict", "serve", "export"}
+    for verb, rest in lines:
+        options = {option for parameter in cli.commands[verb].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options
+    serve = {parameter.opts[0]: parameter.default for parameter in cli.commands["serve"].params if parameter.opts}
+    for option, default in (("--max-body", 32), ("--max-pixels", 32), ("--queue", 256), ("--timeout", 30)):
+        assert re.search(rf"`{option}`.*\| {default}\b", text)
+        assert serve[option] == default
+    assert Limits() == Limits(32 << 20, pixels=32_000_000, queue=256, seconds=30, images=64)
