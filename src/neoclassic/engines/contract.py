@@ -101,6 +101,10 @@ class Engine(Protocol):
         """The array where the engine computes; `step` takes such images and labels too."""
         ...
 
+    def holds(self, nbytes: int) -> bool:
+        """Whether so much fits beside the network where the engine computes, where that is not the host itself."""
+        ...
+
     def weights(self) -> Weights:
         """Copies of every parameter and statistic."""
         ...
