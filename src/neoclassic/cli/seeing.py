@@ -59,3 +59,21 @@ def explain(
     click.echo(f"{image}: {said['label']} {said['probability']:.1%}")
     for name, file in found["files"].items():
         click.echo(f"{name}: {file}")
+
+
+@verb
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option("--out", metavar="FOLDER", help="Draw curves over each other and accuracy against costs there.")
+@as_json
+def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
+    """Accuracy against time, parameters and MACs, as a table and as pictures."""
+    from neoclassic import compare
+
+    found = compare.open_runs(runs)
+    written = compare.write(found, Path(out)) if out else {}
+    if as_json:
+        print_json({"runs": [run.to_dict() for run in found], "files": written})
+        return
+    click.echo(compare.table(found))
+    if written:
+        click.echo(f"\npictures and table are in {out}: {', '.join(Path(path).name for path in written.values())}")

@@ -39,6 +39,7 @@ from neoclassic.errors import UsageError
 @click.option("--seed", type=int)
 @click.option("--out", metavar="FOLDER", help="Run folder; runs/<network>-<data>-<number> when omitted.")
 @click.option("--max-steps", type=click.IntRange(1), help="Stop early, after so many steps.")
+@click.option("--tensorboard", is_flag=True, help="Write the curves as TensorBoard events too.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
 @as_json
 @click.pass_context
@@ -55,6 +56,7 @@ def train(
     strict: bool,
     out: str | None,
     resume: str | None,
+    tensorboard: bool,
     as_json: bool,
     **overrides: Any,
 ) -> None:
@@ -72,6 +74,7 @@ def train(
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
     from neoclassic.train.run import Settings
+    from neoclassic.views import events
 
     if network is not None:
         networks.entry(network)
@@ -80,8 +83,12 @@ def train(
         chosen = chosen.but(optimizer=Optimizer(optimizer))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value is not None})
     used = choose(engine)
+    if tensorboard:
+        events.need()
     click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
-    settings = Settings(engine=used, device=device, data_dir=data_dir, max_steps=max_steps, strict=strict)
+    settings = Settings(
+        engine=used, device=device, data_dir=data_dir, max_steps=max_steps, strict=strict, tensorboard=tensorboard
+    )
     _print_result(run(chosen, settings, out, progress=True), as_json)
 
 

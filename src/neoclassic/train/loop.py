@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from neoclassic import data, engines, networks
@@ -26,19 +27,25 @@ from neoclassic.artefact import Model
 from neoclassic.data.check import brief
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder
-from neoclassic.data.preprocessing import Preprocessing, statistics, to_input
-from neoclassic.engines import Engine
+from neoclassic.data.preprocessing import Preprocessing, statistics
+from neoclassic.engines import Engine, Speed
 from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import Shape, measure
+from neoclassic.train import transfer
 from neoclassic.train.calibration import fit
 from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
+from neoclassic.train.feed import feed
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Run, Settings, State
 from neoclassic.tree import Node
 from neoclassic.views import curves
+from neoclassic.views.events import written
+from neoclassic.views.table import spark
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints inside an epoch
+AUGMENTATION = 0xA06  # sets its random numbers apart
+TYPICAL = 50_000  # images of an epoch, before they are counted
 LOOK_SECONDS = 1.0  # between looks at the loss, each of which may wait for the device
 
 
@@ -62,8 +69,8 @@ def train(
     UsageError for a call that cannot be, before anything is written; `Interrupted` after Ctrl-C; `Diverged`
     for a loss that is no number; NeoclassicError for bad data or a folder that cannot be written.
     """
-    settings = replace(settings, engine=engines.choose(settings.engine))
-    job = _Job.prepare(recipe.checked(), settings, splits, progress)
+    settings = _settled(recipe.checked(), settings)
+    job = _Job.prepare(recipe, settings, splits, progress)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
     run = Run.create(out, name, recipe, settings)
     if skipped := job.splits.skipped:
@@ -71,6 +78,16 @@ def train(
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         _say(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}", progress)
     return job.run(run, State(), progress)
+
+
+def _settled(recipe: Recipe, settings: Settings) -> Settings:
+    """With engine, precision and compiling as this machine has them: a resumed run keeps to it."""
+    side, row = recipe.image_size, networks.entry(recipe.network)
+    input = (row.input[0], side, side) if side else row.input
+    macs = measure(networks.network(recipe.network), input).macs * recipe.epochs * TYPICAL
+    engine = engines.choose(settings.engine)
+    speed = engines.decide(engine, settings.device, Speed(settings.precision, settings.compile), macs)
+    return replace(settings, engine=engine, precision=speed.precision, compile=speed.compile)
 
 
 def resume(folder: str | Path, splits: Splits | None = None, progress: bool = False) -> dict[str, Any]:
@@ -133,14 +150,14 @@ class _Job:
             mean, std = statistics(train.images)
             preprocessing = replace(preprocessing, mean=mean, std=std)
 
-        engine = engines.create(
-            settings.engine,
-            tree,
-            shape,
-            arrays.initial(tree, shape, recipe.initialisation, recipe.seed),
-            settings.device,
-        )
-        engine.optimize(recipe.optimizer)
+        fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
+        begin = transfer.start(recipe, tree, shape, fresh, preprocessing)
+        preprocessing = begin.preprocessing
+        for note in begin.notes:
+            _say(note, progress)
+        speed = Speed(settings.precision, settings.compile)
+        engine = engines.create(settings.engine, tree, shape, begin.weights, settings.device, speed)
+        engine.optimize(recipe.optimizer, transfer.rates(recipe, arrays.parameters(tree, shape)))
         per_epoch = math.ceil(len(train) / recipe.batch_size)
         last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
         marks = photos.marks if photos else {}
@@ -148,8 +165,8 @@ class _Job:
 
     def run(self, run: Run, state: State, progress: bool) -> dict[str, Any]:
         """From `state` to the end."""
-        recipe, engine = self.recipe, self.engine
-        pixels, labels = self.training.images, self.training.labels
+        recipe, engine, labels = self.recipe, self.engine, self.training.labels
+        source = feed(engine, self.training, self.preprocessing, recipe)
         bar = tqdm(
             total=min(recipe.epochs * len(labels), self.last_step * recipe.batch_size),
             initial=min(state.step * recipe.batch_size, recipe.epochs * len(labels)),
@@ -159,16 +176,17 @@ class _Job:
             disable=not (progress and sys.stderr.isatty()),
             file=sys.stderr,
         )
-        with bar, _interrupts() as interrupted:
-            while state.step < self.last_step:
+        events = written(run.folder, [vars(row) for row in state.log], self.settings.tensorboard)
+        with bar, events as tell, _interrupts() as interrupted:
+            while state.step < self.last_step and not self.exhausted(state):
                 epoch, at = divmod(state.step, self.steps_per_epoch)
                 bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
                 started = looked = saved = time.monotonic()
                 before = state.epoch_seconds
                 for index in batches(len(labels), recipe.batch_size, recipe.seed, epoch)[at:]:
                     rate = recipe.learning_rate_at(state.step, self.steps_per_epoch)
-                    images = to_input(pixels[index], self.preprocessing)
-                    engine.step(images, labels[index], rate, seed=(recipe.seed << 32) | state.step)
+                    rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
+                    engine.step(*source.batch(index, rng), rate, seed=(recipe.seed << 32) | state.step)
                     state.step += 1
                     bar.update(len(index))
                     now = time.monotonic()
@@ -187,7 +205,13 @@ class _Job:
                         break
                 self.look(state, run, bar)
                 self.end_of_epoch(run, state, epoch, rate, progress)
+                tell(vars(state.log[-1]))
         return self.finish(run, state)
+
+    def exhausted(self, state: State) -> bool:
+        """Whether the recipe's patience with the validation accuracy is at its end."""
+        waited = len(state.log) - (state.best or 0)
+        return bool(self.recipe.patience) and waited >= self.recipe.patience
 
     def look(self, state: State, run: Run, bar: tqdm) -> None:
         """Take the engine's sums into the state; stop if they are no numbers."""
@@ -205,6 +229,7 @@ class _Job:
     def end_of_epoch(self, run: Run, state: State, epoch: int, rate: float, progress: bool) -> None:
         """Evaluate, log, keep the model if it is the best, and save."""
         started = time.monotonic()
+        self.engine.swap_average()
         found = self.evaluate(self.watched)
         watches_test = self.recipe.validation == 0
         seconds = state.epoch_seconds + time.monotonic() - started
@@ -226,10 +251,14 @@ class _Job:
         if watches_test or state.best is None or _better(row, state.log[state.best - 1]):
             state.best = len(state.log)
             run.save_model(self.model(found, state))
+        self.engine.swap_average()
         run.save_log(state.log)
         self.save(run, state)
         if progress:
-            tqdm.write(_line(row, self.recipe.epochs, state.best == len(state.log)), file=sys.stderr)
+            accuracies = [each.test_accuracy if watches_test else each.validation_accuracy for each in state.log]
+            line = _line(row, self.recipe.epochs, state.best == len(state.log))
+            tqdm.write(f"{line}  {spark([a for a in accuracies if a is not None])}", file=sys.stderr)
+            curves.draw_log([vars(each) for each in state.log], run.folder / "curves.png", self.recipe.network)
 
     def evaluate(self, part: Dataset, temperature: float = 1.0) -> Evaluation:
         """The network as it is now, on images of the input's size."""
@@ -284,6 +313,8 @@ class _Job:
             "data": self.splits.train.name,
             "engine": self.engine.name,
             "device": self.engine.device,
+            "precision": self.settings.precision,
+            "compile": self.settings.compile,
             "seed": self.recipe.seed,
             "epochs": len(state.log),
             "best_epoch": state.best,

@@ -18,13 +18,16 @@ from neoclassic.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a run happens, besides what the recipe says: engine, device, folder of data, and an early end."""
+    """Where a run happens, besides what the recipe says: engine, device, folder of data, an early end, events."""
 
     engine: str = "auto"
     device: str = "auto"
     data_dir: str | None = None
     max_steps: int | None = None
+    precision: str = "auto"  # "32", "bf16"; see engines.decide
+    compile: str = "auto"  # "on", "off"
     strict: bool = False  # a photo that cannot be read ends the run
+    tensorboard: bool = False  # write the log as TensorBoard events too
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Run:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerows([("path", "reason"), *skipped])
-        files.write(self.skipped, text.getvalue().encode("utf-8", "backslashreplace"))
+        files.write(self.skipped, text.getvalue())
 
     def save_model(self, model: Model) -> None:
         """Write the artefact."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from neoclassic.views.picture import GREY, INK, TRAIN, WATCHED, figure, plain, save
+from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, WATCHED, figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,3 +113,91 @@ def draw_reliability(bins: Sequence[Bin], error: float, path: Path, title: str) 
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
     save(panel, path)
+
+
+# ── several runs ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run in a comparison: its name, its log, its accuracy at the end, and seconds it took."""
+
+    name: str
+    log: Sequence[Mapping[str, Any]]
+    accuracy: float
+    seconds: float
+
+
+def watched(row: Mapping[str, Any], what: str) -> float:
+    """Loss or accuracy after an epoch: of the validation images, or of the test set where that was watched."""
+    value = row[f"validation_{what}"]
+    return float(row[f"test_{what}"] if value is None else value)
+
+
+def draw_runs(runs: Sequence[Curve], path: Path, title: str) -> None:
+    """Accuracy over the epochs and over the seconds, training loss over the epochs: a colour each, named at its end."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    panel = figure(12.4, 4.2, title)
+    for place, axes in enumerate(panel.subplots(1, 3)):
+        plain(axes)
+        for run, colour in zip(runs, cycle(SERIES), strict=False):
+            x = list(accumulate(row["seconds"] for row in run.log)) if place == 1 else [r["epoch"] for r in run.log]
+            y = [row["train_loss"] if place == 2 else watched(row, "accuracy") for row in run.log]
+            axes.plot(x, y, color=colour, linewidth=1.8, marker="o", markersize=2.5, label=run.name)
+        axes.set_xlabel("seconds, training and evaluation" if place == 1 else "epoch", fontsize=9, color=INK)
+        axes.set_title("training loss (nats)" if place == 2 else "accuracy", fontsize=9, color=INK, loc="left")
+        if place != 1:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if place != 2:
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    handles, names = panel.axes[0].get_legend_handles_labels()
+    panel.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False)
+    save(panel, path)
+
+
+def draw_costs(
+    names: Sequence[str], accuracies: Sequence[float], costs: Mapping[str, Sequence[float]], path: Path, title: str
+) -> None:
+    """Accuracy against each cost, which grows by decades; every point has its name."""
+    from matplotlib.ticker import PercentFormatter
+
+    panel = figure(4.1 * len(costs) + 0.2, 4.2, title)
+    for axes, (what, values) in zip(panel.subplots(1, len(costs), squeeze=False)[0], costs.items(), strict=True):
+        plain(axes)
+        axes.set_xscale("log")
+        axes.scatter(values, accuracies, 42, [c for _, c in zip(names, cycle(SERIES), strict=False)], zorder=3)
+        axes.set_xlim(min(values) / 2.2, max(values) * 2.2)
+        span = max(max(accuracies) - min(accuracies), 0.01)
+        axes.set_ylim(min(accuracies) - 0.18 * span, max(accuracies) + 0.18 * span)
+        axes.set_xlabel(what, fontsize=9, color=INK)
+        axes.set_title("accuracy", fontsize=9, color=INK, loc="left")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        _name_points(axes, names, values, accuracies)
+    save(panel, path)
+
+
+def _name_points(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
+    """Each name beside its point, on the side with room, moved up where another name is already there."""
+    left, right = np.log(axes.get_xlim())
+    low, high = axes.get_ylim()
+    taken: list[tuple[float, float, float]] = []  # from, to, height: in shares of the axes
+    for name, a, b in sorted(zip(names, x, y, strict=True), key=lambda point: point[2]):
+        across, up = (np.log(a) - left) / (right - left), (b - low) / (high - low)
+        wide, ahead = 0.017 * len(name) + 0.03, across < 0.55
+        start = across if ahead else across - wide
+        place = up
+        for begin, end, height in sorted(taken, key=lambda t: t[2]):
+            if start < end and begin < start + wide and abs(place - height) < 0.05:
+                place = height + 0.05
+        taken.append((start, start + wide, place))
+        axes.annotate(
+            name,
+            (a, b),
+            (8 if ahead else -8, 0),
+            textcoords="offset points",
+            ha="left" if ahead else "right",
+            va="center",
+            fontsize=8,
+            color=INK,
+        ).set_position((8 if ahead else -8, (place - up) * axes.bbox.height * 72 / axes.figure.dpi))

@@ -32,6 +32,17 @@ def size(count: int) -> str:
     return f"{scaled:,.1f} GiB"
 
 
+def spark(values: Sequence[float]) -> str:
+    """A curve in one line of text, from the least value to the greatest.
+
+    >>> spark([0.5, 0.75, 0.7, 0.9])
+    '▁▅▄█'
+    """
+    low, high = min(values), max(values)
+    steps = "▁▂▃▄▅▆▇█"
+    return "".join(steps[round((v - low) / (high - low) * 7) if high > low else 0] for v in values)
+
+
 # ── the list ─────────────────────────────────────────────────────────────────────────────────────────
 
 

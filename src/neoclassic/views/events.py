@@ -1,0 +1,50 @@
+"""The log of a run as TensorBoard events, written by tensorboardX: the format's well-kept writer, no framework."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from neoclassic.errors import UsageError
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+def need() -> None:
+    """UsageError unless the writer is installed."""
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise UsageError("--tensorboard needs tensorboardX: pip install 'neoclassic[tensorboard]', or leave it out")
+
+
+@contextmanager
+def written(folder: Path, log: Sequence[Mapping[str, Any]], wanted: bool = True) -> Iterator[Tell]:
+    """What takes one row of the log after each epoch; nothing is done unless wanted.
+
+    The rows of a run that goes on are written first: there is one file, in `folder/tensorboard`, however often a run
+    was stopped. UsageError where the writer is not installed.
+    """
+    if not wanted:
+        yield lambda row: None
+        return
+    need()
+    from tensorboardX import SummaryWriter
+
+    place = folder / "tensorboard"
+    for old in place.glob("events.out.tfevents.*"):
+        old.unlink()
+    with SummaryWriter(str(place)) as writer:
+
+        def tell(row: Mapping[str, Any]) -> None:
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    part, _, what = name.partition("_")
+                    tag = f"{what}/{part}" if what in ("loss", "accuracy") else name
+                    writer.add_scalar(tag, value, row["epoch"])
+            writer.flush()
+
+        for row in log:
+            tell(row)
+        yield tell

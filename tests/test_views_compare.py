@@ -1,0 +1,63 @@
+"""Runs beside each other: figures that come from their folders, pictures that appear, and calls that cannot be."""
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def runs(idx_folder, tmp_path_factory):
+    """Two short runs: LeNet with and without batch norm."""
+    from neoclassic.cli import main
+
+    folder = tmp_path_factory.mktemp("runs")
+    for name, network in (("plain", "lenet"), ("normed", "lenet:bn")):
+        call = ["train", network, "--data", idx_folder, "--epochs", 2, "--batch-size", 250, "--engine", "torch"]
+        assert main([str(a) for a in [*call, "--device", "cpu", "--out", folder / name, "--json"]]) == 0
+    return folder
+
+
+def test_a_table_with_what_each_reached_and_what_it_took(runs, run, run_json, tmp_path):
+    found = run_json("compare", runs / "plain", runs / "normed", "--out", tmp_path / "both")
+    plain, normed = found["runs"]
+    assert (plain["parameters"], plain["macs"]) == (61_706, 416_520)
+    assert normed["parameters"] == 44_878
+    for entry in found["runs"]:
+        result = json.loads((runs / entry["name"] / "result.json").read_text())
+        assert entry["accuracy"] == result["test_accuracy"]
+        assert entry["seconds"] == result["seconds"]
+    for name in ("curves.png", "costs.png"):
+        with Image.open(tmp_path / "both" / name) as picture:
+            assert picture.width > 1000
+    with (tmp_path / "both" / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["plain", "normed"]
+    code, out, _ = run("compare", runs / "plain", runs / "normed")
+    assert code == 0
+    assert "44,878" in out
+    assert "test" not in out.splitlines()[0]
+
+
+def test_an_unfinished_run_counts_with_what_it_has(runs, run_json, tmp_path):
+    import shutil
+
+    shutil.copytree(runs / "plain", tmp_path / "half")
+    (tmp_path / "half" / "result.json").unlink()
+    (found,) = run_json("compare", tmp_path / "half")["runs"]
+    assert found["finished"] is False
+    assert found["accuracy"] > 0
+
+
+@pytest.mark.parametrize("what", ["nowhere", "empty", "twice"])
+def test_what_cannot_be_compared_is_a_wrong_call(runs, run, tmp_path, what):
+    (tmp_path / "empty").mkdir()
+    calls = {
+        "nowhere": [tmp_path / "nowhere"],
+        "empty": [runs / "plain", tmp_path / "empty"],
+        "twice": [runs / "plain", runs / "plain"],
+    }
+    code, _, err = run("compare", *calls[what])
+    assert code == 2
+    assert len(err.splitlines()) == 1
