@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from neoclassic.engines.contract import Array, Engine, Gradients, Metrics, Optimizer, Weights
@@ -12,7 +13,19 @@ from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
 
-__all__ = ["ENGINES", "Engine", "Gradients", "Metrics", "Optimizer", "Weights", "choose", "cores", "create"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Gradients",
+    "Metrics",
+    "Optimizer",
+    "Speed",
+    "Weights",
+    "choose",
+    "cores",
+    "create",
+    "decide",
+]
 
 ENGINES = ("numpy", "torch", "onnx")
 
@@ -31,6 +44,42 @@ def choose(name: str = "auto") -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How the torch engine trains: `precision` "32" or "bf16", `compile` "on" or "off"; either may be "auto"."""
+
+    precision: str = "32"
+    compile: str = "off"
+
+
+def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
+    """What "auto" means: a fixed rule, never a timing, so that the same machine gives the same bytes.
+
+    bf16 where the processor has units for it. Compiled on CUDA where the run is so long that a minute of compiling
+    does not matter: at least 10¹⁶ multiply-accumulates forward, `macs`. UsageError for what the engine cannot do.
+    """
+    for what, value, known in (
+        ("precision", wish.precision, ("auto", "32", "bf16")),
+        ("compile", wish.compile, ("auto", "on", "off")),
+    ):
+        if value not in known:
+            raise unknown(what, value, known)
+    if choose(name) != "torch":
+        if wish.precision == "bf16" or wish.compile == "on":
+            raise UsageError(f"the {name} engine has float32 only and compiles nothing: use --engine torch")
+        return Speed()
+    from neoclassic.engines.torch import pick_device, takes_bfloat16
+
+    place = pick_device(device)
+    precision, compiling = wish.precision, wish.compile
+    if precision == "auto":
+        precision = "bf16" if takes_bfloat16(place) else "32"
+    if compiling == "auto":
+        able = place.type == "cuda" and importlib.util.find_spec("triton") is not None
+        compiling = "on" if able and macs >= 10**16 else "off"
+    return Speed(precision, compiling)
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -44,15 +93,16 @@ def create(
     input: Shape,
     weights: Mapping[str, Array],
     device: str = "auto",
+    speed: Speed = Speed(),
 ) -> Engine:
     """A network with its weights on the engine of that name; "onnx" only predicts.
 
-    device: "auto", "cpu", "cuda", "cuda:1", "mps".
+    device: "auto", "cpu", "cuda", "cuda:1", "mps". speed: how it trains, see `decide`.
     """
     if choose(name) == "torch":
         from neoclassic.engines.torch import TorchEngine
 
-        return TorchEngine(tree, input, weights, device)
+        return TorchEngine(tree, input, weights, device, speed.precision == "bf16", speed.compile == "on")
     if device not in ("auto", "cpu"):
         raise UsageError(f"the {name} engine runs on the processor only, not on {device!r}")
     if name == "onnx":

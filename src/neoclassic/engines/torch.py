@@ -309,7 +309,15 @@ class TorchEngine:
         self.load(weights)
 
     def put(self, array: Array) -> Tensor:
-        return torch.from_numpy(np.array(array)).to(self._device, non_blocking=True)
+        array = np.ascontiguousarray(array)
+        if not array.flags.writeable:  # of a map of a file, say; torch would warn
+            array = array.copy()
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+    def holds(self, nbytes: int) -> bool:
+        if self._device.type == "cuda":
+            return bool(nbytes < torch.cuda.mem_get_info(self._device)[0] / 2)
+        return self._device.type != "cpu" and nbytes < 1 << 31
 
     def _put(self, array: Array | Tensor) -> Tensor:
         tensor = array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

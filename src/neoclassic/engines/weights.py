@@ -25,6 +25,11 @@ def shapes(tree: Node, input: Shape) -> dict[str, Shape]:
     return {join(r.path, k): s for r in rows for k, s in (r.parameter_shapes | r.statistic_shapes).items()}
 
 
+def parameters(tree: Node, input: Shape) -> list[str]:
+    """What is trained of a network, by `path.parameter`."""
+    return [join(row.path, name) for row in measure(tree, input).layers for name in row.parameter_shapes]
+
+
 def _fans(shape: Shape) -> tuple[int, int]:
     field = prod(shape[2:])
     return shape[1] * field, shape[0] * field

@@ -21,7 +21,7 @@ from neoclassic.torchvision_weights import HEADS, from_torchvision, read_weights
 from neoclassic.train.recipe import Recipe
 from neoclassic.tree import Node
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # what torchvision's weights expect
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def start(recipe: Recipe, tree: Node, shape: Shape, fresh: Weights, preprocessin
     found, notes = from_torchvision(recipe.network, read_weights(recipe.weights), tree, shape, recipe.seed)
     kept = {key: fresh[key] if _afresh(key, notes) else array for key, array in found.items()}
     if preprocessing.channels == 3 and recipe.network != "googlenet:torchvision":
-        preprocessing = replace(preprocessing, **IMAGENET)
+        preprocessing = replace(preprocessing, mean=IMAGENET[0], std=IMAGENET[1])
     return Start(kept, preprocessing, tuple(notes))
 
 

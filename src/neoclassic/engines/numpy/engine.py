@@ -89,6 +89,9 @@ class NumpyEngine:
     def put(self, array: Array) -> Array:
         return array
 
+    def holds(self, nbytes: int) -> bool:
+        return False
+
     # ── weights ──────────────────────────────────────────────────────────────────────────────────────
 
     def weights(self) -> Weights:
