@@ -20,7 +20,6 @@ from neoclassic.errors import UsageError
 
 LABELS = SOURCES["fashion-mnist"].classes
 KEEP = 4 << 30  # bytes of resized images that are kept
-AT_ONCE = 1024  # images that are resized at a time
 
 # ── images ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -34,16 +33,15 @@ class Images(data.Dataset):
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, classes: Sequence[str], size: tuple[int, int]) -> None:
         self.classes = list(classes)
-        self.data = torch.from_numpy(np.array(pixels[..., 0]))
-        self.targets = torch.from_numpy(labels)
-        self.size = size
+        self._pixels, self._labels, self.size = np.array(pixels[..., 0]), labels, size
+        self.data, self.targets = torch.from_numpy(self._pixels), torch.from_numpy(labels)
         self._resized = self._kept = None
-        if size != tuple(self.data.shape[1:]) and len(self.data) * math.prod(size) <= KEEP:
-            self._resized = torch.empty((len(self.data), *size), dtype=torch.uint8)
-            self._kept = torch.zeros(len(self.data), dtype=torch.bool)
+        if size != self._pixels.shape[1:] and len(pixels) * math.prod(size) <= KEEP:
+            self._resized = np.empty((len(pixels), *size), np.uint8)
+            self._kept = np.zeros(len(pixels), bool)
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._labels)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         X, y = self.batch(torch.tensor([range(len(self))[i]]))
@@ -51,22 +49,28 @@ class Images(data.Dataset):
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Images N×1×H×W, float32 in [0, 1], and labels N, at these indices."""
-        pixels = self._pixels(indices).unsqueeze(1)
-        return pixels.to(torch.float32).div_(255), self.targets[indices]
+        at = indices.numpy()
+        X = self._sized(at)[:, None].astype(np.float32)  # NumPy's: a batch is too small to be shared among threads
+        X /= np.float32(255)
+        return torch.from_numpy(X), torch.from_numpy(self._labels[at])
 
-    def _pixels(self, indices: Tensor) -> Tensor:
-        if self.size == tuple(self.data.shape[1:]):
-            return self.data[indices]
+    def _sized(self, at: np.ndarray) -> np.ndarray:
+        if self.size == self._pixels.shape[1:]:
+            found: np.ndarray = self._pixels[at]
+            return found
         if self._resized is None or self._kept is None:
-            return self._resize(indices)
-        for new in indices[~self._kept[indices]].unique().split(AT_ONCE):
+            return self._resize(at)
+        new = at[~self._kept[at]]
+        if len(new):
             self._resized[new] = self._resize(new)
             self._kept[new] = True
-        return self._resized[indices]
+        found = self._resized[at]
+        return found
 
-    def _resize(self, indices: Tensor) -> Tensor:
-        pixels = self.data[indices].unsqueeze(1)
-        return functional.interpolate(pixels, self.size, mode="bilinear", antialias=True)[:, 0]
+    def _resize(self, at: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(self._pixels[at]).unsqueeze(1)
+        resized: np.ndarray = functional.interpolate(pixels, self.size, mode="bilinear", antialias=True)[:, 0].numpy()
+        return resized
 
 
 class Loader:
