@@ -167,9 +167,10 @@ def draw_costs(
         plain(axes)
         axes.set_xscale("log")
         axes.scatter(values, accuracies, 42, [c for _, c in zip(names, cycle(SERIES), strict=False)], zorder=3)
-        axes.set_xlim(min(values) / 2.2, max(values) * 2.2)
+        margin = (max(values) / min(values)) ** 0.15 * 1.6
+        axes.set_xlim(min(values) / margin, max(values) * margin)
         span = max(max(accuracies) - min(accuracies), 0.01)
-        axes.set_ylim(min(accuracies) - 0.18 * span, max(accuracies) + 0.18 * span)
+        axes.set_ylim(min(accuracies) - 0.2 * span, max(accuracies) + 0.2 * span)
         axes.set_xlabel(what, fontsize=9, color=INK)
         axes.set_title("accuracy", fontsize=9, color=INK, loc="left")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
@@ -177,27 +178,43 @@ def draw_costs(
     save(panel, path)
 
 
+# where a name may stand: right of its point, left, above, below, and at the corners; in widths and heights of the name
+_SIDES = (
+    (0.5, 0.0),
+    (-0.5, 0.0),
+    (0.0, 1.0),
+    (0.0, -1.0),
+    (0.5, 1.0),
+    (-0.5, 1.0),
+    (0.5, -1.0),
+    (-0.5, -1.0),
+    (0.0, 2.0),
+    (0.0, -2.0),
+)
+
+
 def _name_points(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
-    """Each name beside its point, on the side with room, moved up where another name is already there."""
+    """Each name beside its point, on the side where it hides the least: other points, other names, the rim."""
     left, right = np.log(axes.get_xlim())
     low, high = axes.get_ylim()
-    taken: list[tuple[float, float, float]] = []  # from, to, height: in shares of the axes
-    for name, a, b in sorted(zip(names, x, y, strict=True), key=lambda point: point[2]):
-        across, up = (np.log(a) - left) / (right - left), (b - low) / (high - low)
-        wide, ahead = 0.017 * len(name) + 0.03, across < 0.55
-        start = across if ahead else across - wide
-        place = up
-        for begin, end, height in sorted(taken, key=lambda t: t[2]):
-            if start < end and begin < start + wide and abs(place - height) < 0.05:
-                place = height + 0.05
-        taken.append((start, start + wide, place))
-        axes.annotate(
-            name,
-            (a, b),
-            (8 if ahead else -8, 0),
-            textcoords="offset points",
-            ha="left" if ahead else "right",
-            va="center",
-            fontsize=8,
-            color=INK,
-        ).set_position((8 if ahead else -8, (place - up) * axes.bbox.height * 72 / axes.figure.dpi))
+    points = [((np.log(a) - left) / (right - left), (b - low) / (high - low)) for a, b in zip(x, y, strict=True)]
+    taken: list[tuple[float, float, float, float]] = [(a - 0.02, b - 0.025, a + 0.02, b + 0.025) for a, b in points]
+    for name, (across, up) in sorted(zip(names, points, strict=True), key=lambda point: point[1]):
+        wide, tall = 0.02 * len(name) + 0.01, 0.05
+        best, place = np.inf, (0.0, 0.0, 0.0, 0.0)
+        for right_by, up_by in _SIDES:
+            centre = across + right_by * (wide + 0.045), up + up_by * tall
+            box = centre[0] - wide / 2, centre[1] - tall / 2, centre[0] + wide / 2, centre[1] + tall / 2
+            outside = max(0, -box[0]) + max(0, box[2] - 1) + max(0, -box[1]) + max(0, box[3] - 1)
+            if (hidden := sum(_common(box, other) for other in taken) + 10 * outside) < best:
+                best, place = hidden, box
+        taken.append(place)
+        middle = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
+        axes.annotate(name, middle, xycoords="axes fraction", ha="center", va="center", fontsize=8, color=INK)
+
+
+def _common(one: tuple[float, ...], two: tuple[float, ...]) -> float:
+    """The part of the smaller of two boxes that the other hides."""
+    wide, tall = (min(one[i + 2], two[i + 2]) - max(one[i], two[i]) for i in (0, 1))
+    least = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, two))
+    return wide * tall / least if min(wide, tall) > 0 else 0.0
