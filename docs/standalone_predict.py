@@ -51,8 +51,8 @@ def middle(image, h, w, keep, kind):
 def to_input(path, p):
     """float32 C×H×W of an image file, by the preprocessing record p."""
     image = Image.open(path)
+    image.load()  # before its EXIF is asked: TIFF is turned here
     turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
-    image.load()
     image = coloured(image if turn is None else image.transpose(turn), "L" if p["channels"] == 1 else "RGB")
     (h, w), kind = p["size"], Image.Resampling[p["filter"].upper()]
     if p["fit"] == "crop":

@@ -11,7 +11,7 @@ from neoclassic.errors import NeoclassicError
 
 def write(path: Path, content: bytes | str) -> None:
     """Write a file atomically. NeoclassicError when that cannot be; what stood at `path` then still stands."""
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -70,6 +71,9 @@ data_dir = click.option("--data-dir", metavar="FOLDER", help="Where to look for 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 success, 1 a failure of the work, 2 a wrong call."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know few letters
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli.main(arguments, prog_name="neoclassic", standalone_mode=False)
         sys.stdout.flush()

@@ -342,7 +342,10 @@ def look(path: Path) -> Look:
     except NeoclassicError as error:
         return Look(digest, error=str(error).removeprefix(f"{path}: "))
     turned = orientation(image)
-    w, h = image.size if turned < 5 else image.size[::-1]
+    w, h = image.size
+    if image.format == "TIFF":  # which Pillow turns itself
+        w, h = (int(image.tag_v2[side]) for side in (256, 257))  # type: ignore[attr-defined]
+    w, h = (w, h) if turned < 5 else (h, w)
     return Look(digest, w, h, image.mode, image.format or "", turned)
 
 
