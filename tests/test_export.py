@@ -338,7 +338,7 @@ def test_verify_finds_agreement(saved, run_json):
     found = run_json("export", saved[0], saved[1].with_name("v.onnx"), "--verify", 64)["verification"]
     assert (found["n"], found["agreement"], found["strangers"]) == (64, 1.0, [])
     assert 0 < found["difference"] < 1e-5
-    assert found["ways"] == ["trainer's loader, torch", "predict, numpy", "stand-alone, onnxruntime"]
+    assert found["ways"] == ["trainer's loader with torch", "predict with numpy", "stand-alone with onnxruntime"]
 
 
 def test_verify_fails_where_one_way_differs(saved, model, run, monkeypatch, tmp_path):

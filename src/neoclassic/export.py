@@ -116,7 +116,7 @@ class Verification:
 def verify(
     model: Model, file: str | Path, n: int, data: str | None = None, data_dir: str | None = None
 ) -> Verification:
-    """Replay n real validation images (test images where there are none) from their files.
+    """Replay n real validation images (test images where those are too few) from their files.
 
     The trainer's loader with the torch engine, where that is installed, with the numpy engine otherwise; a
     prediction on the numpy engine; and the exported file by the stand-alone predictor in a process of its own.
@@ -127,10 +127,10 @@ def verify(
     recipe = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
     source = find(name, data_dir, model.classes, **recipe)
     p = model.preprocessing
-    role = "validation" if (part := source.part("validation", p)) is not None and len(part) else "test"
-    part = part if role == "validation" else source.part("test", p)
-    if part is None or not len(part):
+    parts = {role: part for role in ("validation", "test") if (part := source.part(role, p)) is not None}
+    if not any(map(len, parts.values())):
         raise NeoclassicError(f"{name} has no validation or test images to verify with")
+    role, part = max(parts.items(), key=lambda item: min(len(item[1]), n))  # the first that has n
     chosen = np.unique(np.linspace(0, len(part) - 1, n).round().astype(int))
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(source, Folder):
@@ -141,9 +141,9 @@ def verify(
         trainer = "torch" if importlib.util.find_spec("torch") else "numpy"
         read = np.stack([read_pixels(path, p) for path in paths])
         found = {
-            f"trainer's loader, {trainer}": probabilities(model, model.engine(trainer, "cpu"), part.images[chosen]),
-            "predict, numpy": probabilities(model, model.engine("numpy"), read),
-            "stand-alone, onnxruntime": standalone(file, paths),
+            f"trainer's loader with {trainer}": probabilities(model, model.engine(trainer, "cpu"), part.images[chosen]),
+            "predict with numpy": probabilities(model, model.engine("numpy"), read),
+            "stand-alone with onnxruntime": standalone(file, paths),
         }
         return Verification.of(found, paths)
 
