@@ -444,3 +444,19 @@ def test_it_listens_on_loopback_unless_told_otherwise():
     assert [server._is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
     assert not server._is_loopback("0.0.0.0")
     assert Path(server.PAGE).is_file()
+
+
+@pytest.mark.parametrize("harm", ["truncated", "another class", "no model"])
+def test_a_model_that_is_damaged_is_not_served(model, tmp_path, run, harm):
+    content = model.read_bytes()
+    harmed = {
+        "truncated": content[:-100],
+        "another class": content.replace(rb"\"ant\"", rb"\"elk\""),
+        "no model": b"\0" * 100,
+    }[harm]
+    assert harmed != content
+    (tmp_path / "model.safetensors").write_bytes(harmed)
+    code, out, err = run("serve", tmp_path / "model.safetensors", "--port", 0)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"neoclassic: {tmp_path / 'model.safetensors'}: ")
+    assert err.count("\n") == 1
