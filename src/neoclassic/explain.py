@@ -188,7 +188,7 @@ def explain(
     if label is not None and label not in model.classes:
         raise unknown("class", label, model.classes)
     images = to_input(pixels[None], model.preprocessing)
-    probabilities = softmax(engine.logits(images))[0]
+    probabilities = softmax(engine.logits(images), model.temperature)[0]
     best = int(probabilities.argmax())
     index = best if label is None else model.classes.index(label)
     features, gradient = engine.sensitivity(images, cam_path, one_hot(index, len(model.classes)))
