@@ -55,16 +55,17 @@ class Images(data.Dataset):
         return torch.from_numpy(X), torch.from_numpy(self._labels[at])
 
     def _sized(self, at: np.ndarray) -> np.ndarray:
+        found: np.ndarray
         if self.size == self._pixels.shape[1:]:
-            found: np.ndarray = self._pixels[at]
-            return found
-        if self._resized is None or self._kept is None:
-            return self._resize(at)
-        new = at[~self._kept[at]]
-        if len(new):
-            self._resized[new] = self._resize(new)
-            self._kept[new] = True
-        found = self._resized[at]
+            found = self._pixels[at]
+        elif self._resized is None or self._kept is None:
+            found = self._resize(at)
+        else:
+            new = at[~self._kept[at]]
+            if len(new):
+                self._resized[new] = self._resize(new)
+                self._kept[new] = True
+            found = self._resized[at]
         return found
 
     def _resize(self, at: np.ndarray) -> np.ndarray:
