@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from neoclassic import files
+from neoclassic.artefact import Model
+from neoclassic.data import find
+from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
@@ -121,6 +124,19 @@ def review(
     logits = logits_of(engine, pixels, preprocessing)
     named = tuple(names) or tuple(f"test image {i}" for i in range(len(labels)))
     return Review(Evaluation.of(logits / temperature, labels, classes), softmax(logits / temperature), labels, named)
+
+
+def of_model(
+    model: Model, engine: Engine, data: str | None = None, data_dir: str | None = None
+) -> tuple[Review, Dataset]:
+    """A model on a test set, the one of its training when none is named; and that test set, at the model's size.
+
+    Of a folder of photos without a test set: all that the model was not trained on.
+    """
+    source = find(data or model.recipe.get("data") or model.data["name"], data_dir, model.classes)
+    p = model.preprocessing
+    test = source.test_set(p, model.data.get("photos", {}))
+    return review(engine, test.images, test.labels, test.classes, p, test.paths, model.temperature), test
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,16 +28,11 @@ def evaluate(
     from pathlib import Path
 
     from neoclassic import review
-    from neoclassic.data import find
     from neoclassic.export import open_model
     from neoclassic.views import table
 
     loaded, running = open_model(model, engine, device)
-    source = find(data or loaded.recipe.get("data") or loaded.data["name"], data_dir, loaded.classes)
-    p = loaded.preprocessing
-    test = source.test_set(p, loaded.data.get("photos", {}))
-    names = test.paths or tuple(f"test image {i}" for i in range(len(test)))
-    reviewed = review.review(running, test.images, test.labels, test.classes, p, names, loaded.temperature)
+    reviewed, test = review.of_model(loaded, running, data, data_dir)
     found = reviewed.evaluation
     if test.skipped:
         (path, reason), n = test.skipped[0], len(test.skipped)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from neoclassic.cli.base import as_json, device, engine, print_json, verb
+from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
 from neoclassic.errors import UsageError
 
 
@@ -77,3 +77,16 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     click.echo(compare.table(found))
     if written:
         click.echo(f"\npictures and table are in {out}: {', '.join(Path(path).name for path in written.values())}")
+
+
+@verb
+@click.argument("run")
+@click.option("--out", metavar="FILE", help="Where it goes; report.html in the run's folder when omitted.")
+@data_dir
+@engine
+def report(run: str, out: str | None, data_dir: str | None, engine: str) -> None:
+    """One self-contained HTML file about a finished run."""
+    from neoclassic import report
+
+    path = report.write(run, out, data_dir, engine)
+    click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
