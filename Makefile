@@ -16,10 +16,10 @@ check: setup
 	$(BIN)/mypy
 
 test: setup
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n auto --dist loadscope -m 'not slow'
 
 test-all: setup
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n auto --dist loadscope
 
 fix: setup
 	$(BIN)/ruff check --fix .

@@ -18,12 +18,13 @@ ROOMS = [
     {"errors", "files"},
     {"tree"},
     {"measure"},
-    {"networks", "engines", "data"},
+    {"networks", "engines", "torchvision_weights", "data"},
     {"artefact"},
     {"views"},
     {"train"},
-    {"recipes", "predict"},
-    {"cli", "web", "compat", "__main__", "export", "classifier"},
+    {"recipes", "predict", "export", "explain", "review", "compare"},
+    {"report", "classifier"},
+    {"cli", "web", "compat", "__main__"},
 ]
 FLOOR = {room: n for n, rooms in enumerate(ROOMS) for room in rooms}
 
