@@ -95,7 +95,7 @@ def _head(title: str, result: dict[str, Any], m: Measure, run: Run) -> str:
         (f"{result['images_per_second']:,.0f}", f"images a second on {result['device']}, {result['engine']}"),
         (size(run.model.stat().st_size), "the model's file"),
     ]
-    when = page.said(f"Trained with neoclassic, finished {result['finished']}.")
+    when = page.said(f"Trained with neoclassic, finished on {result['finished'][:16].replace('T', ' at ')} UTC.")
     return f"<header><h1>{escape(title)}</h1>{when}{page.cards(facts)}</header>"
 
 
@@ -150,14 +150,13 @@ def _right_and_wrong(found: Review) -> str:
         for c in e.per_class
     ]
     pairs = [(a, b, f"{n:,}", f"{share:.1%}") for a, b, n, share in found.pairs[:10]]
+    table = page.table(("class", "precision", "recall", "F1", "images"), classes)
     return page.section(
         "Where it is right and wrong",
-        f'<div class="two"><div>{matrix}</div><div>'
-        + page.table(("class", "precision", "recall", "F1", "images"), classes)
-        + "</div></div>",
-        '<div class="two"><div><h3>Most confused</h3>'
-        + page.table(("it was", "the network said", "images", "of the class"), pairs, numbers=2)
-        + f"</div><div><h3>How far to trust its probabilities</h3>{trust}</div></div>",
+        matrix,
+        f'<div class="two"><div><h3>Each class</h3>{table}</div><div><h3>Its probabilities</h3>{trust}</div></div>',
+        "<h3>Most confused</h3>",
+        page.table(("it was", "the network said", "images", "of the class"), pairs, numbers=2),
     )
 
 

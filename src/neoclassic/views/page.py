@@ -13,7 +13,7 @@ from PIL import Image
 STYLE = """
 :root{color-scheme:light dark;--ink:#1f2430;--soft:#596073;--page:#fff;--card:#f5f6f9;--rim:#dde1ea;--accent:#2563a8}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaf0;--soft:#a6afc0;--page:#0f131a;--card:#171c26;--rim:#333c4a;
---accent:#6aa9ee}img.chart{filter:invert(.93) hue-rotate(180deg)}}
+--accent:#6aa9ee}img.chart{filter:invert(1) hue-rotate(180deg);mix-blend-mode:screen}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Noto Sans","DejaVu Sans",sans-serif}
@@ -30,7 +30,7 @@ overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:600}td.n,th.n{text-align:right;padding:4px 0 4px 8px;overflow-wrap:normal}
 .facts th{width:11em}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:24px;align-items:start}
-img{max-width:100%;height:auto}img.chart{display:block;margin:0 auto}
+img{max-width:100%;height:auto}img.chart{display:block;margin:0 auto;max-width:min(100%,860px)}
 .wide{overflow-x:auto;border:1px solid var(--rim);border-radius:10px}.wide svg{display:block;margin:0 auto;
 max-width:100%;height:auto}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:12px}
@@ -42,7 +42,8 @@ pre{background:var(--card);border:1px solid var(--rim);border-radius:10px;paddin
 font-size:.82rem;line-height:1.45}pre.wrap{white-space:pre-wrap;overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--accent);margin:.8em 0}
 @media (max-width:600px){.wide svg{min-width:520px}.facts th{width:7.5em}h1{font-size:1.45rem}}
-@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--rim:#bbb}img.chart{filter:none}body{font-size:11pt}
+@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--rim:#bbb}
+img.chart{filter:none;mix-blend-mode:normal}body{font-size:11pt}
 main{padding:0;max-width:none}h2{break-after:avoid}figure,.cards div,tr,img{break-inside:avoid}.wide{border:0;
 overflow:visible}.wide svg{min-width:0;max-height:24cm}details:not([open]){display:none}pre{white-space:pre-wrap}}
 """
