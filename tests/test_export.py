@@ -21,14 +21,14 @@ from neoclassic import data, engines, export, networks
 from neoclassic import tree as nodes
 from neoclassic.artefact import Model
 from neoclassic.cli import cli
-from neoclassic.data.preprocessing import ORIENTATION, UPRIGHT, Preprocessing
+from neoclassic.data.preprocessing import ORIENTATION, UPRIGHT, Preprocessing, to_input
 from neoclassic.engines import onnx as onnx_engine
 from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError
 from neoclassic.measure import measure, smallest_input
 from neoclassic.predict import predict, probabilities
 from neoclassic.train import calibration
-from neoclassic.train.evaluate import softmax
+from neoclassic.train.evaluate import logits_of, softmax
 from neoclassic.tree import Auxiliary, Concat, Flatten, Identity, Linear, Product, Sequential, Sum
 from neoclassic.web.server import Limits, Service
 
@@ -133,7 +133,7 @@ def heavy(name):
     return m.parameters > 6_000_000 or len(m.layers) > 300
 
 
-def settled(tree, shape):
+def settled(tree, shape, images=None):
     """Initial weights whose running statistics are those of a batch, so that values neither vanish nor explode.
 
     A little is added to the variances: few pixels are left of so small images, and some channels hardly vary."""
@@ -143,7 +143,8 @@ def settled(tree, shape):
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.momentum = 1.0
     with torch.no_grad():
-        module.train()(torch.randn((16, *shape), generator=torch.Generator().manual_seed(0)))
+        noise = np.random.default_rng(0).standard_normal((16, *shape), np.float32)
+        module.train()(torch.from_numpy(noise if images is None else images))
     state = {name: array.numpy() for name, array in module.state_dict().items()}
     for name, array in state.items():
         if name.endswith("running_var"):
@@ -368,7 +369,11 @@ def test_every_network_is_verified(name, tmp_path):
         write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[keep, :, :, 0])
         write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[keep])
     classes = data.load(str(folder)).classes
-    model = Model(name, tree, shape, classes, p, settled(tree, shape), recipe={"data": str(folder)})
+    tiny = data.load(str(folder)).at(p)
+    weights = settled(tree, shape, to_input(tiny.train.images[:16], p))
+    model = Model(name, tree, shape, classes, p, weights, recipe={"data": str(folder)})
+    logits = logits_of(model.engine("torch", "cpu"), tiny.train.images, p)
+    model = replace(model, calibration=calibration.fit(logits, tiny.train.labels))
     export.export(model, tmp_path / "model.onnx")
     found = export.verify(model, tmp_path / "model.onnx", 32)
     print(f"{name} at {shape[1]}: agreement {found.agreement:.0%}, largest difference {found.difference:.1e}")
