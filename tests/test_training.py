@@ -185,7 +185,7 @@ def test_the_model_is_the_best_by_validation_and_the_test_set_is_read_once(split
     original = loop.evaluate
     monkeypatch.setattr(loop, "evaluate", lambda *a, **k: seen.append(len(a[2])) or original(*a, **k))
     result = train(TINY.but(epochs=3), Settings("torch"), tmp_path / "run", splits)
-    assert seen == [100, 100, 100, 300]  # a tenth of 1,000 is held out; the 300 test images come last
+    assert seen == [101, 101, 101, 300]  # a tenth of each class, rounded, is held out; the 300 test images come last
     assert Model.load(tmp_path / "run").metrics["epoch"] == result["best_epoch"]
 
 

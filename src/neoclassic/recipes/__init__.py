@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from neoclassic.data.folders import scan
+from neoclassic.data.sources import is_photos
 from neoclassic.errors import UsageError, unknown
-from neoclassic.recipes import d2l_zh, dlfs, neoclassic
+from neoclassic.recipes import d2l_en, d2l_zh, densenet_2016, dlfs, neoclassic, notes, practice, resnet_2015
 from neoclassic.train.recipe import Recipe
 
-_ROWS: tuple[Callable[[], Recipe], ...] = (*d2l_zh.RECIPES, *dlfs.RECIPES, *neoclassic.RECIPES)
+_SOURCES = (d2l_zh, d2l_en, notes, practice, dlfs, resnet_2015, densenet_2016, neoclassic)
+_ROWS: tuple[Callable[[], Recipe], ...] = tuple(row for source in _SOURCES for row in source.RECIPES)
 _RECIPES = {recipe.name: recipe for recipe in (row() for row in _ROWS)}
 
 
@@ -25,14 +28,18 @@ def recipe(name: str) -> Recipe:
     return _RECIPES[name]
 
 
-def choose(network: str | None, name: str | None) -> Recipe:
+def choose(network: str | None, name: str | None, data: str | None = None, weights: str | None = None) -> Recipe:
     """The recipe of that name, which must be for `network` if both are given; a network's own when none is named.
 
-    `default` names a network's own recipe, `neoclassic:<network>`. UsageError where they disagree or nothing is named.
+    `default` names a network's own recipe, `neoclassic:<network>`; where `data` is a folder of photos it is the one
+    for so many photos, from `weights` or from scratch. UsageError where they disagree or nothing is named.
     """
     if name in (None, "default"):
         if network is None:
             raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
+        if data is not None and is_photos(data):
+            n = len(scan(data).parts.get("train", ()))
+            return neoclassic.photos(network, n, bool(weights)).but(data=data)
         return _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
     assert name is not None
     found = recipe(name)

@@ -1,0 +1,54 @@
+"""*Dive into Deep Learning*, English edition 1.0, PyTorch: `d2l.Trainer` and chapters 7.6 to 8.7.
+
+A. Zhang, Z. Lipton, M. Li, A. Smola, d2l.ai. As the Chinese edition, but for batches of 128 everywhere and other
+rates. No published runs of these rows are gathered: `reaches` is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from neoclassic.recipes import d2l_zh
+from neoclassic.train.recipe import Recipe
+
+
+def _row(printed: Recipe, chapter: str, learning_rate: float, about: str = "") -> Recipe:
+    name = printed.name.replace("d2l-zh:", "d2l-en:")
+    source = f"d2l.ai 1.0, chapter {chapter}"
+    there = replace(printed, name=name, source=source, about=about, reaches="")
+    return there.but(batch_size=128, learning_rate=learning_rate)
+
+
+def lenet() -> Recipe:
+    return _row(d2l_zh.lenet(), "7.6", 0.1)
+
+
+def lenet_bn() -> Recipe:
+    return _row(d2l_zh.lenet_bn(), "8.5", 0.1)
+
+
+def alexnet() -> Recipe:
+    return _row(d2l_zh.alexnet(), "8.1", 0.01)
+
+
+def vgg11_quarter() -> Recipe:
+    return _row(d2l_zh.vgg11_quarter(), "8.2", 0.01)
+
+
+def nin() -> Recipe:
+    return _row(d2l_zh.nin(), "8.3", 0.05, "may get stuck as its Chinese twin does, half as fast")
+
+
+def googlenet() -> Recipe:
+    return _row(d2l_zh.googlenet(), "8.4", 0.01)
+
+
+def resnet18() -> Recipe:
+    return _row(d2l_zh.resnet18(), "8.6", 0.01)
+
+
+def densenet() -> Recipe:
+    return _row(d2l_zh.densenet(), "8.7", 0.01)
+
+
+RECIPES = (lenet, lenet_bn, alexnet, vgg11_quarter, nin, googlenet, resnet18, densenet)

@@ -1,0 +1,20 @@
+"""Course notes on the classic networks that go beyond *Dive into Deep Learning*: MobileNet V1, by the same loop."""
+
+from __future__ import annotations
+
+from neoclassic.recipes.d2l_zh import COMMON
+from neoclassic.train.recipe import Recipe
+
+
+def mobilenet_v1() -> Recipe:
+    return COMMON.but(
+        name="notes:mobilenet-v1",
+        network="mobilenet-v1:taught",
+        source="course notes, after zh.d2l.ai",
+        about="its result was published as a picture only",
+        batch_size=256,
+        learning_rate=0.1,
+    )
+
+
+RECIPES = (mobilenet_v1,)

@@ -1,0 +1,35 @@
+"""*PyTorch Deep Learning Practice*, a course on video: an Inception net and a residual net on MNIST.
+
+Pixels less 0.1307, divided by 0.3081: mean and deviation of MNIST's training set. torch's own initial weights. The
+course's own numbers are not in print: `reaches` is empty.
+"""
+
+from __future__ import annotations
+
+from neoclassic.engines import Optimizer
+from neoclassic.train.recipe import Recipe
+
+COMMON = Recipe(
+    name="",
+    network="",
+    data="mnist",
+    epochs=10,
+    batch_size=64,
+    optimizer=Optimizer("sgd", momentum=0.5),
+    learning_rate=0.01,
+    schedule="constant",
+    initialisation="torch",
+    standardise=True,
+    validation=0.0,
+)
+
+
+def mnist_inception() -> Recipe:
+    return COMMON.but(name="practice:mnist-inception", network="mnist-inception", source="lecture 11, advanced CNN")
+
+
+def mnist_residual() -> Recipe:
+    return COMMON.but(name="practice:mnist-residual", network="mnist-residual", source="lecture 11, advanced CNN")
+
+
+RECIPES = (mnist_inception, mnist_residual)
