@@ -16,6 +16,8 @@ from neoclassic.data import decode, scan
 from neoclassic.data.folders import look
 from neoclassic.export import export, open_model, standalone
 from neoclassic.predict import images_in, predict, probabilities
+from neoclassic.recipes import choose
+from neoclassic.recipes.neoclassic import photos
 
 TRAIN = ("train", "lenet:bn", "--engine", "numpy", "--image-size", 28, "--batch-size", 16, "--epochs", 6)
 COLOURS = {"ants": (200, 60, 40), "bees": (230, 200, 60), "wasps": (60, 90, 200)}
@@ -272,6 +274,32 @@ def test_a_class_that_is_missing_unknown_or_empty_is_one_line_that_names_it(chan
     assert last.startswith("neoclassic: ")
     assert message in last
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("n", "weights", "epochs", "batch"),
+    [
+        (20, False, 100, 32),
+        (2000, False, 48, 32),
+        (9000, False, 43, 128),
+        (244, True, 30, 32),
+        (100_000, True, 5, 128),
+    ],
+)
+def test_the_recipe_follows_the_number_of_photos(n, weights, epochs, batch):
+    recipe = photos("resnet18", n, weights).checked()
+    assert (recipe.epochs, recipe.batch_size) == (epochs, batch)
+    assert recipe.image_size == (None if weights else 128)
+    assert photos("lenet", n, weights).image_size is None
+    recipe.but(epochs=1).checked()
+
+
+def test_photos_have_a_recipe_of_their_own_unless_one_is_named(tmp_path):
+    folder = str(fill(tmp_path / "garden", 25))
+    assert choose("lenet", None, folder) == photos("lenet", 40).but(data=folder)
+    assert choose("lenet", "default", folder, "model.safetensors").epochs == 30
+    assert choose("lenet", None, "fashion-mnist") == choose("lenet", None)
+    assert choose("lenet", "d2l-zh:lenet", folder).name == "d2l-zh:lenet"
 
 
 # ── the held-out photos stay held out ────────────────────────────────────────────────────────────────

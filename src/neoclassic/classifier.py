@@ -95,7 +95,7 @@ class Classifier:
         UsageError for images or labels that cannot be; NeoclassicError for training that fails.
         """
         override = ("epochs", "batch_size", "learning_rate", "image_size", "channels", "validation", "seed")
-        chosen = choose(self.network, self.recipe)
+        chosen = choose(self.network, self.recipe, os.fspath(X) if isinstance(X, str | os.PathLike) else None)
         chosen = chosen.but(**{name: getattr(self, name) for name in override if getattr(self, name) is not None})
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
         splits, names = None, None

@@ -142,15 +142,19 @@ def find(
     Both know their `classes`, choose a `preprocessing(size)`, and give each `part(name, preprocessing)`.
     classes, validation, seed: see `folders.scan`; of arrays, only that the classes are the same is seen to.
     """
-    path = Path(name).expanduser()
-    arrays = name in SOURCES or idx.find(path) or cifar.find(path)
-    if path.exists() and not arrays:
-        return scan(path, classes, validation, seed)
+    if is_photos(name):
+        return scan(name, classes, validation, seed)
     splits = load(name, data_dir)
     if classes is not None and splits.classes != tuple(classes):
         theirs, ours = ", ".join(splits.classes[:10]), ", ".join(classes[:10])
         raise NeoclassicError(f"the classes of {splits.train.name} ({theirs}) are not the model's ({ours})")
     return splits
+
+
+def is_photos(name: str) -> bool:
+    """Whether it is the path of a folder or table of photos, and neither a name nor a folder of arrays."""
+    path = Path(name).expanduser()
+    return name not in SOURCES and path.exists() and not (idx.find(path) or cifar.find(path))
 
 
 def _nowhere(name: str) -> UsageError:
