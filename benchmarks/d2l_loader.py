@@ -116,6 +116,7 @@ def main() -> None:
             for name, (w, c) in (*medians.items(), ("neoclassic, first", first)):
                 print(f"{title:<26}{name:<20}{w:7.2f} s, of processors {c:7.2f} s")
             print(f"{'':<26}{wall:.1f}× by the wall, {processor:.1f}× by the processors", flush=True)
+        keep(result)
         if options.epochs:
             ours, theirs = d2l.load_data_fashion_mnist(256), torchvisions(folder, 256, None)
             (a, accuracy), (b, peer) = train(ours, options.epochs), train(theirs, options.epochs)
@@ -133,9 +134,13 @@ def main() -> None:
                 end=" ",
             )
             print(f"{b[1] / a[1]:.1f}× by the processors; test accuracy {accuracy:.3f} and {peer:.3f}")
+            keep(result)
+
+
+def keep(result: dict) -> None:
+    """Write what there is so far."""
     result["machine"] = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    result["load"] = round(os.getloadavg()[0], 1)
-    result["threads"] = torch.get_num_threads()
+    result["threads"], result["load"] = torch.get_num_threads(), round(os.getloadavg()[0], 1)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "d2l_loader.json").write_text(json.dumps(result, indent=1) + "\n")
 
