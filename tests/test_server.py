@@ -149,6 +149,31 @@ def test_an_image_as_the_body_is_answered_as_by_predict(running, model, tmp_path
     assert_as_predicted(model, contents, [rows[0] for _, rows in answers], tmp_path)
 
 
+def test_a_photo_is_answered_alike_however_it_is_stored(running, model, tmp_path):
+    upright = Image.open(io.BytesIO(picture(3)))
+    lying = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the Transpose that each EXIF orientation undoes
+    stored = [(upright, "BMP"), (upright.convert("RGBA"), "PNG"), (upright.convert("CMYK"), "TIFF")]
+    exifs = [Image.Exif() for _ in stored]
+    for kind in ("PNG", "WEBP", "TIFF"):
+        for tag, turn in lying.items():
+            exifs.append(Image.Exif())
+            exifs[-1][0x0112] = tag
+            stored.append((upright if turn is None else upright.transpose(turn), kind))
+    contents = []
+    for (image, kind), exif in zip(stored, exifs, strict=True):
+        stream = io.BytesIO()
+        image.save(stream, kind, **({"exif": exif} if exif else {}), **({"lossless": True} if kind == "WEBP" else {}))
+        contents.append(stream.getvalue())
+    body, headers = form(("upright.png", picture(3)), *((f"{i}.img", c) for i, c in enumerate(contents)))
+    status, (first, *others) = running.predict(body, **headers)
+    assert status == 200
+    assert len(others) == 27
+    for answer in others:
+        assert answer["error"] is None
+        assert [t["label"] for t in answer["top"]] == [t["label"] for t in first["top"]]
+        assert [t["probability"] for t in answer["top"]] == pytest.approx([t["probability"] for t in first["top"]])
+
+
 def test_many_images_of_a_form_are_answered_in_order_under_their_names(running, model, tmp_path):
     contents = [picture(seed) for seed in range(10)]
     body, headers = form(*((f"{i}.png", content) for i, content in enumerate(contents)))
