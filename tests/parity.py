@@ -1,0 +1,55 @@
+"""One helper for "the same": a network on both engines, and the first number that differs is named."""
+
+import numpy as np
+
+from neoclassic.engines.weights import initial
+from neoclassic.measure import measure
+from neoclassic.tree import Dropout, walk
+
+TOLERANCE = {np.float32: 1e-4, np.float64: 1e-9}
+
+
+def close(what, ours, theirs, tolerance, scale=None):
+    """AssertionError naming `what` and the errors, unless all is within tolerance · scale, the largest of theirs."""
+    assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, not {theirs.shape}"
+    error = np.abs(ours.astype(np.float64) - theirs)
+    scale = np.abs(theirs).max() if scale is None else scale
+    largest, mean = (float(e) / max(float(scale), 1e-30) for e in (error.max(), error.mean()))
+    assert largest <= tolerance, f"{what}: largest error {largest:.1e}, mean {mean:.1e}, allowed {tolerance:.0e}"
+
+
+def weights_of(tree, shape, dtype, seed=0):
+    """Initial weights, with norms, statistics and biases shaken so that none of them hides a mistake."""
+    rng = np.random.default_rng(seed)
+    return {
+        key: (w + 0.1 * rng.random(w.shape) if w.ndim == 1 else w).astype(dtype)
+        for key, w in initial(tree, shape, seed=seed).items()
+    }
+
+
+def batch_of(tree, shape, n, dtype, seed=0):
+    """Random images, labels, and masks for every dropout."""
+    rng, m = np.random.default_rng(seed), measure(tree, shape)
+    images = rng.standard_normal((n, *shape)).astype(dtype)
+    labels = rng.integers(0, m.output[0], n)
+    masks = {
+        path: (rng.random((n, *m[path].output)) >= node.p).astype(dtype)
+        for path, node in walk(tree)
+        if isinstance(node, Dropout)
+    }
+    return images, labels, masks
+
+
+def agree(ours, theirs, images, labels, masks, tolerance):
+    """Two engines with the same weights: logits, one training pass with every gradient and statistic."""
+    close("logits", ours.logits(images), theirs.logits(images), tolerance)
+    found, wanted = ours.gradients(images, labels, masks), theirs.gradients(images, labels, masks)
+    close("training logits", found.logits, wanted.logits, tolerance)
+    close("loss", np.array(found.loss), np.array(wanted.loss), tolerance)
+    assert found.weights.keys() == wanted.weights.keys()
+    largest = max(np.abs(g).max() for g in wanted.weights.values())
+    for key, gradient in wanted.weights.items():
+        close(f"gradient of {key}", found.weights[key], gradient, tolerance, largest)
+    after, wanted_after = ours.weights(), theirs.weights()
+    for key, w in wanted_after.items():
+        close(key, after[key], w, tolerance)
