@@ -285,11 +285,9 @@ def test_a_network(name):
         close(f"updated {key}", after[key], w, tolerance)
 
 
-@pytest.mark.parametrize(
-    "name", ["lenet", "lenet:bn", "deepconvnet", "resnet20", "mobilenet-v1:taught", "mnist-inception"]
-)
+@pytest.mark.parametrize("name", ["lenet", "lenet:bn", "deepconvnet", "resnet20", "mnist-inception"])
 def test_a_network_in_float32(name):
-    """Rounding moves some ReLU of a deep network to its other side, in torch too: no further from float64 than torch."""
+    """Rounding moves a ReLU of a deep network to its other side, in torch too: no further from float64 than torch."""
     tree, shape = small(name)
     batch = batch_of(tree, shape, 16, np.float32)
     (ours, theirs), (_, exact) = engines(tree, shape, np.float32), engines(tree, shape, np.float64)

@@ -26,13 +26,14 @@ class Buffers:
         self._bases: dict[int, list[Array]] = defaultdict(list)
 
     def __call__(self, shape: Shape) -> Array:
-        bases = self._bases[prod(shape)]
+        size = prod(shape)
+        bases = self._bases[_rounded(size)]
         for base in bases:
-            if getrefcount(base) == _FREE:  # every view that was handed out held a reference to it
-                return base.reshape(shape)
-        base = np.empty(prod(shape), self.dtype)
+            if getrefcount(base) == _FREE:  # every view that was handed out holds a reference to it
+                return base[:size].reshape(shape)
+        base = np.empty(_rounded(size), self.dtype)
         bases.append(base)
-        return base.reshape(shape)
+        return base[:size].reshape(shape)
 
     def clear(self) -> None:
         """Give everything back to the system."""
@@ -42,6 +43,12 @@ class Buffers:
     def bytes(self) -> int:
         """Held, in use or not."""
         return sum(base.nbytes for bases in self._bases.values() for base in bases)
+
+
+def _rounded(size: int) -> int:
+    """Up to the next of four to eight sizes an octave, so that similar shapes take turns in the same memory."""
+    step = 1 << max(size.bit_length() - 3, 4)
+    return -(-size // step) * step
 
 
 def _references_to_a_free_base() -> int:

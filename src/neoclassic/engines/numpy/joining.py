@@ -6,6 +6,7 @@ A gradient that comes in may be handed to several arms, so nobody writes into it
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 
 import numpy as np
 
@@ -50,8 +51,8 @@ def concat(*arms: Array, room: int, extend: bool, new: New) -> Result:
     what is there is a prefix of what comes: a dense block takes memory for its widest map, not for the sum of all.
     """
     ends = np.cumsum([len(x) for x in arms])
-    base = arms[0].base if extend else new((room, *arms[0].shape[1:]))
-    home = np.reshape(base, (room, *arms[0].shape[1:]))  # type: ignore[arg-type]
+    shape = (room, *arms[0].shape[1:])
+    home = arms[0].base[: prod(shape)].reshape(shape) if extend else new(shape)  # type: ignore[index]
     for x, end in list(zip(arms, ends, strict=True))[extend:]:
         home[end - len(x) : end] = x
 
