@@ -2,12 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
 from neoclassic.errors import UsageError
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in this order under --help."""
+
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+class _Numbers(click.ParamType):
+    """Numbers between commas, as a tuple; and the words that stand for some."""
+
+    name = "numbers"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in self.words or isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(number) for number in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: write numbers between commas{''.join(f', or {word}' for word in self.words)}")
+
+
+class _Rate(click.ParamType):
+    """PATTERN=NUMBER."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        pattern, _, number = str(value).rpartition("=")
+        try:
+            return pattern, float(number)
+        except ValueError:
+            self.fail(f"{value!r}: write PATTERN=NUMBER, as 'stage1.*=0.1'")
+
+
+optimization = _options(
+    click.option("--lr", "--learning-rate", "learning_rate", type=float),
+    click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop"),
+    click.option("--momentum", type=float),
+    click.option("--nesterov/--no-nesterov", default=None),
+    click.option("--weight-decay", "--wd", type=float),
+    click.option("--decay-all/--spare-norms", default=None, help="Weight decay for biases and norms too, or not."),
+    click.option("--clip", type=float, metavar="NORM", help="Largest norm of all gradients together."),
+    click.option("--average", "--ema", type=float, help="Keep and evaluate a moving average of the weights: 0.999."),
+    click.option("--schedule", metavar="NAME", help="constant, step, cosine, one-cycle"),
+    click.option("--milestones", type=_Numbers(), metavar="EPOCHS", help="Of the schedule 'step': 5,8."),
+    click.option("--gamma", type=float, help="What a milestone multiplies the rate with."),
+    click.option("--warmup-epochs", type=float),
+    click.option("--label-smoothing", type=float),
+    click.option("--class-weights", type=_Numbers("balanced"), metavar="WEIGHTS", help="1,2.5,… or balanced."),
+    click.option("--patience", type=int, help="Epochs without a better validation accuracy before the end."),
+)
+augmentation = _options(
+    click.option("--pad", type=int, help="Crop at random from the image with so much black around it, pixels."),
+    click.option("--flip/--no-flip", default=None, help="Mirror every second image."),
+    click.option("--shift", type=float, help="Move by at most this fraction."),
+    click.option("--rotate", type=float, help="Turn by at most so many degrees."),
+    click.option("--scale", type=float, help="Enlarge or make smaller by at most this fraction."),
+    click.option("--colour", type=float, help="AlexNet's shift of the colours: 0.1."),
+    click.option("--erase", type=float, help="Probability of erasing a rectangle."),
+    click.option("--mixup", type=float, metavar="ALPHA"),
+    click.option("--cutmix", type=float, metavar="ALPHA"),
+)
+transfer = _options(
+    click.option("--weights", metavar="FILE", help="Start from these, ours or torchvision's."),
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Paths that stand still: 'stage1.*'; repeatable."),
+    click.option("--rate", "rates", multiple=True, type=_Rate(), metavar="PATTERN=X", help="Times the learning rate."),
+)
+speed = _options(
+    click.option(
+        "--precision", default="auto", metavar="NAME", help="auto, 32, bf16: auto is bf16 where it has units."
+    ),
+    click.option(
+        "--compile", "compiling", default="auto", metavar="NAME", help="auto, on, off: auto, on long GPU runs."
+    ),
+)
 
 
 @verb
@@ -19,13 +105,9 @@ from neoclassic.errors import UsageError
 @click.option("--recipe", metavar="NAME", help="A published recipe; the network's own when omitted.")
 @click.option("--epochs", "--num-epochs", type=int)
 @click.option("--batch-size", "--batch", "-b", type=int)
-@click.option("--lr", "--learning-rate", "learning_rate", type=float)
-@click.option("--optimizer", metavar="NAME", help="sgd, adam")
-@click.option("--momentum", type=float)
-@click.option("--nesterov/--no-nesterov", default=None)
-@click.option("--weight-decay", "--wd", type=float)
-@click.option("--schedule", metavar="NAME", help="constant, cosine")
-@click.option("--warmup-epochs", type=float)
+@optimization
+@augmentation
+@transfer
 @click.option("--initialisation", "--init", metavar="NAME")
 @click.option("--standardise/--no-standardise", default=None, help="By the training set's mean and deviation.")
 @click.option("--validation", type=float, help="Fraction of the training set held out to choose the best model.")
@@ -36,6 +118,7 @@ from neoclassic.errors import UsageError
 @click.option("--classes", "--num-classes", type=int, help="Must be the data set's own number.")
 @engine
 @device
+@speed
 @click.option("--seed", type=int)
 @click.option("--out", metavar="FOLDER", help="Run folder; runs/<network>-<data>-<number> when omitted.")
 @click.option("--max-steps", type=click.IntRange(1), help="Stop early, after so many steps.")
@@ -51,6 +134,8 @@ def train(
     optimizer: str | None,
     engine: str,
     device: str,
+    precision: str,
+    compiling: str,
     data_dir: str | None,
     max_steps: int | None,
     strict: bool,
@@ -78,17 +163,17 @@ def train(
 
     if network is not None:
         networks.entry(network)
-    chosen = choose_recipe(network, recipe)
+    if overrides["weights"]:
+        overrides["weights"] = str(Path(overrides["weights"]).resolve())
+    chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:
         chosen = chosen.but(optimizer=Optimizer(optimizer))
-    chosen = chosen.but(**{name: value for name, value in overrides.items() if value is not None})
+    chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     used = choose(engine)
     if tensorboard:
         events.need()
     click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
-    settings = Settings(
-        engine=used, device=device, data_dir=data_dir, max_steps=max_steps, strict=strict, tensorboard=tensorboard
-    )
+    settings = Settings(used, device, data_dir, max_steps, precision, compiling, strict, tensorboard)
     _print_result(run(chosen, settings, out, progress=True), as_json)
 
 

@@ -70,6 +70,8 @@ def train(
     for a loss that is no number; NeoclassicError for bad data or a folder that cannot be written.
     """
     settings = _settled(recipe.checked(), settings)
+    if settings.engine == "torch":
+        _say(f"precision {settings.precision}, compile {settings.compile}", progress)
     job = _Job.prepare(recipe, settings, splits, progress)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
     run = Run.create(out, name, recipe, settings)
