@@ -53,8 +53,6 @@ def test_class_activation_maps_are_those_of_hooks(name, engine):
     weights = arrays.initial(tree, shape, seed=5)
     images = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     runs = engines.create(engine, tree, shape, weights, device="cpu")
-    if not hasattr(runs, "sensitivity"):
-        pytest.skip("the numpy engine's sensitivity is not there yet")
     features, gradient = runs.sensitivity(images, layer, one_hot(3, 10))
     module = TorchEngine(tree, shape, weights, "cpu").module.eval()
     cam, plus = hooked(module, layer, torch.from_numpy(images), 3)

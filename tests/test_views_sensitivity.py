@@ -6,7 +6,6 @@ import torch
 
 from neoclassic import engines, networks
 from neoclassic.engines import weights as arrays
-from neoclassic.engines.numpy import NumpyEngine
 from neoclassic.errors import UsageError
 
 CASES = {
@@ -21,11 +20,7 @@ CASES = {
     "densenet:taught": ((1, 32, 32), ["block2.layer4", "transition1", "block1.layer2.input"]),
     "mobilenet-v3-small": ((3, 64, 64), ["last", "block4", "block5.path.excite"]),
 }
-
-TRAINING = [
-    "torch",
-    pytest.param("numpy", marks=pytest.mark.skipif(not hasattr(NumpyEngine, "sensitivity"), reason="not there yet")),
-]
+TRAINING = ["torch", "numpy"]
 
 
 def reference(module, path, images, weights):
@@ -44,20 +39,19 @@ def reference(module, path, images, weights):
 def test_sensitivity_is_what_hooks_find(name, engine):
     shape, paths = CASES[name]
     tree, rng = networks.network(name, 10), np.random.default_rng(3)
-    weights = arrays.initial(tree, shape, seed=1)
+    weights = {key: array.astype(np.float64) for key, array in arrays.initial(tree, shape, seed=1).items()}
     for key in weights:  # statistics as after some training
         if key.endswith(("running_mean", "bias")):
-            weights[key] = rng.normal(0, 0.1, weights[key].shape).astype(np.float32)
-    images = rng.normal(size=(3, *shape)).astype(np.float32)
-    choice = rng.normal(size=(3, 10)).astype(np.float32)
+            weights[key] = rng.normal(0, 0.1, weights[key].shape)
+    images, choice = rng.normal(size=(3, *shape)), rng.normal(size=(3, 10))
     runs = engines.create(engine, tree, shape, weights, device="cpu")
     module = engines.create("torch", tree, shape, weights, device="cpu").module
     for path in paths:
         features, gradient = runs.sensitivity(images, path, choice)
         wanted, slope = reference(module, path, images, choice)
         assert features.shape == gradient.shape == wanted.shape
-        np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max(), err_msg=path)
-        np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-4 * np.abs(slope).max(), err_msg=path)
+        np.testing.assert_allclose(features, wanted, rtol=1e-6, atol=1e-8 * np.abs(wanted).max(), err_msg=path)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-8 * np.abs(slope).max(), err_msg=path)
         assert np.abs(gradient).max() > 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from math import prod, sqrt
 
@@ -112,6 +113,24 @@ class NumpyEngine:
         program = flattened(self.tree, self.input, training=False, keep=paths)
         found = self._infer(program, images, [program.outputs[path] for path in paths])
         return dict(zip(paths, found, strict=True))
+
+    def sensitivity(self, images: Array, path: str, weights: Array) -> tuple[Array, Array]:
+        images = self._checked(images)
+        program = flattened(self.tree, self.input, training=False, keep=[path], to_images=True)
+        number, logits = program.outputs[path], program.heads[0][0]
+        start = next((at for at, i in enumerate(program.instructions, 1) if i.output == number), 0)
+        behind = replace(program, instructions=program.instructions[start:])
+
+        def work(member: Member) -> tuple[Array, Array]:
+            new = Buffers(self.dtype)
+            values, tape = program.forward(Chunk(self._weights, member, new), _images_last(images), taped=True)
+            gradients = {logits: np.array(weights.T, self.dtype)}
+            behind.backward(tape[start:], gradients, new, lambda _instruction, _key, _dw: None)
+            found = values[number], gradients.get(number, np.zeros_like(values[number]))
+            features, gradient = (np.moveaxis(value, -1, 0).copy() for value in found)
+            return features, gradient
+
+        return self._team.run(work, 1)[0]
 
     def _infer(self, program: Program, images: Array, wanted: list[int]) -> list[Array]:
         """The wanted values, N×…; many images are worked through slice by slice."""

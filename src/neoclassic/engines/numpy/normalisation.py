@@ -80,6 +80,15 @@ def scale_and_shift(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Arr
     return y
 
 
+def standing_norm(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Result:
+    """The same, with its way back;   dx = scale · dy."""
+
+    def backward(dy: Array) -> tuple[Array | None, ...]:
+        return (dy * scale_C.reshape((-1,) + (1,) * (dy.ndim - 1)),)
+
+    return scale_and_shift(x, scale_C, shift_C, out), backward
+
+
 def local_response_norm(x_CHWN: Array, size: int, alpha: float, beta: float, k: float, new: New) -> Result:
     """y = x · s^−beta,   s = k + alpha/size · Σ x² over the `size` channels around each.
 

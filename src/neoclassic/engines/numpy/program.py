@@ -104,13 +104,13 @@ class Program:
         """The members of a team have to meet on the way, so each takes all of its images at once."""
         return any(i.together or (self.training and i.meets) for i in self.instructions)
 
-    def forward(self, chunk: Chunk, images_CHWN: Array) -> tuple[dict[int, Array], list[Backward]]:
-        """The values that are not dead at the end, and what takes their gradients back."""
+    def forward(self, chunk: Chunk, images_CHWN: Array, taped: bool = False) -> tuple[dict[int, Array], list[Backward]]:
+        """The values that are not dead at the end; in training, or if `taped`, what takes their gradients back."""
         values, tape = {0: images_CHWN}, []
         for instruction in self.instructions:
             inputs = [values[i] for i in instruction.inputs]
             values[instruction.output], backward = _operate(instruction, chunk, self.training, inputs)
-            if self.training:
+            if self.training or taped:
                 tape.append(backward)
             for i in instruction.dead:
                 del values[i]
@@ -152,7 +152,7 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
             mean, var = (chunk.weights[join(at.path, name)] for name in ("running_mean", "running_var"))
             factor = weight / np.sqrt(var + eps)
             out = x if at.overwrites else new(x.shape)
-            return normalisation.scale_and_shift(x, factor, bias - mean * factor, out), _untrained
+            return normalisation.standing_norm(x, factor, bias - mean * factor, out)
         case nodes.LocalResponseNorm(size, alpha, beta, k):
             return normalisation.local_response_norm(x, size, alpha, beta, k, new)
         case nodes.MaxPool2d():
@@ -194,18 +194,17 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
     raise NeoclassicError(f"{at.path}: the numpy engine does not know {type(at.node).__name__}")
 
 
-def _untrained(_: Array) -> tuple[Array | None, ...]:
-    raise AssertionError("running statistics have no gradient")
-
-
 # ── from tree to instructions ────────────────────────────────────────────────────────────────────────
 
 
-def flattened(tree: Node, input: Shape, training: bool, keep: Iterable[str] = ()) -> Program:
-    """The program of a tree for an input shape. `keep`: paths whose outputs must live until the end.
+def flattened(tree: Node, input: Shape, training: bool, keep: Iterable[str] = (), to_images: bool = False) -> Program:
+    """The program of a tree for an input shape. `keep`: paths whose outputs must live until the end. `to_images`:
+    gradients go back all the way, not only to the first parameter.
 
     UsageError for a path that is not there at test."""
     writer = _Writer({row.path: row for row in measure(tree, input).rows}, training)
+    if to_images:
+        writer.trained.add(0)
     logits = writer.write(tree, "", 0)
     heads = ((logits, 1.0), *writer.side)
     wanted = {writer.output(path) for path in keep} | {number for number, _ in heads}
