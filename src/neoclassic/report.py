@@ -55,7 +55,7 @@ def write(folder: str | Path, out: str | Path | None = None, data_dir: str | Non
         _head(title, result, m, run),
         _trained(recipe, model, result),
         _network(recipe.network, m),
-        page.section("Curves", _chart(lambda p: curves.draw_log(read_log(run.folder), p, ""), "loss and accuracy")),
+        _curves(read_log(run.folder)),
     ]
     if reviewed is not None and test is not None:
         sections += [_right_and_wrong(reviewed), _mistakes(reviewed, test), _looked(model, running, reviewed, test, m)]
@@ -85,12 +85,19 @@ def _took(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
+def _short(count: int) -> str:
+    """61,706; 25.6 million; 4.09 billion."""
+    if count < 1_000_000:
+        return f"{count:,}"
+    return f"{count / 1e6:.1f} million" if count < 1e9 else f"{count / 1e9:.2f} billion"
+
+
 def _head(title: str, result: dict[str, Any], m: Measure, run: Run) -> str:
     n = result["evaluation"]["n"]
     facts = [
         (f"{result['test_accuracy']:.2%}", f"of {n:,} test images"),
-        (f"{m.parameters:,}", "parameters"),
-        (f"{m.macs:,}", "multiply-accumulates an image"),
+        (_short(m.parameters), "parameters"),
+        (_short(m.macs), "multiply-accumulates an image"),
         (_took(result["seconds"]), f"of training, {result['epochs']} epochs"),
         (f"{result['images_per_second']:,.0f}", f"images a second on {result['device']}, {result['engine']}"),
         (size(run.model.stat().st_size), "the model's file"),
@@ -136,6 +143,14 @@ def _network(name: str, m: Measure) -> str:
         page.wide(drawing.tree(name, m)),
         page.folded("every layer", page.code(layer_table(m), wrap=False)),
     )
+
+
+def _curves(log: list[dict[str, Any]]) -> str:
+    loss, accuracy = (
+        _chart(lambda p, what=what: curves.draw_log(log, p, "", [what]), f"{what} over the epochs")  # type: ignore[misc]
+        for what in ("loss", "accuracy")
+    )
+    return page.section("Curves", f'<div class="two">{loss}{accuracy}</div>')
 
 
 # ── what it does ─────────────────────────────────────────────────────────────────────────────────────

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_log(log: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+def draw_log(
+    log: Sequence[Mapping[str, Any]], path: Path, title: str, panels: Sequence[str] = ("loss", "accuracy")
+) -> None:
     """Loss and accuracy over the epochs: two panels, training against what was watched, ends labelled."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     watched = "test" if log[0]["validation_loss"] is None else "validation"
     epochs = [row["epoch"] for row in log]
-    panel = figure(8.4, 3.6, title)
-    for axes, what in zip(panel.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    panel = figure(4.2 * len(panels), 3.6, title)
+    for axes, what in zip(panel.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         plain(axes)
         ends = {}
         for name, colour in (("train", TRAIN), (watched, WATCHED)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -23,7 +24,7 @@ padding-bottom:.25em}
 p,figcaption,small{color:var(--soft)}p{max-width:70ch}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:10px;margin:16px 0}
 .cards div{background:var(--card);border:1px solid var(--rim);border-radius:10px;padding:10px 14px}
-.cards b{display:block;font-size:1.35rem;overflow-wrap:anywhere}.cards span{color:var(--soft);font-size:.85rem}
+.cards b{display:block;font-size:1.25rem;overflow-wrap:anywhere}.cards span{color:var(--soft);font-size:.85rem}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 8px 4px 0;border-bottom:1px solid var(--rim);vertical-align:top;
 overflow-wrap:anywhere}
@@ -41,11 +42,12 @@ figcaption{font-size:.78rem;line-height:1.3;margin-top:4px;overflow-wrap:anywher
 pre{background:var(--card);border:1px solid var(--rim);border-radius:10px;padding:10px 14px;overflow-x:auto;
 font-size:.82rem;line-height:1.45}pre.wrap{white-space:pre-wrap;overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--accent);margin:.8em 0}
-@media (max-width:600px){.wide svg{min-width:520px}.facts th{width:7.5em}h1{font-size:1.45rem}}
+@media (max-width:600px){.broad svg{min-width:520px}.facts th{width:7.5em}h1{font-size:1.45rem}}
 @media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--rim:#bbb}
 img.chart{filter:none;mix-blend-mode:normal}body{font-size:11pt}
 main{padding:0;max-width:none}h2{break-after:avoid}figure,.cards div,tr,img{break-inside:avoid}.wide{border:0;
-overflow:visible}.wide svg{min-width:0;max-height:24cm}details:not([open]){display:none}pre{white-space:pre-wrap}}
+overflow:visible}.broad svg{min-width:0}.wide svg{max-height:24cm}
+details:not([open]){display:none}pre{white-space:pre-wrap}}
 """
 
 
@@ -108,8 +110,9 @@ def folded(title: str, inner: str) -> str:
 
 
 def wide(inner: str) -> str:
-    """What may be wider than a phone."""
-    return f'<div class="wide">{inner}</div>'
+    """A drawing; where it is much wider than a phone, it is moved about inside its frame."""
+    broad = int(re.search(r'width="(\d+)"', inner)[1]) > 520  # type: ignore[index]
+    return f'<div class="wide{" broad" * broad}">{inner}</div>'
 
 
 def chart(png: bytes, about: str) -> str:
