@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from typing import Any
 
 import click
 
@@ -10,28 +11,45 @@ from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_jso
 from neoclassic.errors import NeoclassicError, UsageError
 
 
+def views(function: Any) -> Any:
+    """How often each image is looked at."""
+    flip = click.option("--flip", is_flag=True, help="Look at every image's mirror image too.")
+    shift = click.option("--shift", type=click.IntRange(0), default=0, metavar="PIXELS", help="And moved, each way.")
+    return flip(shift(function))
+
+
 @verb
-@click.argument("model")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL…")
 @click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Data set; the one it was trained on when omitted.")
 @data_dir
 @click.option("--out", metavar="FOLDER", help="Write confusions, reliability, worst mistakes there: pictures and CSV.")
+@views
 @any_engine
 @device
 @as_json
 def evaluate(
-    model: str, data: str | None, data_dir: str | None, out: str | None, engine: str, device: str, as_json: bool
+    models: tuple[str, ...],
+    data: str | None,
+    data_dir: str | None,
+    out: str | None,
+    flip: bool,
+    shift: int,
+    engine: str,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Accuracy on a data set's test images, and each class's precision, recall and F1.
 
-    Of a folder of photos without a test set: all that the model was not trained on.
+    Several models answer as one, by the mean of their probabilities. Of a folder of photos without a test set: all
+    that the model was not trained on.
     """
     from pathlib import Path
 
     from neoclassic import review
-    from neoclassic.export import open_model
+    from neoclassic.ensemble import Views, open_models
     from neoclassic.views import table
 
-    loaded, running = open_model(model, engine, device)
+    loaded, running = open_models(models, engine, device, Views(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir)
     found = reviewed.evaluation
     if test.skipped:
@@ -43,7 +61,9 @@ def evaluate(
         written = review.write(reviewed, test.images, Path(out), title)
     if as_json:
         more = {**reviewed.to_dict(), "files": written} if out else {}
-        print_json({"model": model, "data": test.name, **found.to_dict(), **more})
+        print_json(
+            {"model": models[0] if len(models) == 1 else list(models), "data": test.name, **found.to_dict(), **more}
+        )
         return
     rows = [("class", "precision", "recall", "F1", "images")]
     rows += [
@@ -60,22 +80,23 @@ def evaluate(
 
 
 @verb
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|PATTERN…")
+@click.argument("given", nargs=-1, required=True, metavar="MODEL… IMAGE|FOLDER|PATTERN…")
 @click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
 @click.option("--threshold", metavar="P", help="Say 'unknown' below this probability, or below the 'stored' one.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write path, label and probability there.")
 @click.option("--invert", is_flag=True, help="Take the negative first: for dark figures on white paper.")
+@views
 @any_engine
 @device
 @as_json
 def predict(
-    model: str,
-    images: tuple[str, ...],
+    given: tuple[str, ...],
     top: int,
     threshold: str | None,
     csv_file: str | None,
     invert: bool,
+    flip: bool,
+    shift: int,
     engine: str,
     device: str,
     as_json: bool,
@@ -84,12 +105,15 @@ def predict(
     from pathlib import Path
 
     from neoclassic import files
-    from neoclassic.export import open_model
+    from neoclassic.ensemble import Views, models_first, open_models
     from neoclassic.predict import images_in, threshold_of
     from neoclassic.predict import predict as run
 
+    models, images = models_first(given)
+    if not images:
+        raise UsageError("name the images, or folders of them, behind the model")
     paths = images_in(images)
-    loaded, running = open_model(model, engine, device)
+    loaded, running = open_models(models, engine, device, Views(flip, shift))
     found = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
     if csv_file:
         import io
