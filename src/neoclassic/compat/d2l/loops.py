@@ -204,6 +204,7 @@ def train_ch6(
     net.apply(init_cnn)
     print("training on", device)
     net.to(device)
+    _lay_out(net, torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     loss = nn.CrossEntropyLoss()
     animator = Animator(xlabel="epoch", xlim=[0, num_epochs], legend=["train loss", "train acc", "test acc"])
@@ -231,10 +232,17 @@ def train_ch6(
         seen += n
         test_acc = evaluate_accuracy_gpu(net, test_iter, device)
         animator.add(epoch + 1, (None, None, test_acc))
+    _lay_out(net, torch.contiguous_format)
     print(f"loss {train_l:.3f}, train acc {train_acc:.3f}, test acc {test_acc:.3f}")
     print(f"{seen / timer.sum():.1f} examples/sec on {device}")
     if num_epochs * num_batches >= PATIENCE and (hint := _hint(train_l, train_acc, y_hat.shape[1])):
         print(hint)
+
+
+def _lay_out(net: nn.Module, order: torch.memory_format) -> None:
+    """The weights of convolutions in another order of memory: the same numbers; processors like the channels last."""
+    if not any(isinstance(p, nn.UninitializedParameter) for p in net.parameters()):
+        net.to(memory_format=order)
 
 
 PATIENCE = 100  # steps after which something ought to have been learnt
