@@ -20,6 +20,7 @@ from neoclassic.errors import UsageError
 
 ERASED = (0.02, 1 / 3)  # of the image's area, and Zhong et al.'s aspect ratios from 0.3 to 1/0.3
 ASPECTS = (0.3, 1 / 0.3)
+COLOURS = 1_000_000  # pixels that are enough to tell how colours vary
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ def principal_colours(images: Array) -> Array:
     A. Krizhevsky, I. Sutskever, G. Hinton 2012, section 4.1.
     """
     channels = images.shape[3]
-    step = max(len(images) // 4096, 1)
-    values = images[::step].reshape(-1, channels).astype(np.float64) / 255
+    values = images[:: max(len(images) // 4096, 1)].reshape(-1, channels)
+    values = values[:: len(values) // COLOURS | 1].astype(np.float64) / 255  # an odd step, so no column is left out
     variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values.T)))
     vectors *= np.sign(vectors.sum(0)) + (vectors.sum(0) == 0)  # eigenvectors have no sign of their own
     found: Array = (vectors * variances).T
