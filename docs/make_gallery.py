@@ -1,0 +1,122 @@
+"""Make docs/gallery.md and its pictures by the commands that it shows.
+
+    python docs/make_gallery.py [RUN…]
+
+RUN: finished runs on Fashion-MNIST, the first of them a LeNet; without any, two short ones are trained first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from neoclassic import data
+from neoclassic.cli import main
+
+HERE = Path(__file__).parent
+PICTURES = HERE / "pictures"
+DRAWN = (
+    "lenet",
+    "alexnet",
+    "vgg16",
+    "nin",
+    "googlenet",
+    "resnet50",
+    "densenet121",
+    "mobilenet-v2",
+    "mobilenet-v3-small",
+)
+BLOCKS = ("lenet", "alexnet", "vgg16")
+WIDEST = 900  # pixels of a committed picture
+
+
+def run(line: str) -> str:
+    """A command line as it is typed; what it prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = main(shlex.split(line)[1:])
+    if code:
+        raise SystemExit(f"{line}: exit code {code}")
+    return printed.getvalue().rstrip()
+
+
+def keep(file: Path, name: str) -> str:
+    """A picture made small: at most WIDEST pixels wide, few colours."""
+    with Image.open(file) as image:
+        image.thumbnail((WIDEST, 4 * WIDEST))
+        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        small.save(PICTURES / name, optimize=True)
+    return f"![{name.removesuffix('.png')}](pictures/{name})"
+
+
+def shoe(folder: Path) -> Path:
+    """The first test image, as a file."""
+    file = folder / "shoe.png"
+    Image.fromarray(np.ascontiguousarray(data.load("fashion-mnist").test.images[0, ..., 0])).save(file)
+    return file
+
+
+def gallery(runs: list[str], work: Path) -> str:
+    lenet, picture = runs[0], shoe(work)
+    parts = [
+        "# Gallery\n\nEvery picture here is made by the command above it: `python docs/make_gallery.py`.",
+        "## The arithmetic of a network",
+        shown("neoclassic show lenet --explain", lines=22),
+        shown("neoclassic show vgg16 --compare googlenet resnet50 mobilenet-v2 --batch 32"),
+        "## Drawings",
+        "Light and dark follow the reader's system; equal neighbours are drawn once.",
+    ]
+    for name in DRAWN:
+        file = f"{name.replace(':', '-')}.svg"
+        run(f"neoclassic show {name} --svg {shlex.quote(str(PICTURES / file))}")
+        parts.append(f"```sh\nneoclassic show {name} --svg {file}\n```\n\n![{name}](pictures/{file})")
+    for name in BLOCKS:
+        file = f"{name.replace(':', '-')}-blocks.svg"
+        run(f"neoclassic show {name} --svg {shlex.quote(str(PICTURES / file))} --blocks")
+        parts.append(
+            f"```sh\nneoclassic show {name} --svg {file} --blocks\n```\n\n![{name}, to scale](pictures/{file})"
+        )
+    run(f"neoclassic explain {lenet} {picture} --path conv1 --out {work / 'looked'}")
+    run(f"neoclassic evaluate {lenet} --out {work / 'evaluated'}")
+    run(f"neoclassic compare {' '.join(runs)} --out {work / 'compared'}")
+    parts += ["## Where it looked", "```sh\nneoclassic explain runs/lenet shoe.png --path conv1 --out looked\n```"]
+    parts += [keep(work / "looked" / f"{n}.png", f"{n}.png") for n in ("cam", "occlusion", "features", "filters")]
+    parts += ["## What it reached", "```sh\nneoclassic evaluate runs/lenet --out evaluated\n```"]
+    parts += [keep(work / "evaluated" / f"{n}.png", f"{n}.png") for n in ("confusion", "reliability", "worst")]
+    parts += ["```sh\nneoclassic compare runs/* --out compared\n```"]
+    parts += [keep(work / "compared" / f"{n}.png", f"compared-{n}.png") for n in ("curves", "costs")]
+    parts += [
+        "## The report",
+        "```sh\nneoclassic report runs/lenet\n```",
+        "All of this about one run in one HTML file, for a phone, a desk and paper, light and dark.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def shown(line: str, lines: int | None = None) -> str:
+    """A command with what it prints, perhaps its beginning only."""
+    text = run(line).splitlines()
+    more = ["…"] if lines and len(text) > lines else []
+    return f"```\n$ {line}\n" + "\n".join(text[:lines] + more) + "\n```"
+
+
+def trained(work: Path) -> list[str]:
+    """Two short runs."""
+    for network in ("lenet", "lenet:bn"):
+        out = work / network.replace(":", "-")
+        run(f"neoclassic train {network} --data fashion-mnist --epochs 3 --out {out}")
+    return [str(work / "lenet"), str(work / "lenet-bn")]
+
+
+if __name__ == "__main__":
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = sys.argv[1:] or trained(Path(folder))
+        (HERE / "gallery.md").write_text(gallery(chosen, Path(folder)))
