@@ -23,7 +23,7 @@ ROOMS = [
     {"views"},
     {"train"},
     {"recipes", "predict", "export", "explain", "review", "compare"},
-    {"report", "classifier", "ensemble"},
+    {"report", "classifier", "ensemble", "bench"},
     {"cli", "web", "compat", "__main__"},
 ]
 FLOOR = {room: n for n, rooms in enumerate(ROOMS) for room in rooms}

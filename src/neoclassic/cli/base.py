@@ -27,6 +27,7 @@ EXAMPLES = {
     "explain": "neoclassic explain runs/first photo.jpg --path conv2 --out looked",
     "compare": "neoclassic compare runs/* --out compared",
     "report": "neoclassic report runs/first",
+    "bench": "neoclassic bench lenet resnet18:taught --batch-size 64",
     "check": "neoclassic check photos/",
     "cache": "neoclassic cache --clear 'decoded'",
 }

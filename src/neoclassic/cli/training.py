@@ -1,4 +1,4 @@
-"""The verb that trains."""
+"""The verbs that train, and that say how fast."""
 
 from __future__ import annotations
 
@@ -186,3 +186,85 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     click.echo(f"test accuracy {result['test_accuracy']:.4f}  (epoch {result['best_epoch']}, trained for {took})")
     click.echo(f"everything is in {result['run']}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
     click.echo(f"next: neoclassic predict {result['run']} IMAGE")
+
+
+@verb
+@click.argument("networks", nargs=-1, metavar="NETWORK…")
+@click.option("--recipes", metavar="PATTERN", help="Train by every recipe that matches instead, from start to end.")
+@click.option("--tune", is_flag=True, help="Measure the safe choices of precision and compiling; remember the fastest.")
+@click.option("--batch-size", "--batch", "-b", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="For each measurement.")
+@click.option("--epochs", type=click.IntRange(1), help="Of the recipes, instead of their own.")
+@click.option("--max-steps", type=click.IntRange(1), help="Of the recipes: stop each early.")
+@click.option("--engine", default="all", show_default=True, metavar="NAME", help="numpy, torch, onnx, or all.")
+@device
+@speed
+@data_dir
+@as_json
+def bench(
+    networks: tuple[str, ...],
+    recipes: str | None,
+    tune: bool,
+    batch_size: int,
+    seconds: float,
+    epochs: int | None,
+    max_steps: int | None,
+    engine: str,
+    device: str,
+    precision: str,
+    compiling: str,
+    data_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Images per second on this machine, in training and at test, of each engine."""
+    from neoclassic import bench as run
+    from neoclassic.engines import Speed, choose
+    from neoclassic.train.run import Settings
+    from neoclassic.views import table
+
+    if bool(networks) == bool(recipes):
+        raise UsageError("name networks, or --recipes PATTERN")
+    if recipes:
+        where = Settings("auto" if engine == "all" else engine, device, data_dir, max_steps, precision, compiling)
+        done = list(run.recipes(recipes, where, not as_json, **({"epochs": epochs} if epochs else {})))
+        head = ("recipe", "engine", "device", "precision", "epochs", "images/s", "seconds", "accuracy", "published")
+        keys = ("recipe", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
+        lines = [
+            head,
+            *((*(str(d[k]) for k in keys), f"{d['test_accuracy']:.4f}", d["reaches"]) for d in done),
+        ]
+        print_json(done) if as_json else click.echo(table.align(lines, "<<<<>>>><"))
+        return
+    names = run.installed() if engine == "all" else [choose(engine)]
+    if tune:
+        rows = [row for name in networks for row in run.tune(name, batch_size, seconds, device)]
+    else:
+        wish = Speed(precision, compiling)
+        rows = [
+            run.bench(
+                name, e, batch_size, seconds, device if e == "torch" else "cpu", wish if e == "torch" else Speed()
+            )
+            for name in networks
+            for e in names
+        ]
+    if as_json:
+        print_json([row.to_dict() for row in rows])
+        return
+    cells = [("network", "engine", "device", "precision", "compile", "batch", "train images/s", "test images/s")]
+    for row in rows:
+        rate = f"{row.train:,.0f}" if row.train else ""
+        cells.append(
+            (
+                row.network,
+                row.engine,
+                row.device,
+                row.precision,
+                row.compile,
+                str(row.batch),
+                rate,
+                f"{row.inference:,.0f}",
+            )
+        )
+    click.echo(table.align(cells, "<<<<<>>>"))
+    if tune:
+        click.echo("the fastest of each network is remembered for its runs; --precision and --compile override it")

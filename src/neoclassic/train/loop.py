@@ -32,7 +32,7 @@ from neoclassic.engines import Engine, Speed
 from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import Shape, measure
-from neoclassic.train import transfer
+from neoclassic.train import transfer, tuned
 from neoclassic.train.calibration import fit
 from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
 from neoclassic.train.feed import feed
@@ -88,7 +88,10 @@ def _settled(recipe: Recipe, settings: Settings) -> Settings:
     input = (row.input[0], side, side) if side else row.input
     macs = measure(networks.network(recipe.network), input).macs * recipe.epochs * TYPICAL
     engine = engines.choose(settings.engine)
-    speed = engines.decide(engine, settings.device, Speed(settings.precision, settings.compile), macs)
+    wish = Speed(settings.precision, settings.compile)
+    if engine == "torch" and wish == Speed("auto", "auto"):
+        wish = tuned.remembered(recipe.network, settings.device) or wish
+    speed = engines.decide(engine, settings.device, wish, macs)
     return replace(settings, engine=engine, precision=speed.precision, compile=speed.compile)
 
 
