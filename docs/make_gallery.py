@@ -34,6 +34,7 @@ DRAWN = (
     "mobilenet-v3-small",
 )
 BLOCKS = ("lenet", "alexnet", "vgg16")
+CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-costs.png")
 WIDEST = 900  # pixels of a committed picture
 
 
@@ -48,11 +49,12 @@ def run(line: str) -> str:
 
 
 def keep(file: Path, name: str) -> str:
-    """A picture made small: at most WIDEST pixels wide, few colours."""
+    """A picture made small: at most WIDEST pixels wide; a chart with few colours."""
     with Image.open(file) as image:
         image.thumbnail((WIDEST, 4 * WIDEST))
-        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-        small.save(PICTURES / name, optimize=True)
+        small = image.convert("RGB")
+        colours = small.quantize(64, dither=Image.Dither.NONE) if name in CHARTS else small
+        colours.save(PICTURES / name, optimize=True)
     return f"![{name.removesuffix('.png')}](pictures/{name})"
 
 
