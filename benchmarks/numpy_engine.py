@@ -1,0 +1,144 @@
+"""The NumPy engine beside PyTorch eager on the same cores, and beside a plain float64 im2col engine.
+
+    python benchmarks/numpy_engine.py [--rounds 9] [--threads N] [NETWORK …]
+
+Training is one step of SGD with momentum on one batch, inference the logits of it; the two take turns, round after
+round, and the ratio of the medians is printed and kept in results/. Both sides start from the same weights, and their
+logits are compared before anything is timed. The wall's clock is what a user waits for; on a machine that others use,
+the processors' clock (all threads of this process) says what the work itself took, and a third run has one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from dlfs import Plain
+from torch.nn.functional import cross_entropy
+
+from neoclassic.compat import dlfs
+from neoclassic.engines import Optimizer
+from neoclassic.engines.numpy import NumpyEngine
+from neoclassic.engines.numpy.team import usable_cores
+from neoclassic.engines.torch import build, load
+from neoclassic.engines.weights import initial
+from neoclassic.networks import entry, network
+
+RESULTS = Path(__file__).parent.parent / "results"
+CASES = {"lenet": 256, "deepconvnet": 100, "resnet20": 128, "mobilenet-v1:taught": 64}  # images a batch
+WANTED = {"lenet": 0.7, "deepconvnet": 0.5, "resnet20": 0.35, "mobilenet-v1:taught": 0.35}  # in training, of PyTorch's
+
+
+def clocks() -> np.ndarray:
+    """The wall's, and the processors' for this process."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def alternating(rounds: int, *runs: Callable[[], object]) -> list[dict[str, list[float]]]:
+    """Milliseconds of each run by either clock, medians and all, after one run of each that does not count."""
+    for run in runs:
+        run()
+    taken: list[list[np.ndarray]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, times in zip(runs, taken, strict=True):
+            start = clocks()
+            run()
+            times.append((clocks() - start) * 1000)
+    return [
+        {"wall": np.round([t[0] for t in times], 2).tolist(), "processors": np.round([t[1] for t in times], 2).tolist()}
+        for times in taken
+    ]
+
+
+def beside_torch(name: str, N: int, rounds: int, threads: int) -> dict[str, object]:
+    """Training and inference of a network on both."""
+    tree, shape = network(name), entry(name).input
+    weights, rng = initial(tree, shape), np.random.default_rng(0)
+    images, labels = rng.standard_normal((N, *shape), np.float32), rng.integers(0, entry(name).classes, N)
+    engine = NumpyEngine(tree, shape, weights, threads)
+    engine.optimize(Optimizer(momentum=0.9))
+    torch.set_num_threads(threads)
+    module = build(tree, shape)
+    load(module, weights)
+    optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+
+    def theirs_step() -> None:
+        optimizer.zero_grad()
+        cross_entropy(module(x), y).backward()
+        optimizer.step()
+
+    def theirs_logits() -> np.ndarray:
+        with torch.inference_mode():
+            return module(x).numpy()
+
+    module.eval()
+    assert np.abs(engine.logits(images) - theirs_logits()).max() < 1e-3, "the two disagree"
+    module.train()
+    training = alternating(rounds, lambda: engine.step(images, labels, 0.01), theirs_step)
+    module.eval()
+    inference = alternating(rounds, lambda: engine.logits(images), theirs_logits)
+    result: dict[str, object] = {"batch": N, "threads": threads}
+    for mode, (ours, theirs) in (("training", training), ("inference", inference)):
+        ratio = {clock: round(float(np.median(theirs[clock]) / np.median(ours[clock])), 2) for clock in ours}
+        result[mode] = {"ratio": ratio, "neoclassic_ms": ours, "torch_ms": theirs}
+        wall, cpu = (np.median(ours[clock]) for clock in ("wall", "processors"))
+        print(
+            f"{name:<20} {mode:<10} {threads} threads: {wall:8.1f} ms, of processors {cpu:8.1f} ms;"
+            f" {ratio['wall']:.2f}× PyTorch, by the processors {ratio['processors']:.2f}×",
+            flush=True,
+        )
+    return result
+
+
+def beside_plain(rounds: int, threads: int) -> dict[str, object]:
+    """A step of DeepConvNet with Adam on 100 images, and the same as the book prints it."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((100, 1, 28, 28), np.float32), rng.integers(0, 10, 100)
+    plain = Plain(dlfs.DeepConvNet().params)
+    masks = [rng.random((100, 50)) > 0.5, rng.random((100, 10)) > 0.5]
+    tree = network("deepconvnet")
+    engine = NumpyEngine(tree, (1, 28, 28), initial(tree, (1, 28, 28)), threads)
+    engine.optimize(Optimizer("adam"))
+    ours, theirs = alternating(
+        rounds, lambda: engine.step(images, labels, 0.001), lambda: plain.step(images.astype(np.float64), labels, masks)
+    )
+    ratio = {clock: round(float(np.median(theirs[clock]) / np.median(ours[clock])), 1) for clock in ours}
+    print(f"deepconvnet against a plain engine: {ratio['wall']}×, by the processors {ratio['processors']}×", flush=True)
+    return {"ratio": ratio, "neoclassic_ms": ours, "plain_ms": theirs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(CASES)}; all when omitted")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of either; all cores when omitted")
+    options = parser.parse_args()
+    names = options.networks or list(CASES)
+    result = {
+        "benchmark": "numpy_engine",
+        "what": "medians of alternating runs; a ratio above 1 means that neoclassic is faster",
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {usable_cores()} cores, Python {platform.python_version()}",
+        "versions": {"numpy": np.__version__, "torch": torch.__version__},
+        "wanted_of_torch_in_training": WANTED,
+        "load_before": round(os.getloadavg()[0], 1),
+        "networks": {n: beside_torch(n, CASES[n], options.rounds, options.threads) for n in names},
+        "one_thread_each": {n: beside_torch(n, CASES[n], max(3, options.rounds // 2), 1) for n in names},
+        "plain": beside_plain(max(3, options.rounds // 2), options.threads),
+        "load_after": round(os.getloadavg()[0], 1),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "numpy_engine.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
