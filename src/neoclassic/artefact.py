@@ -30,6 +30,7 @@ from neoclassic.measure import Shape, measure
 from neoclassic.tree import Node, from_dict, to_dict
 
 FORMAT = 1
+LARGEST = 16 << 30  # bytes of activations for one image: what no network of photos needs
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
@@ -168,10 +169,12 @@ class Model:
                 **{name: dict(header[name]) for name in ("metrics", "recipe", "data", "versions")},
                 calibration=dict(header.get("calibration", {})),
             )
-            outputs = measure(model.tree, model.input).output
-            temperature = model.temperature
-        except (KeyError, TypeError, ValueError) as error:
+            measured = measure(model.tree, model.input)
+            outputs, needs, temperature = measured.output, measured.memory(1).inference, model.temperature
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise NeoclassicError(f"damaged header ({error})") from None
+        if needs > LARGEST:
+            raise NeoclassicError(f"damaged header (a network that needs {needs / 2**30:,.0f} GiB for one image)")
         if outputs != (len(model.classes),):
             raise NeoclassicError(f"damaged header ({len(model.classes)} class names for outputs {outputs})")
         if not 0 < temperature < float("inf"):

@@ -16,8 +16,9 @@ weights, its row in the shape table, its feature map and its place in a drawing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
+from math import isfinite
 from typing import Any, ClassVar, Self
 
 from neoclassic.errors import NeoclassicError
@@ -349,6 +350,36 @@ def _frozen(value: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _row(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(_whole, value))
+
+
+def _even(rows: Any) -> bool:
+    return len(set(map(len, rows))) == 1
+
+
+# what a field may hold, by its annotation
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "int": _whole,
+    "int | None": lambda value: value is None or _whole(value),
+    "bool": lambda value: isinstance(value, bool),
+    "float": lambda value: type(value) in (int, float) and isfinite(value),
+    "tuple[int, ...]": _row,
+    "tuple[tuple[int, ...], ...]": lambda rows: isinstance(rows, tuple) and all(map(_row, rows)) and _even(rows),
+}
+
+
+def _fits(name: str, kind: str, value: Any) -> bool:
+    """Whether a field of that annotation may hold the value; sizes are at least 1, padding may be 0."""
+    if not _FITS[kind](value):
+        return False
+    return value is None or not kind.startswith("int") or value >= (0 if name == "padding" else 1)
+
+
 def from_dict(data: Any) -> Node:
     """The tree that `to_dict` wrote. NeoclassicError when `data` is no tree; it is never executed."""
     known = {cls.__name__: cls for cls in _every(Node) if cls not in (Node, Combinator)}
@@ -360,6 +391,9 @@ def from_dict(data: Any) -> Node:
     children = options.pop("children", {})
     try:
         options = {name: _frozen(value) for name, value in options.items()}
+        for f in fields(cls):
+            if f.name in options and not _fits(f.name, str(f.type), options[f.name]):
+                raise TypeError(f"{f.name}={str(options[f.name])[:40]} of {cls.__name__} cannot be")
         return cls(**options, **{name: from_dict(child) for name, child in children.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise NeoclassicError(f"not a network tree: {error}") from None
