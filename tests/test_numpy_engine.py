@@ -1,6 +1,8 @@
 """The NumPy engine by itself: gradients against differences, equal bytes, shapes, memory, and errors that help."""
 
+import doctest
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,3 +293,8 @@ def test_batch_norm_of_a_single_number_is_refused():
     made = NumpyEngine(tree, (2, 1, 1), weights_of(tree, (2, 1, 1), np.float32))
     with pytest.raises(NeoclassicError, match="bn: batch norm needs more than one value"):
         made.gradients(np.zeros((1, 2, 1, 1), np.float32), np.array([0]))
+
+
+def test_the_page_on_convolution_prints_what_it_says():
+    failed, tried = doctest.testfile(str(Path(__file__).parents[1] / "docs" / "convolution.md"), module_relative=False)
+    assert (failed, tried > 10) == (0, True)
