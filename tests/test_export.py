@@ -549,6 +549,54 @@ def test_from_the_stored_threshold_on_95_of_100_are_right():
     assert calibration.threshold(rows, rows.argmin(1)) == 1.0
 
 
+# ── headers that lie ─────────────────────────────────────────────────────────────────────────────────
+
+LIES = [None, 0, -1, 3, 10**12, 1.5, 1e308, "x", [], [1], {}, {"a": 1}, True, [[1]], [-1, -1], ["a", "b"]]
+
+
+def places(value, path=()):
+    """Where a header can lie: the path of every value in it."""
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*path, key))
+
+
+def lying(header, path, lie):
+    changed = json.loads(json.dumps(header))
+    inside = changed
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = lie
+    return changed
+
+
+def test_a_header_that_lies_is_refused_in_one_line_or_harmless(monkeypatch):
+    """Whoever writes a header can write its checksum too: every value of it is replaced by every lie."""
+    monkeypatch.setattr(sys.modules["neoclassic.measure"], "smallest_input", lambda *_: None)  # takes its time
+    tree = Sequential(
+        nodes.Conv2d(4, 3, padding=1),
+        nodes.LocalResponseNorm(3),
+        nodes.Tanh(),
+        nodes.MaxPool2d(2),
+        nodes.AdaptiveAvgPool2d(2),
+        Flatten(),
+        Linear(3),
+    )
+    weights, p = arrays.initial(tree, (1, 6, 6)), Preprocessing((6, 6), 1)
+    header = Model("n", tree, (1, 6, 6), ("a", "b", "c"), p, weights, calibration={"temperature": 2.0}).header()
+    header = json.loads(json.dumps(header))
+    refused, image = [], np.zeros((1, 1, 6, 6), np.float32)
+    for path in places(header):
+        for lie in LIES if path else ():
+            try:
+                model = Model.of(lying(header, path, lie), weights)
+                model.engine("numpy").logits(image)
+            except NeoclassicError as error:
+                refused.append(str(error))
+    assert len(refused) > 300
+    assert not any("\n" in line for line in refused)
+
+
 # ── the document ─────────────────────────────────────────────────────────────────────────────────────
 
 
