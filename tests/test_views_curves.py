@@ -1,6 +1,7 @@
 """Curves while training, in a line of text, as pictures and as TensorBoard's events; and of several runs."""
 
 import struct
+import subprocess
 import sys
 
 import pytest
@@ -73,3 +74,11 @@ def test_curves_of_runs_over_each_other_and_accuracy_against_costs(tmp_path):
     for name in ("curves.png", "costs.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 900
+
+
+def test_matplotlib_is_imported_only_when_a_picture_is_made():
+    code = (
+        "import sys, neoclassic.train.loop, neoclassic.explain, neoclassic.report, neoclassic.compare, neoclassic.cli;"
+    )
+    code += "assert not {'matplotlib', 'tensorboardX'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
