@@ -1,0 +1,91 @@
+"""RESULTS.md from results/*.json: python benchmarks/results.py [--check]
+
+One table of the recipes that benchmarks/seeds.py ran, next to what was published, and one of each other benchmark.
+--check fails where RESULTS.md is not what would be written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+HEAD = """# Results
+
+Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
+
+## Recipes
+
+`python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation over the seeds, and the worst.
+
+| recipe | network | mean ± sd | worst | n | seconds a run | engine, device | versions | published |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def recipe_row(run: dict[str, Any]) -> str:
+    """A line of the table of recipes."""
+    accuracy, seconds = run["test_accuracy"], run["seconds"]["runs"]
+    spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if name != "python")
+    cores = run.get("machine", {}).get("cores")
+    where = f"{run['engine']}, {run['device']}" + (f", {cores} cores" if cores and run["device"] == "cpu" else "")
+    cells = (
+        f"`{run['recipe']['name']}`",
+        f"`{run['recipe']['network']}`",
+        f"{accuracy['mean']:.4f}{spread}",
+        f"{accuracy['worst']:.4f}",
+        str(run["n"]),
+        f"{sum(seconds) / len(seconds):,.0f}",
+        where,
+        versions,
+        run.get("published") or "",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def training_table(found: dict[str, Any]) -> str:
+    """Images per second beside the course's loop."""
+    lines = "".join(
+        f"| {name} | {row['images_per_second']['course']:,} | {row['images_per_second']['neoclassic']:,} "
+        f"| {row['ratio']:.2f} | {row['steps']} |\n"
+        for name, row in found["networks"].items()
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    head = "| network | course, images/s | neoclassic, images/s | ratio | steps |\n|---|---|---|---|---|\n"
+    about = f"`python benchmarks/training.py`, {found['device']}, {found['cores']} cores, {versions}; medians."
+    return f"\n## Training, beside the course's loop\n\n{about}\n\n{head}{lines}"
+
+
+def other_table(name: str, found: dict[str, Any]) -> str:
+    """A benchmark of another form: its plain values."""
+    plain = {key: value for key, value in found.items() if isinstance(value, str | int | float)}
+    lines = "".join(f"| {key} | {value} |\n" for key, value in plain.items() if key != "benchmark")
+    return f"\n## `benchmarks/{name}.py`\n\n| what | value |\n|---|---|\n{lines}"
+
+
+def text(folder: Path) -> str:
+    """The whole file."""
+    read = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    runs = [found for found in read.values() if isinstance(found.get("recipe"), dict)]
+    runs.sort(key=lambda run: (run["recipe"]["name"], run["engine"], run["device"]))
+    others = {name: found for name, found in read.items() if found not in runs}
+    parts = [HEAD, *map(recipe_row, runs)]
+    parts += [training_table(f) if n == "training" else other_table(n, f) for n, f in others.items()]
+    return "".join(parts)
+
+
+def main() -> None:
+    file = ROOT / "RESULTS.md"
+    wanted = text(ROOT / "results")
+    if "--check" in sys.argv[1:]:
+        if not file.exists() or file.read_text() != wanted:
+            sys.exit("RESULTS.md is not what results/ says: python benchmarks/results.py")
+        return
+    file.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()

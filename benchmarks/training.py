@@ -1,0 +1,169 @@
+"""Training, end to end, beside the course's loop: python benchmarks/training.py lenet resnet18 --steps 20 --rounds 3
+
+The course's loop: a DataLoader with 4 workers that resize and convert image by image, eager float32, plain SGD, loss
+and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engine,
+as `neoclassic train` runs them here. Both take the same number of steps, alternating, in one process; a step is
+loading, training and metrics. The workers of the DataLoader live for a round, and its clock starts when the first
+batch is there: neither they nor that batch are charged. Ours resizes all images once, which is charged to each step
+as its share of ten epochs. Prints the medians over the rounds and their ratio, and writes results/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+
+from neoclassic import data, engines, networks
+from neoclassic.data.dataset import batches
+from neoclassic.data.preprocessing import Preprocessing, resize_all
+from neoclassic.engines import Speed
+from neoclassic.engines import torch as torch_engine
+from neoclassic.engines.weights import initial
+from neoclassic.measure import measure
+from neoclassic.recipes import recipe
+from neoclassic.train.feed import feed
+from neoclassic.train.recipe import Recipe
+
+RESULTS = Path(__file__).parents[1] / "results"
+ROWS = {name: f"d2l-zh:{name}" for name in ("lenet", "lenet-bn", "alexnet", "vgg11-quarter", "nin", "googlenet")}
+ROWS |= {"resnet18": "d2l-zh:resnet18", "densenet": "d2l-zh:densenet", "mobilenet-v1": "notes:mobilenet-v1"}
+EPOCHS = 10
+
+
+class Images(torch.utils.data.Dataset):
+    """What torchvision's FashionMNIST is: an image at a time, through the transforms."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, side: int) -> None:
+        resize = [torchvision.transforms.Resize(side)] if side != images.shape[1] else []
+        self.transform = torchvision.transforms.Compose([*resize, torchvision.transforms.ToTensor()])
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[i, :, :, 0])), int(self.labels[i])
+
+
+class Course:
+    """The course's loop."""
+
+    def __init__(self, chosen: Recipe, train: data.Dataset, device: torch.device, weights: Any) -> None:
+        tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
+        self.net = torch_engine.build(tree, shape)
+        torch_engine.load(self.net, weights)
+        self.net.to(device).train()
+        self.device, self.batch_size = device, chosen.batch_size
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=chosen.learning_rate)
+        self.images = Images(train.images, train.labels, shape[1])
+
+    def __call__(self, steps: int) -> float:
+        """Seconds of a step, the mean of so many."""
+        some = torch.utils.data.Subset(self.images, range((steps + 1) * self.batch_size))
+        loader = torch.utils.data.DataLoader(some, self.batch_size, shuffle=True, num_workers=4)
+        loss, metrics, started = nn.CrossEntropyLoss(), [0.0, 0.0, 0.0], 0.0
+        for step, (x, y) in enumerate(loader):
+            if step == 1:
+                started = time.perf_counter()
+            self.optimizer.zero_grad()
+            x, y = x.to(self.device), y.to(self.device)
+            y_hat = self.net(x)
+            value = loss(y_hat, y)
+            value.backward()
+            self.optimizer.step()
+            with torch.no_grad():
+                metrics[0] += float(value * len(x))
+                metrics[1] += float((y_hat.argmax(1) == y).sum())
+                metrics[2] += len(x)
+        return (time.perf_counter() - started) / steps
+
+
+class Ours:
+    """neoclassic's."""
+
+    def __init__(self, chosen: Recipe, train: data.Dataset, device: str, weights: Any) -> None:
+        tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
+        p = Preprocessing(shape[1:], shape[0])
+        started = time.perf_counter()
+        resized = data.Dataset(train.name, resize_all(train.images, p), train.labels, train.classes)
+        self.share = (time.perf_counter() - started) * chosen.batch_size / len(train) / EPOCHS
+        work = measure(tree, shape).macs * len(train) * EPOCHS
+        speed = engines.decide("torch", device, Speed("auto", "auto"), work)
+        self.engine = engines.create("torch", tree, shape, weights, device, speed)
+        self.engine.optimize(chosen.optimizer)
+        self.feed, self.recipe, self.n, self.epoch = feed(self.engine, resized, p, chosen), chosen, len(train), 0
+
+    def __call__(self, steps: int) -> float:
+        """Seconds of a step, the mean of so many."""
+        self.epoch += 1
+        started = time.perf_counter()
+        for step, index in enumerate(batches(self.n, self.recipe.batch_size, 0, self.epoch)[:steps]):
+            rng = np.random.default_rng([0, self.epoch, step])
+            self.engine.step(*self.feed.batch(index, rng), self.recipe.learning_rate, seed=step)
+        self.engine.metrics()  # waits for the device
+        return (time.perf_counter() - started) / steps + self.share
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=list(ROWS), help=", ".join(ROWS))
+    parser.add_argument("--steps", type=int, default=20, help="of each loop in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=60_000, help="of the training set")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # 4 workers are the course's
+    device = torch_engine.pick_device(options.device)
+    everything = data.load("fashion-mnist").train
+    train = everything.subset(np.arange(options.images)) if options.images < len(everything) else everything
+    found = {}
+    for name in options.networks:
+        chosen = recipe(ROWS[name])
+        tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
+        weights = initial(tree, shape, chosen.initialisation)
+        loops = {
+            "course": Course(chosen, train, device, weights),
+            "neoclassic": Ours(chosen, train, options.device, weights),
+        }
+        for loop in loops.values():
+            loop(4)  # the first steps allocate, choose kernels, record graphs
+        seconds: dict[str, list[float]] = {which: [] for which in loops}
+        for _ in range(options.rounds):
+            for which, loop in loops.items():
+                seconds[which].append(loop(options.steps))
+        medians = {which: statistics.median(values) for which, values in seconds.items()}
+        ratio = medians["course"] / medians["neoclassic"]
+        rates = {which: round(chosen.batch_size / median, 1) for which, median in medians.items()}
+        found[name] = {
+            "recipe": chosen.name,
+            "images_per_second": rates,
+            "ratio": round(ratio, 2),
+            "steps": options.steps * options.rounds,
+        }
+        compared = f"course {rates['course']:9,.1f}  neoclassic {rates['neoclassic']:9,.1f} images/s"
+        print(f"{name:14} {compared}  {ratio:5.2f}×", flush=True)
+    summary = {
+        "benchmark": "training",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "cores": engines.cores(),
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
+        "networks": found,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "training.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
