@@ -372,7 +372,21 @@ def test_our_weights_are_taken_over_and_the_head_starts_afresh_where_the_classes
     heads = {key for key in fresh if not np.array_equal(other.weights[key], model.weights[key])}
     assert heads == {"fc3.weight", "fc3.bias"}
     assert np.array_equal(other.weights["fc3.weight"], fresh["fc3.weight"])
-    assert other.notes == ("the last layer starts afresh: the file has 10 classes, the data 3",)
+    assert other.notes == ("the last layer starts afresh: the file has 10 classes, the network 3",)
+
+
+def test_a_module_is_made_from_our_weights(trained):
+    from neoclassic.engines import torch as engine
+
+    theirs = Model.load(trained).weights
+    module = engine.create("lenet", weights=trained)
+    assert all(np.array_equal(module.state_dict()[key].numpy(), w) for key, w in theirs.items())
+    with pytest.warns(UserWarning, match="the last layer starts afresh: the file has 10 classes, the network 4"):
+        other = engine.create("lenet", classes=4, weights=trained / "model.safetensors")
+    assert np.array_equal(other.state_dict()["conv1.weight"].numpy(), theirs["conv1.weight"])
+    assert other.state_dict()["fc3.weight"].shape == (4, 84)
+    with pytest.raises(NeoclassicError, match=r"do not fit the network: .* is .* here"):
+        engine.create("lenet:bn", weights=trained)
 
 
 def test_frozen_layers_stand_still_and_the_rest_learns(trained, splits, tmp_path):

@@ -218,21 +218,26 @@ def create(
     seed: int = 0,
     **knobs: object,
 ) -> nn.Module:
-    """A network of the zoo as an ordinary `nn.Module`, with fresh weights or torchvision's.
+    """A network of the zoo as an ordinary `nn.Module`, with fresh weights, torchvision's or ours.
 
     input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
-    weights: a `.pth` or `.safetensors` file of torchvision's for this network; what could not be taken over as it
-    stands, such as a head of other classes, is a warning. knobs: what the paper's own tables vary.
-    UsageError for a name or a shape that cannot be; NeoclassicError for weights that do not fit.
+    weights: a `.pth` or `.safetensors` file of torchvision's for this network, a model of ours, or its run folder;
+    what could not be taken over as it stands, such as a head of other classes, is a warning.
+    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for weights that do not fit.
     """
     network = networks.network(name, classes, **knobs)
     shape = input or networks.entry(name).input
     shape = (in_channels or shape[0], *shape[1:])
     module = build(network, shape)
+    fresh = arrays.initial(network, shape, initialisation, seed)
     if weights is None:
-        load(module, arrays.initial(network, shape, initialisation, seed))
+        load(module, fresh)
         return module
-    found, notes = from_torchvision(name, read_weights(weights), network, shape, seed)
+    state = read_weights(Path(weights) / "model.safetensors" if Path(weights).is_dir() else weights)
+    if state.keys() & fresh.keys():
+        found, notes = arrays.take_over(state, fresh)
+    else:
+        found, notes = from_torchvision(name, state, network, shape, seed)
     for note in notes:
         warnings.warn(f"{name}: {note}", stacklevel=2)
     load(module, found)

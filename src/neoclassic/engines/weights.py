@@ -135,6 +135,24 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
     return weights
 
 
+def take_over(theirs: Mapping[str, Array], fresh: Weights) -> tuple[Weights, list[str]]:
+    """Weights by path from another run of the network, and notes: where the classes differ, the last layer is fresh.
+
+    NeoclassicError for what is missing, surplus or of another shape otherwise.
+    """
+    changed = [key for key, array in fresh.items() if key in theirs and theirs[key].shape != array.shape]
+    misfits = [*(fresh.keys() ^ theirs.keys()), *(k for k in changed if fresh[k].shape[1:] != theirs[k].shape[1:])]
+    if misfits:
+        key = min(misfits)
+        there, here = (str(tuple(w[key].shape)) if key in w else "missing" for w in (theirs, fresh))
+        raise NeoclassicError(f"the weights do not fit the network: {key} is {there} in the file and {here} here")
+    notes = []
+    if changed:
+        counts = f"the file has {len(theirs[changed[0]])} classes, the network {len(fresh[changed[0]])}"
+        notes = [f"the last layer starts afresh: {counts}"]
+    return {key: fresh[key] if key in changed else theirs[key] for key in fresh}, notes
+
+
 def check(tree: Node, input: Shape, weights: Mapping[str, Array]) -> None:
     """NeoclassicError listing what is missing, surplus or of another shape than the network's."""
     wanted = shapes(tree, input)

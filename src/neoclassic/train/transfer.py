@@ -15,8 +15,9 @@ from safetensors import safe_open
 from neoclassic.artefact import Model
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
+from neoclassic.engines.weights import take_over
 from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.measure import Shape, by
+from neoclassic.measure import Shape
 from neoclassic.torchvision_weights import HEADS, from_torchvision, read_weights
 from neoclassic.train.recipe import Recipe
 from neoclassic.tree import Node
@@ -69,20 +70,13 @@ def _is_ours(path: str) -> bool:
 def _from_ours(model: Model, recipe: Recipe, fresh: Weights, preprocessing: Preprocessing) -> Start:
     if model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
-    theirs = model.weights
-    changed = [key for key, array in fresh.items() if key in theirs and theirs[key].shape != array.shape]
-    misfits = [*(fresh.keys() ^ theirs.keys()), *(k for k in changed if fresh[k].shape[1:] != theirs[k].shape[1:])]
-    if misfits:
-        key = sorted(misfits)[0]
-        there, here = (by(w[key].shape) if key in w else "missing" for w in (theirs, fresh))
-        raise NeoclassicError(f"{recipe.weights} does not fit: {key} is {there} there and {here} here")
-    notes: tuple[str, ...] = ()
-    if changed:
-        counts = f"the file has {len(model.classes)} classes, the data {len(fresh[changed[0]])}"
-        notes = (f"the last layer starts afresh: {counts}",)
+    try:
+        weights, notes = take_over(model.weights, fresh)
+    except NeoclassicError as error:
+        raise NeoclassicError(f"{recipe.weights}: {error}") from None
     if model.preprocessing.channels == preprocessing.channels:
         preprocessing = replace(preprocessing, mean=model.preprocessing.mean, std=model.preprocessing.std)
-    return Start({key: fresh[key] if key in changed else theirs[key] for key in fresh}, preprocessing, notes)
+    return Start(weights, preprocessing, tuple(notes))
 
 
 def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:
