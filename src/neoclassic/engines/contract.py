@@ -105,6 +105,10 @@ class Engine(Protocol):
         """Whether so much fits beside the network where the engine computes, where that is not the host itself."""
         ...
 
+    def join(self) -> None:
+        """Train as one of several processes, each with its part of every batch. Before `optimize`."""
+        ...
+
     def weights(self) -> Weights:
         """Copies of every parameter and statistic."""
         ...

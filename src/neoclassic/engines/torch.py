@@ -133,6 +133,62 @@ class PadChannels(nn.Module):
         return functional.pad(x, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
 
 
+class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """torch's, with the moments of the images of all processes; on any backend, where torch has CUDA's only."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        dims = [0, *range(2, x.ndim)]
+        shape = (1, -1, *(1 for _ in dims[1:]))
+        n = _all_sum(torch.tensor(float(x.numel() // x.shape[1]), device=x.device))
+        mean = _all_sum(x.float().sum(dims)) / n
+        centred = x.float() - mean.view(shape)
+        variance = _all_sum((centred * centred).sum(dims)) / n
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
+            unbiased = (variance * n / (n - 1)).detach()
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        y = centred * torch.rsqrt(variance + self.eps).view(shape)
+        return (y * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+class _AllSum(torch.autograd.Function):
+    """Over all processes; so is the gradient, as every process's loss depends on every sum."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, dy: Tensor) -> Tensor:
+        total = dy.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _all_sum(x: Tensor) -> Tensor:
+    found: Tensor = _AllSum.apply(x)
+    return found
+
+
+def _synced(module: nn.Module) -> None:
+    """Batch norms that see all processes' images, in place; names, weights and statistics stay."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            synced = SyncedBatchNorm(child.num_features, child.eps, child.momentum)
+            synced.to(child.weight.device, child.weight.dtype).load_state_dict(child.state_dict())
+            setattr(module, name, synced)
+        else:
+            _synced(child)
+
+
 class RBF(nn.Module):
     prototypes: Tensor
 
@@ -223,7 +279,8 @@ def create(
     input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
     weights: a `.pth` or `.safetensors` file of torchvision's for this network, a model of ours, or its run folder;
     what could not be taken over as it stands, such as a head of other classes, is a warning.
-    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for weights that do not fit.
+    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for
+    weights that do not fit.
     """
     network = networks.network(name, classes, **knobs)
     shape = input or networks.entry(name).input
@@ -300,6 +357,7 @@ class TorchEngine:
         if compiled:
             self._forward = torch.compile(self.module)
         self._bfloat16 = bfloat16
+        self._processes = 1
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
         self._dropouts = {path: m for path, m in self.module.named_modules() if isinstance(m, Dropout)}
         self._generator = torch.Generator(self._device)
@@ -312,6 +370,11 @@ class TorchEngine:
         self._loss_sum = torch.zeros((), device=self._device, dtype=self._wide)
         self._correct = torch.zeros((), device=self._device, dtype=torch.int64)
         self.load(weights)
+
+    def join(self) -> None:
+        """Train as one of the processes of torch.distributed, each with its part of every batch. Before `optimize`."""
+        self._processes = torch.distributed.get_world_size()
+        _synced(self.module)
 
     def put(self, array: Array) -> Tensor:
         array = np.ascontiguousarray(array)
@@ -413,9 +476,13 @@ class TorchEngine:
 
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
+        if self._processes > 1:  # made here, as it learns from the parameters which of them are trained
+            self._forward = nn.parallel.DistributedDataParallel(self.module, broadcast_buffers=False)
         self._rule, self._averaged = optimizer, 0
         self._averages = {k: v.clone() for k, v in self._state().items()} if optimizer.average else {}
-        self._replays = {} if self._device.type == "cuda" and optimizer.name != "adagrad" else None
+        self._replays = (
+            {} if self._device.type == "cuda" and optimizer.name != "adagrad" and self._processes == 1 else None
+        )
 
     def step(
         self,
@@ -453,6 +520,10 @@ class TorchEngine:
         assert self._rule is not None
         self._optimizer.zero_grad()
         total, main, logits = self._loss(images, target)
+        if self._processes > 1:  # the mean of the processes' gradients is that of the batch, were their parts unequal
+            whole = torch.tensor(float(len(target)), device=self._device)
+            torch.distributed.all_reduce(whole)
+            total = total * len(target) * self._processes / whole
         total.backward()
         if self._rule.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), self._rule.clip)

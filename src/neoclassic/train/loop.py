@@ -10,6 +10,7 @@ import math
 import platform
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from neoclassic.train import transfer, tuned
 from neoclassic.train.calibration import fit
 from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
 from neoclassic.train.feed import feed
+from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Run, Settings, State
 from neoclassic.tree import Node
@@ -69,11 +71,19 @@ def train(
     UsageError for a call that cannot be, before anything is written; `Interrupted` after Ctrl-C; `Diverged`
     for a loss that is no number; NeoclassicError for bad data or a folder that cannot be written.
     """
-    settings = _settled(recipe.checked(), settings)
+    world = World.here()
+    settings, progress = _settled(recipe.checked(), settings), progress and not world.rank
+    if world.size > 1:
+        if out is None:
+            raise UsageError("several processes write to one place: give --out")
+        if world.restarts and (Path(out) / "recipe.json").exists():
+            return resume(out, splits, progress)
     if settings.engine == "torch":
         _say(f"precision {settings.precision}, compile {settings.compile}", progress)
     job = _Job.prepare(recipe, settings, splits, progress)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
+    if world.rank:
+        return job.run_beside(State())
     run = Run.create(out, name, recipe, settings)
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
@@ -100,6 +110,7 @@ def resume(folder: str | Path, splits: Splits | None = None, progress: bool = Fa
     run, recipe, settings = Run.open(folder)
     if result := run.result():
         return result
+    world = World.here()
     job = _Job.prepare(recipe, settings, splits)
     state = State()
     if saved := run.load_checkpoint():
@@ -108,7 +119,7 @@ def resume(folder: str | Path, splits: Splits | None = None, progress: bool = Fa
             raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
         job.engine.load(weights)
         job.engine.load_optimizer_state(optimizer)
-    return job.run(run, state, progress)
+    return job.run_beside(state) if world.rank else job.run(run, state, progress)
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,7 @@ class _Job:
     marks: dict[str, list[str]]  # of photos: which were in which part
     last_step: int
     steps_per_epoch: int
+    world: World
 
     @classmethod
     def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None, progress: bool = False) -> _Job:
@@ -160,13 +172,25 @@ class _Job:
         preprocessing = begin.preprocessing
         for note in begin.notes:
             _say(note, progress)
-        speed = Speed(settings.precision, settings.compile)
-        engine = engines.create(settings.engine, tree, shape, begin.weights, settings.device, speed)
+        speed, world, device = Speed(settings.precision, settings.compile), World.here(), settings.device
+        if world.size > 1:
+            device = world.join(settings.engine, device)
+        engine = engines.create(settings.engine, tree, shape, begin.weights, device, speed)
+        if world.size > 1:
+            engine.join()
+            world.part(len(train) % recipe.batch_size or recipe.batch_size)
         engine.optimize(recipe.optimizer, transfer.rates(recipe, arrays.parameters(tree, shape)))
         per_epoch = math.ceil(len(train) / recipe.batch_size)
         last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
         marks = photos.marks if photos else {}
-        return cls(recipe, settings, splits, tree, shape, preprocessing, engine, train, watched, marks, last, per_epoch)
+        return cls(
+            recipe, settings, splits, tree, shape, preprocessing, engine, train, watched, marks, last, per_epoch, world
+        )
+
+    def run_beside(self, state: State) -> dict[str, Any]:
+        """The same for a process that does not write: what it keeps is thrown away."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.run(Run(Path(folder)), state, progress=False)
 
     def run(self, run: Run, state: State, progress: bool) -> dict[str, Any]:
         """From `state` to the end."""
@@ -191,7 +215,9 @@ class _Job:
                 for index in batches(len(labels), recipe.batch_size, recipe.seed, epoch)[at:]:
                     rate = recipe.learning_rate_at(state.step, self.steps_per_epoch)
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
-                    engine.step(*source.batch(index, rng), rate, seed=(recipe.seed << 32) | state.step)
+                    part = self.world.part(len(index)) if self.world.size > 1 else slice(None)
+                    seed = (self.world.rank << 56) | (recipe.seed << 32) | state.step
+                    engine.step(*source.batch(index, rng, part), rate, seed)
                     state.step += 1
                     bar.update(len(index))
                     now = time.monotonic()
@@ -199,7 +225,7 @@ class _Job:
                     if now - looked > LOOK_SECONDS:
                         self.look(state, run, bar)
                         looked = now
-                    if interrupted() or now - saved > CHECKPOINT_SECONDS:
+                    if (interrupted() or now - saved > CHECKPOINT_SECONDS) and self.world.size == 1:
                         self.look(state, run, bar)
                         self.save(run, state)
                         saved = time.monotonic()
@@ -234,6 +260,8 @@ class _Job:
     def end_of_epoch(self, run: Run, state: State, epoch: int, rate: float, progress: bool) -> None:
         """Evaluate, log, keep the model if it is the best, and save."""
         started = time.monotonic()
+        sums = self.world.total([state.loss_sum, state.correct, state.n], self.engine.device)
+        state.loss_sum, state.correct, state.n = sums[0], round(sums[1]), round(sums[2])
         self.engine.swap_average()
         found = self.evaluate(self.watched)
         watches_test = self.recipe.validation == 0

@@ -93,6 +93,9 @@ class NumpyEngine:
     def holds(self, nbytes: int) -> bool:
         return False
 
+    def join(self) -> None:
+        raise UsageError("the numpy engine trains in one process: use --engine torch")
+
     # ── weights ──────────────────────────────────────────────────────────────────────────────────────
 
     def weights(self) -> Weights:

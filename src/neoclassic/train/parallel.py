@@ -1,0 +1,63 @@
+"""Several processes, on one machine or many, that train one network: what torchrun starts.
+
+Each holds the whole network and computes its part of every batch; PyTorch's DistributedDataParallel adds the
+gradients up. The batches, and what is drawn for them, are those of one process alone. One process writes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from neoclassic.errors import UsageError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place: `rank` of `size`, `local` among those of its machine, and how often all began anew."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    restarts: int = 0
+
+    @classmethod
+    def here(cls) -> World:
+        """From the variables that torchrun sets; alone where there are none."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+        return cls(*(int(os.environ.get(name, alone)) for name, alone in zip(names, (0, 1, 0, 0), strict=True)))
+
+    def part(self, n: int) -> slice:
+        """Of a batch of n, which the parts make up; UsageError for a batch with fewer images than processes."""
+        if n < self.size:
+            raise UsageError(f"a batch of {n} for {self.size} processes: choose another --batch-size, or fewer of them")
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def join(self, engine: str, device: str) -> str:
+        """Meet the others, and return the device of this one. UsageError for what cannot take part."""
+        if engine != "torch":
+            raise UsageError(f"several processes train on the torch engine, not on {engine}: leave torchrun out")
+        import torch
+
+        from neoclassic.engines.torch import pick_device
+
+        kind = pick_device(device).type
+        if kind not in ("cpu", "cuda"):
+            raise UsageError(f"several processes train on cpu or cuda, not on {kind!r}: use --device cpu")
+        if kind == "cuda":
+            torch.cuda.set_device(self.local)
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+        return f"cuda:{self.local}" if kind == "cuda" else "cpu"
+
+    def total(self, values: list[float], device: str) -> list[float]:
+        """The sum of each over all processes, which wait for each other here."""
+        if self.size == 1:
+            return values
+        import torch
+
+        tensor: Any = torch.tensor(values, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(tensor)
+        found: list[float] = tensor.tolist()
+        return found
