@@ -29,7 +29,7 @@ def train(network, idx_folder, out, processes, *more, script=None):
         env=environment,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-9000:]
     log = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
     return log, Model.load(out).weights, done.stderr
 

@@ -158,6 +158,7 @@ def train(
     from neoclassic.engines import Optimizer, choose
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
+    from neoclassic.train.parallel import World
     from neoclassic.train.run import Settings
     from neoclassic.views import events
 
@@ -172,12 +173,17 @@ def train(
     used = choose(engine)
     if tensorboard:
         events.need()
-    click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
+    if not World.here().rank:
+        click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
     settings = Settings(used, device, data_dir, max_steps, precision, compiling, strict, tensorboard)
     _print_result(run(chosen, settings, out, progress=True), as_json)
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    from neoclassic.train.parallel import World
+
+    if World.here().rank:  # of several processes, the first one speaks
+        return
     if as_json:
         print_json(result)
         return

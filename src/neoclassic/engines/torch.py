@@ -477,7 +477,7 @@ class TorchEngine:
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
         if self._processes > 1:  # made here, as it learns from the parameters which of them are trained
-            self._forward = nn.parallel.DistributedDataParallel(self.module, broadcast_buffers=False)
+            self._forward = nn.parallel.DistributedDataParallel(self.module)
         self._rule, self._averaged = optimizer, 0
         self._averages = {k: v.clone() for k, v in self._state().items()} if optimizer.average else {}
         self._replays = (

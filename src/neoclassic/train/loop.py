@@ -188,7 +188,7 @@ class _Job:
         )
 
     def run_beside(self, state: State) -> dict[str, Any]:
-        """The same for a process that does not write: what it keeps is thrown away."""
+        """The same for a process that does not write: what it keeps is thrown away, and it has no result."""
         with tempfile.TemporaryDirectory() as folder:
             return self.run(Run(Path(folder)), state, progress=False)
 
@@ -237,7 +237,7 @@ class _Job:
                 self.look(state, run, bar)
                 self.end_of_epoch(run, state, epoch, rate, progress)
                 tell(vars(state.log[-1]))
-        return self.finish(run, state)
+        return {} if self.world.rank else self.finish(run, state)
 
     def exhausted(self, state: State) -> bool:
         """Whether the recipe's patience with the validation accuracy is at its end."""

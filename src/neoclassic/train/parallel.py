@@ -48,7 +48,11 @@ class World:
         if kind == "cuda":
             torch.cuda.set_device(self.local)
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+            # torchrun's store outlives a lost process: without a name of its own, the next attempt meets the dead
+            store, rank, size = next(torch.distributed.rendezvous("env://"))
+            store = torch.distributed.PrefixStore(f"attempt {self.restarts}", store)
+            backend = "nccl" if kind == "cuda" else "gloo"
+            torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
         return f"cuda:{self.local}" if kind == "cuda" else "cpu"
 
     def total(self, values: list[float], device: str) -> list[float]:
