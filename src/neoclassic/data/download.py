@@ -10,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
@@ -65,7 +65,7 @@ def _get(url: str, part: Path) -> bool:
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "neoclassic", **({"Range": f"bytes={start}-"} if start else {})}
     try:
-        with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as response:
+        with build_opener().open(Request(url, headers=headers), timeout=TIMEOUT) as response:  # today's proxies
             if response.status != 206:  # the mirror starts over
                 start = 0
             length = int(response.headers.get("Content-Length") or -1)
