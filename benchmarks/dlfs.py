@@ -26,6 +26,26 @@ RESULTS = Path(__file__).parent.parent / "results"
 CONVS = ((16, 1), (16, 1), (32, 1), (32, 2), (64, 1), (64, 1))  # filters, padding
 
 
+def im2col(x: np.ndarray, k: int, stride: int, pad: int = 0) -> np.ndarray:
+    """As it is taught: an array of six axes, filled window by window, then turned into rows."""
+    n, c, h, w = x.shape
+    out_h, out_w = (h + 2 * pad - k) // stride + 1, (w + 2 * pad - k) // stride + 1
+    padded = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)], "constant")
+    columns = np.zeros((n, c, k, k, out_h, out_w))
+    for i in range(k):
+        for j in range(k):
+            columns[:, :, i, j] = padded[:, :, i : i + stride * out_h : stride, j : j + stride * out_w : stride]
+    return columns.transpose(0, 4, 5, 1, 2, 3).reshape(n * out_h * out_w, -1)
+
+
+def relu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As it is taught: a mask, and a copy with zeros under it."""
+    mask = x <= 0
+    y = x.copy()
+    y[mask] = 0
+    return y, mask
+
+
 class Plain:
     """DeepConvNet in float64, written out: forward keeps what backward needs."""
 
@@ -38,14 +58,14 @@ class Plain:
     def gradient(self, x: np.ndarray, t: np.ndarray, masks: list[np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
         p, kept, grads = self.params, [], {}
         for i, (filters, pad) in enumerate(CONVS, 1):
-            columns = dlfs.im2col(x, 3, 3, 1, pad)
+            columns = im2col(x, 3, 1, pad)
             side = x.shape[2] + 2 * pad - 2
             y = (columns @ p[f"W{i}"].reshape(filters, -1).T + p[f"b{i}"]).reshape(len(x), side, side, filters)
-            y = np.maximum(y.transpose(0, 3, 1, 2), 0)
-            kept.append((x.shape, columns, y))
+            y, mask = relu(y.transpose(0, 3, 1, 2))
+            kept.append((x.shape, columns, mask))
             x = y
             if i % 2 == 0:
-                windows = dlfs.im2col(y, 2, 2, 2).reshape(-1, 4)
+                windows = im2col(y, 2, 2).reshape(-1, 4)
                 largest = windows.argmax(1)
                 half = side // 2
                 x = windows.max(1).reshape(len(y), half, half, filters).transpose(0, 3, 1, 2)
@@ -70,9 +90,10 @@ class Plain:
                 n, c, h, w = shape
                 rows = spread.reshape(n * (h // 2) * (w // 2), c * 4)
                 dy = dlfs.col2im(rows, shape, 2, 2, 2)
-            shape, columns, out = kept.pop()
+            shape, columns, mask = kept.pop()
             filters, pad = CONVS[i - 1]
-            rows = (dy * (out > 0)).transpose(0, 2, 3, 1).reshape(-1, filters)
+            dy[mask] = 0
+            rows = dy.transpose(0, 2, 3, 1).reshape(-1, filters)
             grads[f"W{i}"] = (columns.T @ rows).T.reshape(p[f"W{i}"].shape)
             grads[f"b{i}"] = rows.sum(0)
             dy = dlfs.col2im(rows @ p[f"W{i}"].reshape(filters, -1), shape, 3, 3, 1, pad)

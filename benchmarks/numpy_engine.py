@@ -36,6 +36,8 @@ RESULTS = Path(__file__).parent.parent / "results"
 CASES = {"lenet": 256, "deepconvnet": 100, "resnet20": 128, "mobilenet-v1:taught": 64}  # images a batch
 WANTED = {"lenet": 0.7, "deepconvnet": 0.5, "resnet20": 0.35, "mobilenet-v1:taught": 0.35}  # in training, of PyTorch's
 
+REST = 0.05  # seconds before each run: the other's threads wait in a loop for a while before they sleep
+
 
 def clocks() -> np.ndarray:
     """The wall's, and the processors' for this process."""
@@ -49,6 +51,7 @@ def alternating(rounds: int, *runs: Callable[[], object]) -> list[dict[str, list
     taken: list[list[np.ndarray]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, times in zip(runs, taken, strict=True):
+            time.sleep(REST)
             start = clocks()
             run()
             times.append((clocks() - start) * 1000)
