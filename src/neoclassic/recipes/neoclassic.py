@@ -17,6 +17,7 @@ def lenet() -> Recipe:
         data="fashion-mnist",
         source="neoclassic",
         about="standardised inputs, Adam, cosine",
+        reaches=".9012, one run, numpy",
         epochs=15,
         batch_size=128,
         optimizer=Optimizer("adam"),
@@ -29,7 +30,7 @@ def lenet() -> Recipe:
 
 
 def lenet_bn() -> Recipe:
-    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn")
+    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches="")
 
 
 def deepconvnet() -> Recipe:
