@@ -27,9 +27,9 @@ from torch.nn.functional import cross_entropy
 from neoclassic.compat import dlfs
 from neoclassic.engines import Optimizer
 from neoclassic.engines.numpy import NumpyEngine
-from neoclassic.engines.numpy.team import usable_cores
 from neoclassic.engines.torch import build, load
 from neoclassic.engines.weights import initial
+from neoclassic.machine import cores
 from neoclassic.networks import entry, network
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -123,14 +123,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(CASES)}; all when omitted")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="of either; all cores when omitted")
+    parser.add_argument("--threads", type=int, default=cores(), help="of either; all cores when omitted")
     options = parser.parse_args()
     names = options.networks or list(CASES)
     result = {
         "benchmark": "numpy_engine",
         "what": "medians of alternating runs; a ratio above 1 means that neoclassic is faster",
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {usable_cores()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}",
         "versions": {"numpy": np.__version__, "torch": torch.__version__},
         "wanted_of_torch_in_training": WANTED,
         "load_before": round(os.getloadavg()[0], 1),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from neoclassic.engines import cores
+from neoclassic.machine import cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 

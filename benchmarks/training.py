@@ -31,6 +31,7 @@ from neoclassic.data.preprocessing import Preprocessing, resize_all
 from neoclassic.engines import Speed
 from neoclassic.engines import torch as torch_engine
 from neoclassic.engines.weights import initial
+from neoclassic.machine import cores
 from neoclassic.measure import measure
 from neoclassic.recipes import recipe
 from neoclassic.train.feed import feed
@@ -157,7 +158,7 @@ def main() -> None:
     summary = {
         "benchmark": "training",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "cores": engines.cores(),
+        "cores": cores(),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
         "networks": found,
     }

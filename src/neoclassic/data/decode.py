@@ -33,6 +33,7 @@ from tqdm import tqdm
 from neoclassic.data import cache
 from neoclassic.data.preprocessing import Array, Preprocessing, read_pixels
 from neoclassic.errors import NeoclassicError
+from neoclassic.machine import cores
 
 FORMAT = 1
 CHUNK = 16  # photos a job
@@ -134,10 +135,10 @@ def _run(file: Path, images: Array, paths: Sequence[Path], p: Preprocessing, tic
         tick(len(paths))
         return skipped
     jobs = _Jobs(paths, tick)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(cores, 32)) as pool:
+    several = min(cores(), 32)
+    with ThreadPoolExecutor(several) as pool:
         try:
-            drivers = [pool.submit(_drive, file, jobs, p) for _ in range(min(cores, 32))]
+            drivers = [pool.submit(_drive, file, jobs, p) for _ in range(several)]
             return [pair for driver in drivers for pair in driver.result()]
         finally:
             jobs.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -22,7 +21,6 @@ __all__ = [
     "Speed",
     "Weights",
     "choose",
-    "cores",
     "create",
     "decide",
 ]
@@ -78,13 +76,6 @@ def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
         able = place.type == "cuda" and importlib.util.find_spec("triton") is not None
         compiling = "on" if able and macs >= 10**16 else "off"
     return Speed(precision, compiling)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def create(

@@ -32,6 +32,7 @@ from neoclassic.data.preprocessing import Preprocessing, statistics
 from neoclassic.engines import Engine, Speed
 from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.machine import cores
 from neoclassic.measure import Shape, measure
 from neoclassic.train import transfer, tuned
 from neoclassic.train.calibration import fit
@@ -361,7 +362,7 @@ class _Job:
             "skipped": len(self.splits.skipped),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(self.engine.name),
-            "machine": {"processor": platform.machine(), "cores": engines.cores(), "system": platform.platform()},
+            "machine": {"processor": platform.machine(), "cores": cores(), "system": platform.platform()},
             "evaluation": found.to_dict(),
         }
         run.save_result(result)

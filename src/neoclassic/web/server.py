@@ -45,9 +45,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from neoclassic import __version__
 from neoclassic.artefact import Model
 from neoclassic.data.preprocessing import header, read_pixels
-from neoclassic.engines import Engine, cores
+from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.machine import cores
 from neoclassic.predict import Prediction, probabilities, threshold_of
 
 PAGE = Path(__file__).parent / "page.html"

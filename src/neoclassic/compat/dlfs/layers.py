@@ -21,8 +21,9 @@ from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy import activations, convolution, normalisation, pooling
 from neoclassic.engines.numpy.buffers import Buffers, New
 from neoclassic.engines.numpy.operation import Backward, Result
-from neoclassic.engines.numpy.team import Meeting, Member, Team, usable_cores
+from neoclassic.engines.numpy.team import Meeting, Member, Team
 from neoclassic.errors import UsageError
+from neoclassic.machine import cores
 
 SMALL = 1 << 16  # numbers: less is not worth a meeting
 _ALONE = Member(0, Meeting(1))
@@ -32,7 +33,7 @@ _turn = threading.Lock()  # one operation at a time has the team and its arrays
 @cache
 def _team(_process: int) -> Team:
     """Threads do not survive a fork: every process has its own."""
-    return Team(usable_cores())
+    return Team(cores())
 
 
 @cache

@@ -22,8 +22,9 @@ from neoclassic.engines.numpy.buffers import Buffers
 from neoclassic.engines.numpy.loss import cross_entropy
 from neoclassic.engines.numpy.normalisation import Moments
 from neoclassic.engines.numpy.program import Chunk, Instruction, Program, flattened
-from neoclassic.engines.numpy.team import Member, Team, usable_cores
+from neoclassic.engines.numpy.team import Member, Team
 from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.machine import cores
 from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import BatchNorm2d, Dropout, Node, join
 
@@ -47,7 +48,7 @@ class NumpyEngine:
         self.tree, self.input = tree, input
         self.dtype = np.dtype(np.float64 if any(w.dtype == np.float64 for w in weights.values()) else np.float32)
         self._training, self._inference = (flattened(tree, input, training) for training in (True, False))
-        self._team = Team(threads or usable_cores())
+        self._team = Team(threads or cores())
         self._buffers = [Buffers(self.dtype) for _ in range(self._team.size)]
         self._buffered: tuple[object, ...] = ()
         self._classes = measure(tree, input).output[0]
