@@ -36,7 +36,8 @@ RESULTS = Path(__file__).parent.parent / "results"
 CASES = {"lenet": 256, "deepconvnet": 100, "resnet20": 128, "mobilenet-v1:taught": 64}  # images a batch
 WANTED = {"lenet": 0.7, "deepconvnet": 0.5, "resnet20": 0.35, "mobilenet-v1:taught": 0.35}  # in training, of PyTorch's
 
-REST = 0.05  # seconds before each run: the other's threads wait in a loop for a while before they sleep
+REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
+LAST = 0.4  # seconds that a run lasts: a single step would time the waking of threads
 
 
 def clocks() -> np.ndarray:
@@ -45,16 +46,23 @@ def clocks() -> np.ndarray:
 
 
 def alternating(rounds: int, *runs: Callable[[], object]) -> list[dict[str, list[float]]]:
-    """Milliseconds of each run by either clock, medians and all, after one run of each that does not count."""
+    """Milliseconds of a step by either clock: for each round the mean of steps one after the other, after one that
+    does not count."""
+    steps = []
     for run in runs:
         run()
+        start = time.perf_counter()
+        run()
+        steps.append(max(1, round(LAST / (time.perf_counter() - start))))
     taken: list[list[np.ndarray]] = [[] for _ in runs]
     for _ in range(rounds):
-        for run, times in zip(runs, taken, strict=True):
+        for run, times, n in zip(runs, taken, steps, strict=True):
             time.sleep(REST)
-            start = clocks()
             run()
-            times.append((clocks() - start) * 1000)
+            start = clocks()
+            for _ in range(n):
+                run()
+            times.append((clocks() - start) * 1000 / n)
     return [
         {"wall": np.round([t[0] for t in times], 2).tolist(), "processors": np.round([t[1] for t in times], 2).tolist()}
         for times in taken

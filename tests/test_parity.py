@@ -171,11 +171,14 @@ def test_linear_layers_that_the_whole_team_computes(name, monkeypatch):
     check(name, np.float64, n=5, threads=3)
 
 
+@pytest.mark.parametrize("short", [1, 50, 100000])
 @pytest.mark.parametrize(
-    "name", ["conv 3×3", "conv stride 2", "conv 5×5 padding 2", "depthwise", "Winograd", "Winograd odd"]
+    "name",
+    ["conv 3×3", "conv stride 2", "conv stride 4 of 11", "conv 5×5 padding 2", "depthwise", "Winograd", "Winograd odd"],
 )
-def test_blocks_of_every_size(name, monkeypatch):
-    monkeypatch.setattr(convolution, "COLUMNS", 200)
+def test_blocks_of_every_size(name, short, monkeypatch):
+    """One row of the output at a time, a few side by side, and all."""
+    monkeypatch.setattr(convolution, "SHORT", short)
     monkeypatch.setattr(convolution, "DEPTHWISE", 1)
     monkeypatch.setattr(winograd, "STRETCH", 1)
     check(name, np.float64)

@@ -8,6 +8,7 @@
 Maps are stored channels first and images last, x_CHWN: one channel of the whole batch is one line of memory, and
 the same pixel of all images lies together. So a convolution is one product of the weights, O×K, with the columns,
 K×P, whose column p holds what place p sees; and wherever the columns are gathered from, memory is read in long runs.
+docs/convolution.md goes through it with pictures.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy import winograd
 from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Result
 from neoclassic.engines.numpy.team import Member
+from neoclassic.measure import Shape
 
-COLUMNS = 1 << 18  # numbers in a block of columns: what stays in the cache until the product has read it
+SHORT = 128  # places: a product with fewer columns is not worth its start
 
 
 def conv2d(
@@ -49,85 +52,106 @@ def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: 
     """y = w · columns(x) + b;   dw = dy · columns(x)ᵀ,   dx = wᵀ · dy added back to where the columns came from.
 
     With stride 1 that adding back is itself a convolution: of dy, with the kernels turned round.
+    K is in the order that the columns have: the kernel's row, its column, the channel.
     """
-    C, H, W, _ = x_CHWN.shape
-    O, _, k, _ = w_OIkk.shape
+    O, C, k, _ = w_OIkk.shape
     y_OHWN = _slide(x_CHWN, w_OIkk, stride, padding, new)
     if len(b_O):
         y_OHWN += b_O[:, None, None, None]
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
-        x_pad, dy_OP = _padded(x_CHWN, padding, new), dy_OHWN.reshape(O, -1)
-        turned = stride == 1 and padding < k and O < 2 * C  # reading is cheaper than adding, unless there is more of it
-        dx_pad = None
-        if need_dx and not turned:
-            dx_pad = new(x_pad.shape)
-            dx_pad[...] = 0
         dw_OK, part_OK = np.zeros((O, C * k * k), w_OIkk.dtype), new((O, C * k * k))
-        for places, windows in _blocks(C, k, stride, *dy_OHWN.shape[1:]):
-            columns_KP = _gather(x_pad, windows, new)
-            dw_OK += np.matmul(dy_OP[:, places], columns_KP.T, out=part_OK)
-            if dx_pad is not None:
-                _scatter(np.matmul(w_OIkk.reshape(O, -1).T, dy_OP[:, places], out=columns_KP), dx_pad, windows)
-        if dx_pad is not None:
-            dx_CHWN = dx_pad[:, padding : padding + H, padding : padding + W]
-        elif need_dx:
+        for rows, columns_RKP in _columns(_slabs(x_CHWN, k, stride, padding, new), k, stride, O, new):
+            for dy_OP, columns_KP in zip(_in_rows(dy_OHWN, rows, columns_RKP), columns_RKP, strict=True):
+                dw_OK += np.matmul(dy_OP, columns_KP.T, out=part_OK)
+        dx_CHWN = None
+        if need_dx and stride == 1 and padding < k:
             dx_CHWN = _slide(dy_OHWN, w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, k - 1 - padding, new)
-        return dx_CHWN if need_dx else None, dw_OK.reshape(w_OIkk.shape), dy_OP.sum(1)
+        elif need_dx:
+            dx_CHWN = _slide_back(dy_OHWN, w_OIkk, stride, padding, x_CHWN.shape, new)
+        return dx_CHWN, dw_OK.reshape(O, k, k, C).transpose(0, 3, 1, 2), dy_OHWN.reshape(O, -1).sum(1)
 
     return y_OHWN, backward
 
 
 def _slide(x_CHWN: Array, w_OIkk: Array, stride: int, padding: int, new: New) -> Array:
-    """w · columns(x), block by block."""
-    C, H, W, N = x_CHWN.shape
+    """w · columns(x), for each row of the output."""
     O, _, k, _ = w_OIkk.shape
-    Ho, Wo = (H + 2 * padding - k) // stride + 1, (W + 2 * padding - k) // stride + 1
-    x_pad, w_OK, y_OHWN = _padded(x_CHWN, padding, new), w_OIkk.reshape(O, -1), new((O, Ho, Wo, N))
-    for places, windows in _blocks(C, k, stride, Ho, Wo, N):
-        np.matmul(w_OK, _gather(x_pad, windows, new), out=y_OHWN.reshape(O, -1)[:, places])
+    slabs = _slabs(x_CHWN, k, stride, padding, new)
+    y_OHWN = new((O, (len(slabs) - k) // stride + 1, *slabs.shape[3:]))
+    for rows, columns_RKP in _columns(slabs, k, stride, O, new):
+        np.matmul(_flat(w_OIkk), columns_RKP, out=_in_rows(y_OHWN, rows, columns_RKP))
     return y_OHWN
 
 
-Windows = list[
-    tuple[slice, slice]
-]  # rows and columns of the padded map that a block sees, for each place in the kernel
+def _slabs(x_CHWN: Array, k: int, stride: int, padding: int, new: New) -> Array:
+    """What the kernel's columns see of each row: slabs[h, j, c, w, n] = x[c, h − padding, s·w + j − padding, n].
+
+    Only k copies of x, where the columns would be k²: see `_columns`.
+    """
+    C, H, W, N = x_CHWN.shape
+    Wo = (W + 2 * padding - k) // stride + 1
+    slabs = new((H + 2 * padding, k, C, Wo, N))
+    slabs[:padding] = slabs[padding + H :] = 0
+    for j in range(k):
+        low = min(max(0, -(-(padding - j) // stride)), Wo)  # from where to where this column is over x
+        high = min(max(low, (W - 1 + padding - j) // stride + 1), Wo)
+        here = slabs[padding : padding + H, j]
+        here[:, :, :low] = here[:, :, high:] = 0
+        if low < high:
+            first = stride * low + j - padding
+            here[:, :, low:high] = x_CHWN[:, :, first : first + stride * (high - low - 1) + 1 : stride].swapaxes(0, 1)
+    return slabs
 
 
-def _blocks(C: int, k: int, stride: int, Ho: int, Wo: int, N: int) -> Iterator[tuple[slice, Windows]]:
-    """Blocks of places, some rows of the output or a part of one, and the k² windows on what they see."""
-    fit = max(1, COLUMNS // (C * k * k * N))
-    rows, columns = (min(fit // Wo, Ho), Wo) if fit >= Wo else (1, fit)
-    for r in range(0, Ho, rows):
-        for c in range(0, Wo, columns):
-            R, S = min(rows, Ho - r), min(columns, Wo - c)
-            tops, lefts = ([stride * start + i for i in range(k)] for start in (r, c))
-            start = (r * Wo + c) * N
-            yield (
-                slice(start, start + R * S * N),
-                [
-                    (slice(i, i + stride * (R - 1) + 1, stride), slice(j, j + stride * (S - 1) + 1, stride))
-                    for i in tops
-                    for j in lefts
-                ],
-            )
+def _columns(slabs: Array, k: int, stride: int, O: int, new: New) -> Iterator[tuple[slice, Array]]:
+    """The columns of some rows of the output, R×K×P, and which rows these are.
+
+    What a row of the output sees is k slabs, which lie one behind the other: its columns are there without a copy.
+    Where a row is short (P < O), reading the weights again for every row costs more than laying some side by side.
+    """
+    _, _, C, Wo, N = slabs.shape
+    K, P, Ho = k * k * C, Wo * N, (len(slabs) - k) // stride + 1
+    line = slabs.strides[0]
+    columns_RKP = as_strided(slabs, (Ho, K, P), (stride * line, line // (k * C), slabs.itemsize), writeable=False)
+    some = -(-max(O, SHORT) // P)
+    if some == 1:
+        yield slice(0, Ho), columns_RKP
+        return
+    for start in range(0, Ho, some):
+        part_RKP = columns_RKP[start : start + some]
+        side_by_side = new((1, K, len(part_RKP) * P))
+        side_by_side.reshape(K, len(part_RKP), P)[...] = part_RKP.swapaxes(0, 1)
+        yield slice(start, start + some), side_by_side
 
 
-def _gather(x_pad: Array, windows: Windows, new: New) -> Array:
-    """The columns of a block, K×P."""
-    C = len(x_pad)
-    first = x_pad[0, windows[0][0], windows[0][1]]
-    columns = new((C, len(windows), *first.shape))
-    for at, (rows, cols) in enumerate(windows):
-        columns[:, at] = x_pad[:, rows, cols]
-    return columns.reshape(C * len(windows), first.size)
+def _in_rows(y_OHWN: Array, rows: slice, columns_RKP: Array) -> Array:
+    """The places of these columns in the output, R×O×P."""
+    return y_OHWN[:, rows].reshape(len(y_OHWN), len(columns_RKP), -1).swapaxes(0, 1)
 
 
-def _scatter(dcolumns_KP: Array, dx_pad: Array, windows: Windows) -> None:
-    """The transpose of `_gather`: every number is added to where it was read."""
-    for at, (rows, cols) in enumerate(windows):
-        dx = dx_pad[:, rows, cols]
-        dx += dcolumns_KP.reshape(len(dx), len(windows), *dx.shape[1:])[:, at]
+def _flat(w_OIkk: Array) -> Array:
+    """The weights as O×K."""
+    return w_OIkk.transpose(0, 2, 3, 1).reshape(len(w_OIkk), -1)
+
+
+def _slide_back(dy_OHWN: Array, w_OIkk: Array, stride: int, padding: int, shape: Shape, new: New) -> Array:
+    """wᵀ · dy, every number added back to where `_columns` and then `_slabs` read it."""
+    O, C, k, _ = w_OIkk.shape
+    _, H, W, N = shape
+    _, Ho, Wo, _ = dy_OHWN.shape
+    down, right = (slice(0, stride * (n - 1) + 1, stride) for n in (Ho, Wo))
+    dslabs, part_RKP = new((H + 2 * padding, k, C, Wo, N)), new((Ho, k * C, Wo * N))
+    dslabs[...] = 0
+    dy_ROP = dy_OHWN.reshape(O, Ho, -1).swapaxes(0, 1)
+    for i in range(k):
+        np.matmul(_flat(w_OIkk[:, :, i : i + 1]).T, dy_ROP, out=part_RKP)
+        dslabs[i:][down] += part_RKP.reshape(Ho, *dslabs.shape[1:])
+    dx_pad = new((C, H + 2 * padding, W + 2 * padding, N))
+    dx_pad[...] = 0
+    for j in range(k):
+        dx_pad[:, :, j:][:, :, right] += dslabs[:, j].swapaxes(0, 1)
+    return dx_pad[:, padding : padding + H, padding : padding + W]
 
 
 def _padded(x_CHWN: Array, padding: int, new: New) -> Array:

@@ -28,7 +28,7 @@ from neoclassic.machine import cores
 from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import BatchNorm2d, Dropout, Node, join
 
-CHUNK = 1 << 20  # numbers in the widest layer of a chunk
+CHUNK = 1 << 21  # numbers in the widest layer of a chunk
 BLOCK = 1 << 15  # parameters that are updated at a time
 
 
