@@ -1,7 +1,11 @@
 """A recipe over several seeds: python benchmarks/seeds.py d2l-zh:lenet --engine numpy --seeds 5
 
 Prints a row a seed and writes results/<recipe>-<engine>.json: every accuracy, mean, standard deviation, worst, seconds,
-device, versions, and the recipe.
+device, versions, and the recipe. With --runs FOLDER the runs are kept there and those that are there already are taken
+as they are, or gone on with, so that several processes, or several evenings, can share the work:
+
+    taskset -c 0 python benchmarks/seeds.py d2l-zh:lenet --runs runs --seeds 5 &
+    taskset -c 1 python benchmarks/seeds.py d2l-zh:lenet --runs runs --seeds 5 --first 5
 """
 
 from __future__ import annotations
@@ -9,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from neoclassic import engines
 from neoclassic.recipes import recipe
-from neoclassic.train.loop import train
+from neoclassic.train.loop import resume, train
+from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -25,18 +31,26 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--data-dir")
+    parser.add_argument("--runs", help="folder that keeps the runs")
     arguments = parser.parse_args()
 
-    chosen = recipe(arguments.recipe)
-    runs = []
-    for seed in range(arguments.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            where = Settings(arguments.engine, data_dir=arguments.data_dir)
-            result = train(chosen.but(seed=seed), where, f"{folder}/run")
-        runs.append(result)
-        print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", file=sys.stderr)
+    chosen, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
+    name = f"{chosen.name.replace(':', '-')}-{engine}"
+    where = Settings(engine, data_dir=arguments.data_dir)
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = Path(arguments.runs or scratch)
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
+            folder = runs / f"{name}-{seed}"
+            result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
+            print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
+        results = [json.loads(path.read_text()) for path in runs.glob(f"{name}-*/result.json")]
+    summarise(chosen, name, sorted(results, key=lambda result: result["seed"]))
 
+
+def summarise(chosen: Recipe, name: str, runs: list[dict[str, Any]]) -> None:
+    """Write and print what the runs have reached together."""
     accuracies = [run["test_accuracy"] for run in runs]
     last = runs[-1]
     summary = {
@@ -44,6 +58,7 @@ def main() -> None:
         "engine": last["engine"],
         "device": last["device"],
         "n": len(runs),
+        "seeds": [run["seed"] for run in runs],
         "test_accuracy": {
             "runs": accuracies,
             "mean": round(statistics.mean(accuracies), 6),
@@ -57,9 +72,8 @@ def main() -> None:
         "versions": last["versions"],
         "machine": last["machine"],
     }
-    name = f"{chosen.name.replace(':', '-')}-{last['engine']}.json"
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / name).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     found = summary["test_accuracy"]
     print(f"{chosen.name} on {last['engine']}: median {found['median']:.4f}, worst {found['worst']:.4f}, n {len(runs)}")
 

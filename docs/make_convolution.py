@@ -39,7 +39,7 @@ def main() -> None:
     new = Buffers(np.dtype(np.float32))
     x_CHWN, w_OIkk = image[None, :, :, None], SOBEL[None, None]
     slabs = convolution._slabs(x_CHWN, 3, 1, 0, new)
-    columns_KP = np.concatenate([c for _, stack in convolution._columns(slabs, 3, 1, 1, new) for c in stack], 1)
+    columns_KP = np.concatenate([c for _, _, stack in convolution._columns(slabs, 3, 1, 0, 1, new) for c in stack], 1)
     y_CHWN, backward = convolution.conv2d(x_CHWN, w_OIkk, np.zeros(1, np.float32), 1, 0, 1, new)
 
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.2), width_ratios=(1, 0.6, 3.2, 1), layout="constrained")

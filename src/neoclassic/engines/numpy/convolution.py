@@ -14,6 +14,7 @@ docs/convolution.md goes through it with pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -61,15 +62,16 @@ def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: 
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
         dw_OK, part_OK = np.zeros((O, C * k * k), w_OIkk.dtype), new((O, C * k * k))
-        for rows, columns_RKP in _columns(_slabs(x_CHWN, k, stride, padding, new), k, stride, O, new):
+        for rows, seen, columns_RKP in _columns(_slabs(x_CHWN, k, stride, padding, new), k, stride, padding, O, new):
             for dy_OP, columns_KP in zip(_in_rows(dy_OHWN, rows, columns_RKP), columns_RKP, strict=True):
-                dw_OK += np.matmul(dy_OP, columns_KP.T, out=part_OK)
+                dw_OK[:, seen] += np.matmul(dy_OP, columns_KP.T, out=part_OK[:, seen])
         dx_CHWN = None
         if need_dx and stride == 1 and padding < k:
             dx_CHWN = _slide(dy_OHWN, w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, k - 1 - padding, new)
         elif need_dx:
             dx_CHWN = _slide_back(dy_OHWN, w_OIkk, stride, padding, x_CHWN.shape, new)
-        return dx_CHWN, dw_OK.reshape(O, k, k, C).transpose(0, 3, 1, 2), dy_OHWN.reshape(O, -1).sum(1)
+        db_O = dy_OHWN.reshape(O, -1).sum(1) if len(b_O) else None
+        return dx_CHWN, dw_OK.reshape(O, k, k, C).transpose(0, 3, 1, 2), db_O
 
     return y_OHWN, backward
 
@@ -77,10 +79,10 @@ def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: 
 def _slide(x_CHWN: Array, w_OIkk: Array, stride: int, padding: int, new: New) -> Array:
     """w · columns(x), for each row of the output."""
     O, _, k, _ = w_OIkk.shape
-    slabs = _slabs(x_CHWN, k, stride, padding, new)
+    slabs, w_OK = _slabs(x_CHWN, k, stride, padding, new), _flat(w_OIkk)
     y_OHWN = new((O, (len(slabs) - k) // stride + 1, *slabs.shape[3:]))
-    for rows, columns_RKP in _columns(slabs, k, stride, O, new):
-        np.matmul(_flat(w_OIkk), columns_RKP, out=_in_rows(y_OHWN, rows, columns_RKP))
+    for rows, seen, columns_RKP in _columns(slabs, k, stride, padding, O, new):
+        np.matmul(w_OK[:, seen], columns_RKP, out=_in_rows(y_OHWN, rows, columns_RKP))
     return y_OHWN
 
 
@@ -104,25 +106,33 @@ def _slabs(x_CHWN: Array, k: int, stride: int, padding: int, new: New) -> Array:
     return slabs
 
 
-def _columns(slabs: Array, k: int, stride: int, O: int, new: New) -> Iterator[tuple[slice, Array]]:
-    """The columns of some rows of the output, R×K×P, and which rows these are.
+def _columns(slabs: Array, k: int, stride: int, padding: int, O: int, new: New) -> Iterator[tuple[slice, slice, Array]]:
+    """The columns of some rows of the output, R×K×P: which rows, which part of K, and the columns.
 
     What a row of the output sees is k slabs, which lie one behind the other: its columns are there without a copy.
-    Where a row is short (P < O), reading the weights again for every row costs more than laying some side by side.
+    Of those at the border, only what is inside the image is multiplied. Where a row is short (P < O), reading the
+    weights again for every row costs more than laying some side by side.
     """
     _, _, C, Wo, N = slabs.shape
-    K, P, Ho = k * k * C, Wo * N, (len(slabs) - k) // stride + 1
+    kC, P, Ho, H = k * C, Wo * N, (len(slabs) - k) // stride + 1, len(slabs) - 2 * padding
     line = slabs.strides[0]
-    columns_RKP = as_strided(slabs, (Ho, K, P), (stride * line, line // (k * C), slabs.itemsize), writeable=False)
+    columns_RKP = as_strided(slabs, (Ho, k * kC, P), (stride * line, line // kC, slabs.itemsize), writeable=False)
     some = -(-max(O, SHORT) // P)
     if some == 1:
-        yield slice(0, Ho), columns_RKP
+
+        def inside(row: int) -> tuple[int, int]:
+            top = stride * row - padding
+            return min(max(0, -top), k), max(0, min(k, H - top))
+
+        for (first, end), alike in groupby(range(Ho), inside):
+            rows, seen = list(alike), slice(first * kC, end * kC)
+            yield slice(rows[0], rows[-1] + 1), seen, columns_RKP[rows[0] : rows[-1] + 1, seen]
         return
     for start in range(0, Ho, some):
         part_RKP = columns_RKP[start : start + some]
-        side_by_side = new((1, K, len(part_RKP) * P))
-        side_by_side.reshape(K, len(part_RKP), P)[...] = part_RKP.swapaxes(0, 1)
-        yield slice(start, start + some), side_by_side
+        side_by_side = new((1, k * kC, len(part_RKP) * P))
+        side_by_side.reshape(k * kC, len(part_RKP), P)[...] = part_RKP.swapaxes(0, 1)
+        yield slice(start, start + some), slice(0, k * kC), side_by_side
 
 
 def _in_rows(y_OHWN: Array, rows: slice, columns_RKP: Array) -> Array:
@@ -241,7 +251,8 @@ def depthwise(
                     dx = dx_pad[c, rows, cols]
                     dx += np.multiply(dy, w_CK[c, at], out=product)
         dx_CHWN = dx_pad[:, padding : padding + H, padding : padding + W] if need_dx else None
-        return dx_CHWN, dw_CK.reshape(w_C1kk.shape), dy_CHWN.reshape(C, -1).sum(1)
+        db_C = dy_CHWN.reshape(C, -1).sum(1) if len(b_C) else None
+        return dx_CHWN, dw_CK.reshape(w_C1kk.shape), db_C
 
     return y_CHWN, backward
 
@@ -258,7 +269,7 @@ def linear(x_FN: Array, w_OF: Array, b_O: Array, new: New, need_dx: bool = True)
     def backward(dy_ON: Array) -> tuple[Array | None, ...]:
         dx_FN = np.matmul(w_OF.T, dy_ON, out=new(x_FN.shape)) if need_dx else None
         dw_OF = np.matmul(dy_ON, x_FN.T, out=new(w_OF.shape))
-        return dx_FN, dw_OF, dy_ON.sum(1)
+        return dx_FN, dw_OF, dy_ON.sum(1) if len(b_O) else None
 
     return y_ON, backward
 
@@ -279,7 +290,7 @@ def linear_together(x_FN: Array, w_OF: Array, b_O: Array, member: Member, new: N
 
     def backward(dy_ON: Array) -> tuple[Array | None, ...]:
         dall_ON = np.concatenate(member.share(dy_ON), 1)
-        dw_rows, db_rows = dall_ON[rows] @ all_FN.T, dall_ON[rows].sum(1)
+        dw_rows, db_rows = dall_ON[rows] @ all_FN.T, dall_ON[rows].sum(1) if len(b_O) else None
         if not need_dx:
             return None, dw_rows, db_rows
         dx_parts = member.share(w_OF[:, inputs].T @ dall_ON)

@@ -77,7 +77,7 @@ def conv3x3(x_CHWN: Array, w_OIkk: Array, b_O: Array, padding: int, new: New, ne
         dx_CHWN = new(x_CHWN.shape) if need_dx else None
         if dx_CHWN is not None:
             _interleave(dx_22CL, dx_CHWN, padding, h, w)
-        return dx_CHWN, dw_OIkk, dy_OHWN.reshape(O, -1).sum(1)
+        return dx_CHWN, dw_OIkk, dy_OHWN.reshape(O, -1).sum(1) if len(b_O) else None
 
     return y_OHWN, backward
 
