@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +61,43 @@ def training_table(found: dict[str, Any]) -> str:
     return f"\n## Training, beside the course's loop\n\n{about}\n\n{head}{lines}"
 
 
+def engine_table(found: dict[str, Any]) -> str:
+    """The NumPy engine's speed, as a multiple of PyTorch's."""
+    lines = ""
+    for networks in (found["networks"], found["one_thread_each"]):
+        for name, row in networks.items():
+            cells = [f"{row[mode]['ratio']['wall']:.2f} ({ms(row[mode])})" for mode in ("training", "inference")]
+            lines += f"| {name} | {row['batch']} | {row['threads']} | {' | '.join(cells)} |\n"
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    about = f"`python benchmarks/numpy_engine.py`, {found['machine']}, {versions}, {found['date']}; medians."
+    head = "| network | batch | threads | training | inference |\n|---|---|---|---|---|\n"
+    plain = found["plain"]
+    beside = f"Beside a plain float64 im2col engine, as books print it: {plain['ratio']['wall']}× ({ms(plain)})."
+    title = "## The NumPy engine, as a multiple of PyTorch's speed (milliseconds a step: ours, theirs)"
+    return f"\n{title}\n\n{about}\n\n{head}{lines}\n{beside}\n"
+
+
+def ms(row: dict[str, Any]) -> str:
+    """Medians of ours and of theirs."""
+    times = (row[key]["wall"] for key in ("neoclassic_ms", "torch_ms", "plain_ms") if key in row)
+    return ", ".join(f"{median(values):.1f}" for values in times)
+
+
 def other_table(name: str, found: dict[str, Any]) -> str:
-    """A benchmark of another form: its plain values."""
-    plain = {key: value for key, value in found.items() if isinstance(value, str | int | float)}
-    lines = "".join(f"| {key} | {value} |\n" for key, value in plain.items() if key != "benchmark")
+    """A benchmark of another form: its values, those of its parts by their path, lists of times by their median."""
+    lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
     return f"\n## `benchmarks/{name}.py`\n\n| what | value |\n|---|---|\n{lines}"
+
+
+def flat(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Key and value of all that can stand in one cell."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{path}{key}, ")
+        elif isinstance(value, str | int | float):
+            yield path + key, value
+        elif value and all(isinstance(each, int | float) for each in value):
+            yield f"{path}{key}", " ".join(map(str, value))
 
 
 def text(folder: Path) -> str:
@@ -73,7 +107,8 @@ def text(folder: Path) -> str:
     runs.sort(key=lambda run: (run["recipe"]["name"], run["engine"], run["device"]))
     others = {name: found for name, found in read.items() if found not in runs}
     parts = [HEAD, *map(recipe_row, runs)]
-    parts += [training_table(f) if n == "training" else other_table(n, f) for n, f in others.items()]
+    tables = {"training": training_table, "numpy_engine": engine_table}
+    parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Training, end to end, beside the course's loop: python benchmarks/training.py lenet resnet18 --steps 20 --rounds 3
+"""Training, end to end, beside the course's loop: python benchmarks/training.py lenet resnet18 --seconds 10 --rounds 3
 
 The course's loop: a DataLoader with 4 workers that resize and convert image by image, eager float32, plain SGD, loss
 and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engine,
@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Ours:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=list(ROWS), help=", ".join(ROWS))
-    parser.add_argument("--steps", type=int, default=20, help="of each loop in a round")
+    parser.add_argument("--seconds", type=float, default=10, help="that the course's loop lasts in a round, about")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=60_000, help="of the training set")
     parser.add_argument("--device", default="auto")
@@ -139,11 +140,13 @@ def main() -> None:
             "neoclassic": Ours(chosen, train, options.device, weights),
         }
         for loop in loops.values():
-            loop(4)  # the first steps allocate, choose kernels, record graphs
+            loop(1)  # the first steps allocate, choose kernels, record graphs
+        steps = min(max(2, round(options.seconds / loops["course"](1))), options.images // chosen.batch_size - 1)
+        loops["neoclassic"](2)
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         for _ in range(options.rounds):
             for which, loop in loops.items():
-                seconds[which].append(loop(options.steps))
+                seconds[which].append(loop(steps))
         medians = {which: statistics.median(values) for which, values in seconds.items()}
         ratio = medians["course"] / medians["neoclassic"]
         rates = {which: round(chosen.batch_size / median, 1) for which, median in medians.items()}
@@ -151,12 +154,13 @@ def main() -> None:
             "recipe": chosen.name,
             "images_per_second": rates,
             "ratio": round(ratio, 2),
-            "steps": options.steps * options.rounds,
+            "steps": steps * options.rounds,
         }
         compared = f"course {rates['course']:9,.1f}  neoclassic {rates['neoclassic']:9,.1f} images/s"
         print(f"{name:14} {compared}  {ratio:5.2f}×", flush=True)
     summary = {
         "benchmark": "training",
+        "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "cores": cores(),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
