@@ -144,7 +144,7 @@ def main() -> None:
         "load_before": round(os.getloadavg()[0], 1),
         "networks": {n: beside_torch(n, CASES[n], options.rounds, options.threads) for n in names},
         "one_thread_each": {n: beside_torch(n, CASES[n], max(3, options.rounds // 2), 1) for n in names},
-        "plain": beside_plain(max(3, options.rounds // 2), options.threads),
+        "plain": beside_plain(2 * options.rounds, options.threads),
         "load_after": round(os.getloadavg()[0], 1),
     }
     RESULTS.mkdir(exist_ok=True)
