@@ -2,12 +2,12 @@
 """Convolution and linear layers: everything becomes a matrix product.
 
     C  input channels     O  output channels     k  kernel size     N  images
-    H, W  input map       P  Ho · Wo · N, the places of the output map, all images side by side
+    H, W  input map       P  the places of the output map, or of a row of it, all images side by side
     K  C · k · k, what one place sees
 
 Maps are stored channels first and images last, x_CHWN: one channel of the whole batch is one line of memory, and
-the same pixel of all images lies together. So a convolution is one product of the weights, O×K, with the columns,
-K×P, whose column p holds what place p sees; and wherever the columns are gathered from, memory is read in long runs.
+the same pixel of all images lies together. So a convolution is a product of the weights, O×K, with the columns, K×P,
+whose column p holds what place p sees; and wherever the columns are gathered from, memory is read in long runs.
 docs/convolution.md goes through it with pictures.
 """
 
