@@ -171,14 +171,15 @@ def test_linear_layers_that_the_whole_team_computes(name, monkeypatch):
     check(name, np.float64, n=5, threads=3)
 
 
-@pytest.mark.parametrize("short", [1, 50, 100000])
+@pytest.mark.parametrize(("short", "few"), [(1, 1), (50, 16), (100000, 1)])
 @pytest.mark.parametrize(
     "name",
     ["conv 3×3", "conv stride 2", "conv stride 4 of 11", "conv 5×5 padding 2", "depthwise", "Winograd", "Winograd odd"],
 )
-def test_blocks_of_every_size(name, short, monkeypatch):
-    """One row of the output at a time, a few side by side, and all."""
+def test_blocks_of_every_size(name, short, few, monkeypatch):
+    """One row of the output at a time, a few side by side, and all; dx by reading and by adding back."""
     monkeypatch.setattr(convolution, "SHORT", short)
+    monkeypatch.setattr(convolution, "FEW", few)
     monkeypatch.setattr(convolution, "DEPTHWISE", 1)
     monkeypatch.setattr(winograd, "STRETCH", 1)
     check(name, np.float64)

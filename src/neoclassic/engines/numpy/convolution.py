@@ -27,6 +27,7 @@ from neoclassic.engines.numpy.team import Member
 from neoclassic.measure import Shape
 
 SHORT = 128  # places: a product with fewer columns is not worth its start
+FEW = 16  # channels: a product with fewer rows is slow, and adding back cheap
 
 
 def conv2d(
@@ -66,7 +67,7 @@ def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: 
             for dy_OP, columns_KP in zip(_in_rows(dy_OHWN, rows, columns_RKP), columns_RKP, strict=True):
                 dw_OK[:, seen] += np.matmul(dy_OP, columns_KP.T, out=part_OK[:, seen])
         dx_CHWN = None
-        if need_dx and stride == 1 and padding < k:
+        if need_dx and stride == 1 and padding < k and (C >= FEW or O <= C):
             dx_CHWN = _slide(dy_OHWN, w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, k - 1 - padding, new)
         elif need_dx:
             dx_CHWN = _slide_back(dy_OHWN, w_OIkk, stride, padding, x_CHWN.shape, new)
