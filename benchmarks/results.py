@@ -22,8 +22,8 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation over the seeds, and the worst.
 
-| recipe | network | mean ± sd | worst | n | seconds a run | engine, device | versions | published |
-|---|---|---|---|---|---|---|---|---|
+| recipe | network | epochs | mean ± sd | worst | n | seconds a run | engine, device | versions | published |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -33,10 +33,12 @@ def recipe_row(run: dict[str, Any]) -> str:
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if name != "python")
     cores = run.get("machine", {}).get("cores")
-    where = f"{run['engine']}, {run['device']}" + (f", {cores} cores" if cores and run["device"] == "cpu" else "")
+    where = f"{run['engine']}, {run['device']}" + (f", {cores} core{'s' * (cores > 1)}" if cores and run["device"] == "cpu" else "")
+    epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
         f"`{run['recipe']['name']}`",
         f"`{run['recipe']['network']}`",
+        f"{epochs} of {printed}" if printed not in (None, epochs) else str(epochs),
         f"{accuracy['mean']:.4f}{spread}",
         f"{accuracy['worst']:.4f}",
         str(run["n"]),

@@ -32,12 +32,16 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed")
+    parser.add_argument("--epochs", type=int, help="fewer than the recipe's, where the machine is too slow for all")
     parser.add_argument("--data-dir")
     parser.add_argument("--runs", help="folder that keeps the runs")
     arguments = parser.parse_args()
 
-    chosen, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
+    printed, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
+    chosen = printed.but(epochs=arguments.epochs or printed.epochs)
     name = f"{chosen.name.replace(':', '-')}-{engine}"
+    if chosen.epochs != printed.epochs:
+        name += f"-{chosen.epochs}-epochs"
     where = Settings(engine, data_dir=arguments.data_dir)
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(arguments.runs or scratch)
@@ -46,10 +50,10 @@ def main() -> None:
             result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         results = [json.loads(path.read_text()) for path in runs.glob(f"{name}-*/result.json")]
-    summarise(chosen, name, sorted(results, key=lambda result: result["seed"]))
+    summarise(chosen, printed.epochs, name, sorted(results, key=lambda result: result["seed"]))
 
 
-def summarise(chosen: Recipe, name: str, runs: list[dict[str, Any]]) -> None:
+def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]]) -> None:
     """Write and print what the runs have reached together."""
     accuracies = [run["test_accuracy"] for run in runs]
     last = runs[-1]
@@ -58,6 +62,7 @@ def summarise(chosen: Recipe, name: str, runs: list[dict[str, Any]]) -> None:
         "engine": last["engine"],
         "device": last["device"],
         "n": len(runs),
+        "printed_epochs": epochs,
         "seeds": [run["seed"] for run in runs],
         "test_accuracy": {
             "runs": accuracies,
@@ -66,6 +71,7 @@ def summarise(chosen: Recipe, name: str, runs: list[dict[str, Any]]) -> None:
             "median": statistics.median(accuracies),
             "worst": min(accuracies),
         },
+        "test_loss": {"runs": [run["test_loss"] for run in runs]},
         "seconds": {"runs": [run["seconds"] for run in runs]},
         "published": chosen.reaches,
         "finished": last["finished"],

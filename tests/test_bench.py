@@ -66,6 +66,6 @@ def test_results_become_a_table(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(run))
     (tmp_path / "other.json").write_text(json.dumps({"benchmark": "other", "ratio": 3.5}))
     lines = results.text(tmp_path).splitlines()
-    row = "| `d2l-zh:lenet` | `lenet` | 0.8000 ± 0.0100 | 0.7900 | 2 | 25 | numpy, cpu, 2 cores | numpy 2.0 | "
+    row = "| `d2l-zh:lenet` | `lenet` | 10 | 0.8000 ± 0.0100 | 0.7900 | 2 | 25 | numpy, cpu, 2 cores | numpy 2.0 | "
     assert row + "median .806 |" in lines
     assert "| ratio | 3.5 |" in lines

@@ -22,7 +22,7 @@ def deepconvnet() -> Recipe:
         data="mnist",
         source="Deep Learning from Scratch, chapter 8.1",
         about="two faults of the book's loop mended, and the weights averaged",
-        reaches=".9935, the author's weights",
+        reaches=".9958, one run, numpy; .9935, the author's weights",
         epochs=20,
         batch_size=100,
         optimizer=Optimizer("adam", eps=1e-7, average=0.999),
