@@ -33,7 +33,9 @@ def recipe_row(run: dict[str, Any]) -> str:
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if name != "python")
     cores = run.get("machine", {}).get("cores")
-    where = f"{run['engine']}, {run['device']}" + (f", {cores} core{'s' * (cores > 1)}" if cores and run["device"] == "cpu" else "")
+    where = f"{run['engine']}, {run['device']}"
+    if cores and run["device"] == "cpu":
+        where += f", {cores} core{'s' * (cores > 1)}"
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
         f"`{run['recipe']['name']}`",
