@@ -170,17 +170,18 @@ def mnist_residual() -> Recipe:
 
 
 def mnist_record() -> Recipe:
-    """DeepConvNet, from images moved, turned and scaled: chosen on the validation set, tested once."""
+    """ResNet-20 on 28×28: chosen on the validation set, tested once."""
     return Recipe(
         name="neoclassic:mnist-record",
-        network="deepconvnet",
+        network="resnet20",
         data="mnist",
+        image_size=28,
         source="neoclassic",
         about="one-cycle, images moved, turned and scaled, an average of the weights; more seeds make an ensemble",
-        epochs=20,
-        batch_size=100,
-        optimizer=Optimizer("adam", average=0.999),
-        learning_rate=0.003,
+        epochs=10,
+        batch_size=128,
+        optimizer=Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False, average=0.999),
+        learning_rate=0.1,
         schedule="one-cycle",
         augmentation=Augmentation(shift=0.08, rotate=12, scale=0.12),
         initialisation="he",
@@ -190,23 +191,13 @@ def mnist_record() -> Recipe:
 
 
 def fashion_record() -> Recipe:
-    """ResNet-20 on 28×28: chosen on the validation set, tested once."""
-    return Recipe(
+    """The same on clothes, which are mirrored instead, for longer."""
+    return mnist_record().but(
         name="neoclassic:fashion-record",
-        network="resnet20",
         data="fashion-mnist",
-        image_size=28,
-        source="neoclassic",
         about="one-cycle, crops and flips, an average of the weights; evaluate with --flip",
         epochs=20,
-        batch_size=128,
-        optimizer=Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False, average=0.999),
-        learning_rate=0.1,
-        schedule="one-cycle",
         augmentation=Augmentation(pad=2, flip=True),
-        initialisation="he",
-        standardise=True,
-        validation=0.05,
     )
 
 
