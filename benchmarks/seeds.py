@@ -49,7 +49,8 @@ def main() -> None:
             folder = runs / f"{name}-{seed}"
             result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
-        results = [json.loads(path.read_text()) for path in runs.glob(f"{name}-*/result.json")]
+        finished = [p for p in runs.glob(f"{name}-*/result.json") if p.parent.name.removeprefix(f"{name}-").isdigit()]
+        results = [json.loads(path.read_text()) for path in finished]
     summarise(chosen, printed.epochs, name, sorted(results, key=lambda result: result["seed"]))
 
 

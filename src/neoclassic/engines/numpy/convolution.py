@@ -27,6 +27,7 @@ from neoclassic.engines.numpy.team import Member
 from neoclassic.measure import Shape
 
 SHORT = 128  # places: a product with fewer columns is not worth its start
+AT_ONCE = 1 << 16  # numbers of dw that are made in one call, some rows of the output each with its own
 FEW = 16  # channels: a product with fewer rows is slow, and adding back cheap
 
 
@@ -62,10 +63,12 @@ def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: 
         y_OHWN += b_O[:, None, None, None]
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
-        dw_OK, part_OK = np.zeros((O, C * k * k), w_OIkk.dtype), new((O, C * k * k))
+        dw_OK, some = np.zeros((O, C * k * k), w_OIkk.dtype), max(1, AT_ONCE // w_OIkk.size)
         for rows, seen, columns_RKP in _columns(_slabs(x_CHWN, k, stride, padding, new), k, stride, padding, O, new):
-            for dy_OP, columns_KP in zip(_in_rows(dy_OHWN, rows, columns_RKP), columns_RKP, strict=True):
-                dw_OK[:, seen] += np.matmul(dy_OP, columns_KP.T, out=part_OK[:, seen])
+            dy_ROP, columns_RPK = _in_rows(dy_OHWN, rows, columns_RKP), columns_RKP.swapaxes(1, 2)
+            for r in range(0, len(dy_ROP), some):
+                parts_ROK = new((len(dy_ROP[r : r + some]), O, columns_RPK.shape[2]))
+                dw_OK[:, seen] += np.matmul(dy_ROP[r : r + some], columns_RPK[r : r + some], out=parts_ROK).sum(0)
         dx_CHWN = None
         if need_dx and stride == 1 and padding < k and (C >= FEW or O <= C):
             dx_CHWN = _slide(dy_OHWN, w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, k - 1 - padding, new)
