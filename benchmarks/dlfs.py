@@ -55,8 +55,9 @@ class Plain:
         self.v = {key: np.zeros_like(value) for key, value in self.params.items()}
         self.t = 0
 
-    def gradient(self, x: np.ndarray, t: np.ndarray, masks: list[np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-        p, kept, grads = self.params, [], {}
+    def predict(self, x: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[tuple], np.ndarray, np.ndarray]:
+        """The logits, and what backward needs: by layer, and the two flat layers' inputs."""
+        p, kept = self.params, []
         for i, (filters, pad) in enumerate(CONVS, 1):
             columns = im2col(x, 3, 1, pad)
             side = x.shape[2] + 2 * pad - 2
@@ -70,18 +71,24 @@ class Plain:
                 half = side // 2
                 x = windows.max(1).reshape(len(y), half, half, filters).transpose(0, 3, 1, 2)
                 kept.append((y.shape, largest, None))
-        images, flat = x.shape, x.reshape(len(x), -1)
-        hidden = np.maximum(flat @ p["W7"] + p["b7"], 0)
-        dropped = hidden * masks[0]
-        logits = (dropped @ p["W8"] + p["b8"]) * masks[1]
+        flat = x.reshape(len(x), -1)
+        dropped = np.maximum(flat @ p["W7"] + p["b7"], 0) * masks[0]
+        return (dropped @ p["W8"] + p["b8"]) * masks[1], kept, flat, dropped
+
+    def loss(self, x: np.ndarray, t: np.ndarray, masks: list[np.ndarray]) -> float:
+        return dlfs.cross_entropy_error(dlfs.softmax(self.predict(x, masks)[0]), t)
+
+    def gradient(self, x: np.ndarray, t: np.ndarray, masks: list[np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+        p, grads = self.params, {}
+        logits, kept, flat, dropped = self.predict(x, masks)
         y = dlfs.softmax(logits)
         loss = dlfs.cross_entropy_error(y, t)
         y[np.arange(len(t)), t] -= 1
         dy = y / len(t) * masks[1]
         grads["W8"], grads["b8"] = dropped.T @ dy, dy.sum(0)
-        dy = (dy @ p["W8"].T) * masks[0] * (hidden > 0)
+        dy = (dy @ p["W8"].T) * masks[0] * (dropped > 0)
         grads["W7"], grads["b7"] = flat.T @ dy, dy.sum(0)
-        dy = (dy @ p["W7"].T).reshape(images)
+        dy = (dy @ p["W7"].T).reshape(len(x), 64, 4, 4)
         for i in range(6, 0, -1):
             if i % 2 == 0:
                 shape, largest, _ = kept.pop()

@@ -76,7 +76,8 @@ def engine_table(found: dict[str, Any]) -> str:
     about = f"`python benchmarks/numpy_engine.py`, {found['machine']}, {versions}, {found['date']}; medians."
     head = "| network | batch | threads | training | inference |\n|---|---|---|---|---|\n"
     plain = found["plain"]
-    beside = f"Beside a plain float64 im2col engine, as books print it: {plain['ratio']['wall']}× ({ms(plain)})."
+    beside = f"DeepConvNet beside a plain float64 im2col engine: {plain['ratio']['wall']}× ({ms(plain)})"
+    beside += f"; beside the whole training step that its book prints: {plain['ratio_to_the_printed_step']['wall']}×."
     title = "## The NumPy engine, as a multiple of PyTorch's speed (milliseconds a step: ours, theirs)"
     return f"\n{title}\n\n{about}\n\n{head}{lines}\n{beside}\n"
 
