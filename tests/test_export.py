@@ -54,7 +54,7 @@ def assert_same_logits(tree, shape, weights=None, n=3, tolerance=1e-4):
     assert ours.dtype == np.float32
     worst = np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
     assert worst < tolerance, f"largest relative difference {worst:.2g}"
-    assert np.abs(softmax(ours) - softmax(theirs)).max() < tolerance
+    assert np.abs(softmax(ours) - softmax(theirs)).max() < 1e-4
     assert (ours.argmax(1) == theirs.argmax(1)).all()
 
 
@@ -157,7 +157,6 @@ ZOO = [pytest.param(name, marks=[pytest.mark.slow] * heavy(name)) for name in ne
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_network_gives_what_torch_gives(name):
-    """To float32's rounding, which 152 layers of random weights on single pixels make larger."""
     tree, shape = small(name)
     assert_same_logits(tree, shape, settled(tree, shape), tolerance=5e-4)
 
