@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dlfs import Plain
+from dlfs import Plain, clocks
 from torch.nn.functional import cross_entropy
 
 from neoclassic.compat import dlfs
@@ -38,11 +38,6 @@ WANTED = {"lenet": 0.7, "deepconvnet": 0.5, "resnet20": 0.35, "mobilenet-v1:taug
 
 REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
 LAST = 0.4  # seconds that a run lasts: a single step would time the waking of threads
-
-
-def clocks() -> np.ndarray:
-    """The wall's, and the processors' for this process."""
-    return np.array([time.perf_counter(), time.process_time()])
 
 
 def alternating(rounds: int, *runs: Callable[[], object]) -> list[dict[str, list[float]]]:

@@ -31,7 +31,6 @@ def recipe_row(run: dict[str, Any]) -> str:
     """A line of the table of recipes."""
     accuracy, seconds = run["test_accuracy"], run["seconds"]["runs"]
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if name != "python")
     cores = run.get("machine", {}).get("cores")
     where = f"{run['engine']}, {run['device']}"
     if cores and run["device"] == "cpu":
@@ -46,10 +45,15 @@ def recipe_row(run: dict[str, Any]) -> str:
         str(run["n"]),
         f"{sum(seconds) / len(seconds):,.0f}",
         where,
-        versions,
+        versions(run),
         run.get("published") or "",
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def versions(found: dict[str, Any]) -> str:
+    """Of the libraries."""
+    return ", ".join(f"{name} {version}" for name, version in found["versions"].items() if name != "python")
 
 
 def training_table(found: dict[str, Any]) -> str:
@@ -59,9 +63,8 @@ def training_table(found: dict[str, Any]) -> str:
         f"| {row['ratio']:.2f} | {row['steps']} |\n"
         for name, row in found["networks"].items()
     )
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     head = "| network | course, images/s | neoclassic, images/s | ratio | steps |\n|---|---|---|---|---|\n"
-    about = f"`python benchmarks/training.py`, {found['device']}, {found['cores']} cores, {versions}; medians."
+    about = f"`python benchmarks/training.py`, {found['device']}, {found['cores']} cores, {versions(found)}; medians."
     return f"\n## Training, beside the course's loop\n\n{about}\n\n{head}{lines}"
 
 
@@ -72,8 +75,7 @@ def engine_table(found: dict[str, Any]) -> str:
         for name, row in networks.items():
             cells = [f"{row[mode]['ratio']['wall']:.2f} ({ms(row[mode])})" for mode in ("training", "inference")]
             lines += f"| {name} | {row['batch']} | {row['threads']} | {' | '.join(cells)} |\n"
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    about = f"`python benchmarks/numpy_engine.py`, {found['machine']}, {versions}, {found['date']}; medians."
+    about = f"`python benchmarks/numpy_engine.py`, {found['machine']}, {versions(found)}, {found['date']}; medians."
     head = "| network | batch | threads | training | inference |\n|---|---|---|---|---|\n"
     plain = found["plain"]
     beside = f"DeepConvNet beside a plain float64 im2col engine: {plain['ratio']['wall']}× ({ms(plain)})"
@@ -89,7 +91,7 @@ def ms(row: dict[str, Any]) -> str:
 
 
 def other_table(name: str, found: dict[str, Any]) -> str:
-    """A benchmark of another form: its values, those of its parts by their path, lists of times by their median."""
+    """A benchmark of another form: its values, those of its parts by their path."""
     lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
     return f"\n## `benchmarks/{name}.py`\n\n| what | value |\n|---|---|\n{lines}"
 
