@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from neoclassic import engines
 from neoclassic.recipes import recipe
 from neoclassic.train.loop import resume, train
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import Settings
+from neoclassic.train.run import Run, Settings
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -47,6 +48,8 @@ def main() -> None:
         runs = Path(arguments.runs or scratch)
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             folder = runs / f"{name}-{seed}"
+            if folder.exists() and Run.open(folder)[1] != chosen.but(seed=seed):
+                sys.exit(f"{folder} ran another form of {chosen.name}: give another --runs")
             result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         finished = [p for p in runs.glob(f"{name}-*/result.json") if p.parent.name.removeprefix(f"{name}-").isdigit()]
