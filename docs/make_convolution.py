@@ -38,8 +38,7 @@ def main() -> None:
     image = data.load("fashion-mnist").train.images[0, ::2, ::2, 0].astype(np.float32) / 255  # 14×14: a boot
     new = Buffers(np.dtype(np.float32))
     x_CHWN, w_OIkk = image[None, :, :, None], SOBEL[None, None]
-    slabs = convolution._slabs(x_CHWN, 3, 1, 0, new)
-    columns_KP = np.concatenate([c for _, _, stack in convolution._columns(slabs, 3, 1, 0, 1, new) for c in stack], 1)
+    columns_KP = np.concatenate([c for _, _, stack in convolution._columns(x_CHWN, 3, 1, 0, 1, new) for c in stack], 1)
     y_CHWN, backward = convolution.conv2d(x_CHWN, w_OIkk, np.zeros(1, np.float32), 1, 0, 1, new)
 
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.2), width_ratios=(1, 0.6, 3.2, 1), layout="constrained")
@@ -52,7 +51,7 @@ def main() -> None:
     dy = np.zeros_like(y_CHWN)
     dy[0, 3, 2, 0] = dy[0, 8, 8, 0] = dy[0, 8, 9, 0] = 1
     dx_CHWN, dw_OIkk, _ = backward(dy)
-    counts = convolution._slide_back(np.ones_like(y_CHWN), np.ones_like(w_OIkk), 1, 0, x_CHWN.shape, new)
+    counts = convolution._added_back(np.ones_like(y_CHWN), np.ones_like(w_OIkk), 1, 0, x_CHWN.shape, new)
     assert dx_CHWN is not None
     assert dw_OIkk is not None
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.2), layout="constrained")

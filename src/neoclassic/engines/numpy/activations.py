@@ -15,7 +15,7 @@ from neoclassic.engines.numpy.operation import Result
 
 def relu(x: Array, out: Array, new: New) -> Result:
     """y = max(x, 0);   dx = dy where y > 0."""
-    y = np.maximum(x, 0, out=out)
+    y = np.clip(x, 0, np.inf, out=out)  # three times as fast as np.maximum with a number
 
     def backward(dy: Array) -> tuple[Array | None, ...]:
         return (np.multiply(dy, y > 0, out=new(dy.shape)),)

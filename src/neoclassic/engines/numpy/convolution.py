@@ -54,40 +54,41 @@ def conv2d(
 def _by_columns(x_CHWN: Array, w_OIkk: Array, b_O: Array, stride: int, padding: int, new: New, need_dx: bool) -> Result:
     """y = w · columns(x) + b;   dw = dy · columns(x)ᵀ,   dx = wᵀ · dy added back to where the columns came from.
 
-    With stride 1 that adding back is itself a convolution: of dy, with the kernels turned round.
-    K is in the order that the columns have: the kernel's row, its column, the channel.
+    With stride 1 that adding back is itself a convolution, of dy with the kernels turned round, and the columns of dy
+    serve both gradients: dx = w' · columns(dy) and dw' = x · columns(dy)ᵀ.
     """
     O, C, k, _ = w_OIkk.shape
-    y_OHWN = _slide(x_CHWN, w_OIkk, stride, padding, new)
+    Ho, Wo = ((size + 2 * padding - k) // stride + 1 for size in x_CHWN.shape[1:3])
+    w_OK, y_OHWN = _flat(w_OIkk), new((O, Ho, Wo, x_CHWN.shape[3]))
+    for rows, seen, columns_RKP in _columns(x_CHWN, k, stride, padding, O, new):
+        np.matmul(w_OK[:, seen], columns_RKP, out=_in_rows(y_OHWN, rows, columns_RKP))
     if len(b_O):
         y_OHWN += b_O[:, None, None, None]
 
     def backward(dy_OHWN: Array) -> tuple[Array | None, ...]:
-        dw_OK, some = np.zeros((O, C * k * k), w_OIkk.dtype), max(1, AT_ONCE // w_OIkk.size)
-        for rows, seen, columns_RKP in _columns(_slabs(x_CHWN, k, stride, padding, new), k, stride, padding, O, new):
-            dy_ROP, columns_RPK = _in_rows(dy_OHWN, rows, columns_RKP), columns_RKP.swapaxes(1, 2)
-            for r in range(0, len(dy_ROP), some):
-                parts_ROK = new((len(dy_ROP[r : r + some]), O, columns_RPK.shape[2]))
-                dw_OK[:, seen] += np.matmul(dy_ROP[r : r + some], columns_RPK[r : r + some], out=parts_ROK).sum(0)
-        dx_CHWN = None
-        if need_dx and stride == 1 and padding < k and (C >= FEW or O <= C):
-            dx_CHWN = _slide(dy_OHWN, w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, k - 1 - padding, new)
-        elif need_dx:
-            dx_CHWN = _slide_back(dy_OHWN, w_OIkk, stride, padding, x_CHWN.shape, new)
         db_O = dy_OHWN.reshape(O, -1).sum(1) if len(b_O) else None
-        return dx_CHWN, dw_OK.reshape(O, k, k, C).transpose(0, 3, 1, 2), db_O
+        if need_dx and stride == 1 and padding < k and (C >= FEW or O <= C):
+            dx_CHWN, turned_COkk = new(x_CHWN.shape), w_OIkk.swapaxes(0, 1)[:, :, ::-1, ::-1]
+            turned_CK, dturned_KC = _flat(turned_COkk), np.zeros((k * k * O, C), w_OIkk.dtype)
+            for rows, seen, columns_RKP in _columns(dy_OHWN, k, 1, k - 1 - padding, C, new):
+                np.matmul(turned_CK[:, seen], columns_RKP, out=_in_rows(dx_CHWN, rows, columns_RKP))
+                _add_products(columns_RKP, _in_rows(x_CHWN, rows, columns_RKP), dturned_KC[seen], new)
+            return dx_CHWN, dturned_KC.reshape(k, k, O, C)[::-1, ::-1].transpose(2, 3, 0, 1), db_O
+        dw_KO = np.zeros((k * k * C, O), w_OIkk.dtype)
+        for rows, seen, columns_RKP in _columns(x_CHWN, k, stride, padding, O, new):
+            _add_products(columns_RKP, _in_rows(dy_OHWN, rows, columns_RKP), dw_KO[seen], new)
+        dw_OIkk = dw_KO.reshape(k, k, C, O).transpose(3, 2, 0, 1)
+        return _added_back(dy_OHWN, w_OIkk, stride, padding, x_CHWN.shape, new) if need_dx else None, dw_OIkk, db_O
 
     return y_OHWN, backward
 
 
-def _slide(x_CHWN: Array, w_OIkk: Array, stride: int, padding: int, new: New) -> Array:
-    """w · columns(x), for each row of the output."""
-    O, _, k, _ = w_OIkk.shape
-    slabs, w_OK = _slabs(x_CHWN, k, stride, padding, new), _flat(w_OIkk)
-    y_OHWN = new((O, (len(slabs) - k) // stride + 1, *slabs.shape[3:]))
-    for rows, seen, columns_RKP in _columns(slabs, k, stride, padding, O, new):
-        np.matmul(w_OK[:, seen], columns_RKP, out=_in_rows(y_OHWN, rows, columns_RKP))
-    return y_OHWN
+def _add_products(columns_RKP: Array, y_ROP: Array, dw_KO: Array, new: New) -> None:
+    """dw = dw + Σ over the rows of columns · yᵀ."""
+    some = max(1, AT_ONCE // dw_KO.size)
+    for r in range(0, len(y_ROP), some):
+        y_RPO = y_ROP[r : r + some].swapaxes(1, 2)
+        dw_KO += np.matmul(columns_RKP[r : r + some], y_RPO, out=new((len(y_RPO), *dw_KO.shape))).sum(0)
 
 
 def _slabs(x_CHWN: Array, k: int, stride: int, padding: int, new: New) -> Array:
@@ -110,13 +111,18 @@ def _slabs(x_CHWN: Array, k: int, stride: int, padding: int, new: New) -> Array:
     return slabs
 
 
-def _columns(slabs: Array, k: int, stride: int, padding: int, O: int, new: New) -> Iterator[tuple[slice, slice, Array]]:
+def _columns(
+    x_CHWN: Array, k: int, stride: int, padding: int, O: int, new: New
+) -> Iterator[tuple[slice, slice, Array]]:
     """The columns of some rows of the output, R×K×P: which rows, which part of K, and the columns.
+
+    K is in the order of the kernel's row, its column, the channel.
 
     What a row of the output sees is k slabs, which lie one behind the other: its columns are there without a copy.
     Of those at the border, only what is inside the image is multiplied. Where a row is short (P < O), reading the
     weights again for every row costs more than laying some side by side.
     """
+    slabs = _slabs(x_CHWN, k, stride, padding, new)
     _, _, C, Wo, N = slabs.shape
     kC, P, Ho, H = k * C, Wo * N, (len(slabs) - k) // stride + 1, len(slabs) - 2 * padding
     line = slabs.strides[0]
@@ -149,7 +155,7 @@ def _flat(w_OIkk: Array) -> Array:
     return w_OIkk.transpose(0, 2, 3, 1).reshape(len(w_OIkk), -1)
 
 
-def _slide_back(dy_OHWN: Array, w_OIkk: Array, stride: int, padding: int, shape: Shape, new: New) -> Array:
+def _added_back(dy_OHWN: Array, w_OIkk: Array, stride: int, padding: int, shape: Shape, new: New) -> Array:
     """wᵀ · dy, every number added back to where `_columns` and then `_slabs` read it."""
     O, C, k, _ = w_OIkk.shape
     _, H, W, N = shape
