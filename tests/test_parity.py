@@ -44,7 +44,6 @@ from neoclassic.tree import (
     Sigmoid,
     Sum,
     Tanh,
-    walk,
 )
 
 pytest.importorskip("torch")
@@ -139,14 +138,9 @@ CASES = {
 }  # fmt: skip
 
 
-def tolerance_of(name, dtype):
-    """torch's float64 hard-swish and hard-sigmoid multiply by a float32 sixth, which is 2e-8 off."""
-    return 1e-7 if name.startswith("hard") and dtype is np.float64 else TOLERANCE[dtype]
-
-
 def check(name, dtype, n=3, **options):
     tree, shape, _ = CASES[name]
-    agree(*engines(tree, shape, dtype, **options), *batch_of(tree, shape, n, dtype), tolerance_of(name, dtype))
+    agree(*engines(tree, shape, dtype, **options), *batch_of(tree, shape, n, dtype), TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda t: t.__name__)
@@ -276,31 +270,35 @@ def parameters(name):
 def test_a_network(name):
     """Logits, every gradient and statistic; then the weights that one step makes of it."""
     tree, shape = small(name)
-    hard = any(isinstance(node, Hardswish | Hardsigmoid) for _, node in walk(tree))
-    tolerance = tolerance_of("hard" if hard else name, np.float64)
     ours, theirs = engines(tree, shape, np.float64)
     images, labels, masks = batch_of(tree, shape, 3, np.float64)
-    agree(ours, theirs, images, labels, masks, tolerance)
+    agree(ours, theirs, images, labels, masks, 1e-9)
     for engine in (ours, theirs):
         engine.optimize(Optimizer(momentum=0.9, weight_decay=1e-3))
         engine.step(images, labels, 1e-3, masks=masks)
     after, wanted = ours.weights(), theirs.weights()
     for key, w in wanted.items():
-        close(f"updated {key}", after[key], w, tolerance)
+        close(f"updated {key}", after[key], w, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["lenet", "lenet:bn", "deepconvnet", "resnet20", "mnist-inception"])
+SURE = (
+    *("lenet", "lenet:1998", "lenet:bn", "deepconvnet", "googlenet:taught", "mnist-inception", "mnist-residual"),
+    *("resnet18", "resnet18:taught", "resnet20", "resnet56", "densenet40-12", "densenet:taught", "mobilenet-v1:taught"),
+)
+
+
+@pytest.mark.parametrize("name", SURE)
 def test_a_network_in_float32(name):
-    """Rounding moves a ReLU of a deep network to its other side, in torch too: no further from float64 than torch."""
+    """Beside torch in float64. In the other networks rounding moves a ReLU to its other side, in torch as in ours, and
+    such a gradient is another one: they are compared in float64 only."""
     tree, shape = small(name)
-    batch = batch_of(tree, shape, 16, np.float32)
+    batch = batch_of(tree, shape, 8, np.float32)
     (ours, theirs), (_, exact) = engines(tree, shape, np.float32), engines(tree, shape, np.float64)
     exact.load(theirs.weights())
-    found, rounded, wanted = (engine.gradients(*batch) for engine in (ours, theirs, exact))
+    found, wanted = ours.gradients(*batch), exact.gradients(*batch)
     largest = max(np.abs(g).max() for g in wanted.weights.values())
-    off = max(np.abs(rounded.weights[key] - g).max() / largest for key, g in wanted.weights.items())
     for key, gradient in wanted.weights.items():
-        close(f"gradient of {key}", found.weights[key], gradient, max(TOLERANCE[np.float32], 2 * off), largest)
+        close(f"gradient of {key}", found.weights[key], gradient, 1e-4, largest)
 
 
 # ── ten steps in lockstep ────────────────────────────────────────────────────────────────────────────
@@ -331,11 +329,11 @@ def test_ten_steps_in_lockstep(name, rule):
         for engine in (ours, theirs):
             engine.step(images, labels, 0.01 / (step + 1), masks=masks)
     for key, w in theirs.weights().items():
-        close(f"{key} after ten steps", ours.weights()[key], w, 1e-8)
+        close(f"{key} after ten steps", ours.weights()[key], w, 1e-9)
     mine, yours = ours.optimizer_state(), theirs.optimizer_state()
     assert mine.keys() == yours.keys()
     for key, slot in yours.items():
-        close(f"{key} after ten steps", mine[key], slot, 1e-8)
+        close(f"{key} after ten steps", mine[key], slot, 1e-9)
     seen, wanted = ours.metrics(), theirs.metrics()
     assert (seen.n, seen.correct) == (wanted.n, wanted.correct) == (70, seen.correct)
     assert seen.loss == pytest.approx(wanted.loss, rel=1e-6)
@@ -366,4 +364,4 @@ def test_features_of_every_path(name):
     found, wanted = ours.features(images, paths), theirs.features(images, paths)
     assert found.keys() == wanted.keys() == set(paths)
     for path in paths:
-        close(f"features of {path!r}", found[path], wanted[path], tolerance_of("hard", np.float64))
+        close(f"features of {path!r}", found[path], wanted[path], 1e-9)

@@ -189,6 +189,20 @@ def _synced(module: nn.Module) -> None:
             _synced(child)
 
 
+class Hardsigmoid(nn.Hardsigmoid):
+    """In float64 written out: torch's own kernels multiply by a sixth in float32, which is 2e-8 off."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu6(x + 3) / 6 if x.dtype == torch.float64 else super().forward(x)
+
+
+class Hardswish(nn.Hardswish):
+    """As `Hardsigmoid`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * functional.relu6(x + 3) / 6 if x.dtype == torch.float64 else super().forward(x)
+
+
 class RBF(nn.Module):
     prototypes: Tensor
 
@@ -246,6 +260,10 @@ def _leaf(node: Node, width: int) -> nn.Module:
             return Dropout(p)
         case nodes.Tanh(scale, slope):
             return Tanh(scale, slope)
+        case nodes.Hardsigmoid():
+            return Hardsigmoid()
+        case nodes.Hardswish():
+            return Hardswish()
         case nodes.Select(channels):
             return Select(channels)
         case nodes.PadChannels(out):
