@@ -157,7 +157,10 @@ ZOO = [pytest.param(name, marks=[pytest.mark.slow] * heavy(name)) for name in ne
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_network_gives_what_torch_gives(name):
+    """The large ones on 64 pixels: of 32 they leave single ones, where float32 itself is off by 1e-4, torch's too."""
     tree, shape = small(name)
+    if heavy(name):
+        shape = (shape[0], *(max(side, 64) for side in shape[1:]))
     assert_same_logits(tree, shape, settled(tree, shape), tolerance=5e-4)
 
 
