@@ -58,13 +58,14 @@ def versions(found: dict[str, Any]) -> str:
 
 def training_table(found: dict[str, Any]) -> str:
     """Images per second beside the course's loop."""
-    lines = "".join(
-        f"| {name} | {row['images_per_second']['course']:,} | {row['images_per_second']['neoclassic']:,} "
-        f"| {row['ratio']:.2f} | {row['steps']} |\n"
-        for name, row in found["networks"].items()
-    )
-    head = "| network | course, images/s | neoclassic, images/s | ratio | steps |\n|---|---|---|---|---|\n"
-    about = f"`python benchmarks/training.py`, {found['device']}, {found['cores']} cores, {versions(found)}; medians."
+    lines = ""
+    for name, row in found["networks"].items():
+        rates, ratios = row["images_per_second"], row["ratio"]
+        ours = [f"{rates[e]:,} ({ratios[e]:.2f})" if e in ratios else "" for e in ("torch", "numpy")]
+        cells = (name, f"{rates['course']:,}", *ours, str(row["steps"]), f"{row['device']}, {row['cores']} cores")
+        lines += f"| {' | '.join((*cells, versions(row)))} |\n"
+    head = f"| network | course | ours on torch | ours on NumPy | steps | device | versions |\n{'|---' * 7}|\n"
+    about = "`python benchmarks/training.py`: images a second, and how many times the course's; medians."
     return f"\n## Training, beside the course's loop\n\n{about}\n\n{head}{lines}"
 
 

@@ -1,11 +1,12 @@
 """Training, end to end, beside the course's loop: python benchmarks/training.py lenet resnet18 --seconds 10 --rounds 3
 
 The course's loop: a DataLoader with 4 workers that resize and convert image by image, eager float32, plain SGD, loss
-and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engine,
-as `neoclassic train` runs them here. Both take the same number of steps, alternating, in one process; a step is
+and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engines,
+as `neoclassic train` runs them here. All take the same number of steps, alternating, in one process; a step is
 loading, training and metrics. The workers of the DataLoader live for a round, and its clock starts when the first
 batch is there: neither they nor that batch are charged. Ours resizes all images once, which is charged to each step
-as its share of ten epochs. Prints the medians over the rounds and their ratio, and writes results/training.json.
+as its share of ten epochs. Prints the medians over the rounds and the ratios, and keeps them in results/training.json,
+with the networks that were measured before.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 ROWS = {name: f"d2l-zh:{name}" for name in ("lenet", "lenet-bn", "alexnet", "vgg11-quarter", "nin", "googlenet")}
 ROWS |= {"resnet18": "d2l-zh:resnet18", "densenet": "d2l-zh:densenet", "mobilenet-v1": "notes:mobilenet-v1"}
 EPOCHS = 10
+REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
 
 
 class Images(torch.utils.data.Dataset):
@@ -95,15 +97,15 @@ class Course:
 class Ours:
     """neoclassic's."""
 
-    def __init__(self, chosen: Recipe, train: data.Dataset, device: str, weights: Any) -> None:
+    def __init__(self, engine: str, chosen: Recipe, train: data.Dataset, device: str, weights: Any) -> None:
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
         p = Preprocessing(shape[1:], shape[0])
         started = time.perf_counter()
         resized = data.Dataset(train.name, resize_all(train.images, p), train.labels, train.classes)
         self.share = (time.perf_counter() - started) * chosen.batch_size / len(train) / EPOCHS
         work = measure(tree, shape).macs * len(train) * EPOCHS
-        speed = engines.decide("torch", device, Speed("auto", "auto"), work)
-        self.engine = engines.create("torch", tree, shape, weights, device, speed)
+        speed = engines.decide(engine, device, Speed("auto", "auto"), work)
+        self.engine = engines.create(engine, tree, shape, weights, device, speed)
         self.engine.optimize(chosen.optimizer)
         self.feed, self.recipe, self.n, self.epoch = feed(self.engine, resized, p, chosen), chosen, len(train), 0
 
@@ -124,50 +126,55 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="that the course's loop lasts in a round, about")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=60_000, help="of the training set")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help="of torch")
+    parser.add_argument("--engines", nargs="+", default=["torch", "numpy"])
     options = parser.parse_args()
     warnings.filterwarnings("ignore", "This DataLoader will create")  # 4 workers are the course's
     device = torch_engine.pick_device(options.device)
     everything = data.load("fashion-mnist").train
     train = everything.subset(np.arange(options.images)) if options.images < len(everything) else everything
-    found = {}
     for name in options.networks:
         chosen = recipe(ROWS[name])
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
         weights = initial(tree, shape, chosen.initialisation)
-        loops = {
-            "course": Course(chosen, train, device, weights),
-            "neoclassic": Ours(chosen, train, options.device, weights),
-        }
+        loops: dict[str, Course | Ours] = {"course": Course(chosen, train, device, weights)}
+        for engine in options.engines:
+            where = options.device if engine == "torch" else "auto"
+            loops[engine] = Ours(engine, chosen, train, where, weights)
         for loop in loops.values():
             loop(1)  # the first steps allocate, choose kernels, record graphs
         steps = min(max(2, round(options.seconds / loops["course"](1))), options.images // chosen.batch_size - 1)
-        loops["neoclassic"](2)
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         for _ in range(options.rounds):
             for which, loop in loops.items():
+                time.sleep(REST)
                 seconds[which].append(loop(steps))
         medians = {which: statistics.median(values) for which, values in seconds.items()}
-        ratio = medians["course"] / medians["neoclassic"]
+        ratios = {engine: round(medians["course"] / medians[engine], 2) for engine in options.engines}
         rates = {which: round(chosen.batch_size / median, 1) for which, median in medians.items()}
-        found[name] = {
+        row = {
             "recipe": chosen.name,
             "images_per_second": rates,
-            "ratio": round(ratio, 2),
+            "ratio": ratios,
             "steps": steps * options.rounds,
+            "date": date.today().isoformat(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "cores": cores(),
+            "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
         }
-        compared = f"course {rates['course']:9,.1f}  neoclassic {rates['neoclassic']:9,.1f} images/s"
-        print(f"{name:14} {compared}  {ratio:5.2f}×", flush=True)
-    summary = {
-        "benchmark": "training",
-        "date": date.today().isoformat(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "cores": cores(),
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
-        "networks": found,
-    }
+        keep(name, row)
+        compared = "  ".join(f"{engine} {rates[engine]:9,.1f}  {ratio:5.2f}×" for engine, ratio in ratios.items())
+        print(f"{name:14} course {rates['course']:9,.1f} images/s  {compared}", flush=True)
+
+
+def keep(name: str, row: dict[str, Any]) -> None:
+    """Put a network's row into results/training.json."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "training.json").write_text(json.dumps(summary, indent=1) + "\n")
+    path = RESULTS / "training.json"
+    networks = json.loads(path.read_text())["networks"] if path.exists() else {}
+    networks[name] = row
+    found = {"benchmark": "training", "networks": {name: networks[name] for name in ROWS if name in networks}}
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
