@@ -4,7 +4,7 @@ The course's loop: a DataLoader with 4 workers that resize and convert image by 
 and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engines,
 as `neoclassic train` runs them here. All take the same number of steps, alternating, in one process; a step is
 loading, training and metrics. The workers of the DataLoader live for a round, and its clock starts when the first
-batch is there: neither they nor that batch are charged. Ours resizes all images once, which is charged to each step
+batch is there: neither they nor that batch are charged. What ours resizes before the first step is charged to each step
 as its share of ten epochs. Prints the medians over the rounds and the ratios, and keeps them in results/training.json,
 with the networks that were measured before.
 """
@@ -29,7 +29,7 @@ from torch import nn
 
 from neoclassic import data, engines, networks
 from neoclassic.data.dataset import batches
-from neoclassic.data.preprocessing import Preprocessing, resize_all
+from neoclassic.data.preprocessing import Preprocessing, resized
 from neoclassic.engines import Speed
 from neoclassic.engines import torch as torch_engine
 from neoclassic.engines.weights import initial
@@ -101,13 +101,13 @@ class Ours:
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
         p = Preprocessing(shape[1:], shape[0])
         started = time.perf_counter()
-        resized = data.Dataset(train.name, resize_all(train.images, p), train.labels, train.classes)
+        training = data.Dataset(train.name, resized(train.images, p), train.labels, train.classes)
         self.share = (time.perf_counter() - started) * chosen.batch_size / len(train) / EPOCHS
         work = measure(tree, shape).macs * len(train) * EPOCHS
         speed = engines.decide(engine, device, Speed("auto", "auto"), work)
         self.engine = engines.create(engine, tree, shape, weights, device, speed)
         self.engine.optimize(chosen.optimizer)
-        self.feed, self.recipe, self.n, self.epoch = feed(self.engine, resized, p, chosen), chosen, len(train), 0
+        self.feed, self.recipe, self.n, self.epoch = feed(self.engine, training, p, chosen), chosen, len(train), 0
 
     def __call__(self, steps: int) -> float:
         """Seconds of a step, the mean of so many."""

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-from neoclassic.data import Preprocessing, load, open_image, resize_all, statistics, to_input, to_pixels
+from neoclassic.data import Dataset, Preprocessing, load, open_image, resize_all, statistics, to_input, to_pixels
 from neoclassic.data import preprocessing as module
-from neoclassic.data.preprocessing import bright_border, read_pixels
+from neoclassic.data.preprocessing import Resized, bright_border, read_pixels, resized
 from neoclassic.errors import NeoclassicError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -227,6 +227,24 @@ def test_a_data_set_is_resized_as_its_images_are(c, channels):
     for i in (0, 255, 256, 599):
         one = Image.fromarray(images[i, ..., 0] if c == 1 else images[i])
         np.testing.assert_array_equal(pixels[i], to_pixels(one, p))
+
+
+def test_images_that_would_take_much_memory_are_resized_when_asked_for(monkeypatch):
+    images, p = RNG.integers(0, 256, (300, 8, 9, 1), dtype=np.uint8), Preprocessing((20, 20), 1)
+    assert isinstance(resized(images, p), np.ndarray)
+    monkeypatch.setattr(module, "LARGE", 300 * 400)
+    later, now = resized(images, p), resize_all(images, p)
+    assert isinstance(later, Resized)
+    assert (later.shape, later.nbytes, len(later)) == (now.shape, now.nbytes, len(now))
+    assert isinstance(resized(images, Preprocessing((9, 9), 1)), np.ndarray)  # hardly more than the images
+    some = RNG.permutation(300)[:40]
+    for index in (0, -1, slice(3, 290, 7), some):
+        np.testing.assert_array_equal(later[index], now[index])
+    np.testing.assert_array_equal(np.asarray(later), now)
+    assert statistics(later) == statistics(now)
+    every = Dataset("small", later, np.zeros(300, np.int64), ("a",))
+    np.testing.assert_array_equal(every.subset(some).images[5:], now[some[5:]])
+    assert isinstance(every.subset(some).images, Resized)
 
 
 def test_to_input_is_the_formula_in_float32():

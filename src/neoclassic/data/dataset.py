@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from neoclassic.data.preprocessing import Array, Preprocessing, resize_all
+from neoclassic.data.preprocessing import Array, Preprocessing, Resized, resized
 from neoclassic.errors import NeoclassicError, UsageError
 
 
@@ -19,7 +19,7 @@ class Dataset:
     """Images and their labels.
 
     name     what it is called in reports
-    images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped
+    images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped, or `Resized`
     labels   int64, N, each in 0 … len(classes) − 1
     classes  the name of each label
     paths    the files that the images were read from, or none
@@ -108,7 +108,9 @@ class Dataset:
     def subset(self, indices: Array) -> Self:
         """The images at these indices, in this order."""
         paths = tuple(self.paths[i] for i in indices) if self.paths else ()
-        return replace(self, images=self.images[indices], labels=self.labels[indices], paths=paths, origin="")
+        whole: Any = self.images
+        images: Any = whole.subset(indices) if isinstance(whole, Resized) else whole[indices]
+        return replace(self, images=images, labels=self.labels[indices], paths=paths, origin="")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,7 @@ class Splits:
     def part(self, name: str, p: Preprocessing, strict: bool = False) -> Dataset | None:
         """ "train", "validation" or "test" as p wants it; None where there is no such part."""
         found: Dataset | None = getattr(self, name)
-        return found and replace(found, images=resize_all(found.images, p), origin=found.fingerprint)
+        return found and replace(found, images=resized(found.images, p), origin=found.fingerprint)
 
     def test_set(self, p: Preprocessing, learnt: Mapping[str, Sequence[str]] | None = None) -> Dataset:
         """What a model is tested on. learnt: of photos only, see `Folder.test_set`."""

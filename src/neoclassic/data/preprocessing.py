@@ -279,6 +279,9 @@ def _shorter(image: Image.Image) -> Image.Image:
     return image if (w, h) == image.size else image.crop((left, top, left + w, top + h))
 
 
+LARGE = 1 << 26  # bytes
+
+
 def resize_all(
     images: Array, p: Preprocessing, progress: Callable[[int], object] | None = None, threads: int | None = None
 ) -> Array:
@@ -297,11 +300,48 @@ def resize_all(
             done[i] = to_pixels(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), p)
         return len(part)
 
+    starts = range(0, len(images), 256)
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for n in pool.map(resize, range(0, len(images), 256)):
+        for n in pool.map(resize, starts) if len(starts) > 1 else map(resize, starts):
             if progress is not None:
                 progress(n)
     return done
+
+
+class Resized:
+    """Images at another size, an array to read from: each is resized when it is asked for, again every time.
+
+    For small images that are blown up: 60,000 of 28×28 at 224×224 would be 3 GB, and a step costs far more than this.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(self, images: Array, p: Preprocessing) -> None:
+        self.images, self.preprocessing = images, p
+        self.shape = (len(images), *p.size, p.channels)
+        self.size = self.nbytes = math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Array:
+        """Of one image H×W×C, of a slice or an array of places N×H×W×C."""
+        one = np.ndim(index) == 0 and not isinstance(index, slice)
+        found = resize_all(self.images[[index] if one else index], self.preprocessing)
+        return found[0] if one else found
+
+    def subset(self, indices: Array) -> Resized:
+        """Only these images, still to be resized."""
+        return Resized(self.images[indices], self.preprocessing)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return resize_all(self.images, self.preprocessing)
+
+
+def resized(images: Array, p: Preprocessing) -> Array:
+    """`resize_all`, or where that would take much more memory than the images do, at least LARGE, `Resized`."""
+    size = len(images) * math.prod(p.size) * p.channels
+    return cast("Array", Resized(images, p)) if size >= max(LARGE, 4 * images.size) else resize_all(images, p)
 
 
 # ── from pixels to the network ───────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import numpy as np
 
 from neoclassic.data.augmentation import Augmentation, Put, augment, mix, principal_colours
 from neoclassic.data.dataset import Dataset
-from neoclassic.data.preprocessing import Array, Preprocessing
+from neoclassic.data.preprocessing import Array, Preprocessing, Resized
 from neoclassic.engines import Engine
 from neoclassic.errors import UsageError
 from neoclassic.train.recipe import Recipe
@@ -19,7 +19,7 @@ from neoclassic.train.recipe import Recipe
 class Feed:
     """A training set, ready to be drawn from.
 
-    pixels        uint8 N×H×W×C, where the engine computes if there is room, else on the host
+    pixels        uint8 N×H×W×C, where the engine computes if there is room, else on the host, or `Resized` there
     labels        int64 N, where the engine computes
     preprocessing mean and deviation
     targets       K×K float32, the target of each label; None where labels themselves are given
@@ -47,7 +47,7 @@ class Feed:
         if part != slice(None) and draw.mixture is None:
             draw, index, part = draw.part(part), index[part], slice(None)
         place = self.put(index)
-        pixels = self.put(self.pixels[index]) if isinstance(self.pixels, np.ndarray) else self.pixels[place]
+        pixels = self.put(self.pixels[index]) if isinstance(self.pixels, np.ndarray | Resized) else self.pixels[place]
         x_NHWC = augment(pixels, draw, self.preprocessing, self.xp, self.put)
         labels = self.labels[place]
         if self.targets is not None:
