@@ -17,7 +17,7 @@ def lenet() -> Recipe:
         data="fashion-mnist",
         source="neoclassic",
         about="standardised inputs, Adam, cosine",
-        reaches=".9012, one run, numpy",
+        reaches=".9012, .8920 after 10 epochs, one run each, numpy",
         epochs=15,
         batch_size=128,
         optimizer=Optimizer("adam"),
@@ -30,7 +30,7 @@ def lenet() -> Recipe:
 
 
 def lenet_bn() -> Recipe:
-    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches="")
+    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches=".9030 after 10 epochs, one run, numpy")
 
 
 def deepconvnet() -> Recipe:
