@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -52,6 +53,7 @@ def main() -> None:
     medians = {processes: statistics.median(found) for processes, found in rates.items()}
     summary = {
         "benchmark": "scaling",
+        "date": date.today().isoformat(),
         "network": options.network,
         "steps": options.steps,
         "batch_size": options.batch_size,
