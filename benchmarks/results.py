@@ -33,6 +33,8 @@ def recipe_row(run: dict[str, Any]) -> str:
     """A line of the table of recipes."""
     accuracy, seconds = run["test_accuracy"], run["seconds"]["runs"]
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
+    flipped = run.get("test_accuracy_with_flip")
+    spread += f", with --flip {sum(flipped) / len(flipped):.4f}" if flipped else ""
     cores = run.get("machine", {}).get("cores")
     where = f"{run['engine']}, {run['device']}"
     if cores and run["device"] == "cpu":

@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from neoclassic import engines
+from neoclassic import engines, review
+from neoclassic.ensemble import Views, open_models
 from neoclassic.recipes import recipe
 from neoclassic.train.loop import resume, train
 from neoclassic.train.recipe import Recipe
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="fewer than the recipe's, where the machine is too slow for all")
     parser.add_argument("--data-dir")
     parser.add_argument("--runs", help="folder that keeps the runs")
+    parser.add_argument("--flip", action="store_true", help="test with every image's mirror image, too")
     arguments = parser.parse_args()
 
     printed, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
@@ -48,12 +50,17 @@ def main() -> None:
         runs = Path(arguments.runs or scratch)
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             folder = runs / f"{name}-{seed}"
-            if folder.exists() and Run.open(folder)[1] != chosen.but(seed=seed):
+            if folder.exists() and Run.open(folder)[1].but(reaches=chosen.reaches) != chosen.but(seed=seed):
                 sys.exit(f"{folder} ran another form of {chosen.name}: give another --runs")
             result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         finished = [p for p in runs.glob(f"{name}-*/result.json") if p.parent.name.removeprefix(f"{name}-").isdigit()]
         results = [json.loads(path.read_text()) for path in finished]
+        for path, result in zip(finished, results, strict=True):
+            if arguments.flip:
+                model, looking = open_models([str(path.parent)], engine, views=Views(flip=True))
+                found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
+                result["test_accuracy_with_flip"] = found.evaluation.accuracy
     summarise(chosen, printed.epochs, name, sorted(results, key=lambda result: result["seed"]))
 
 
@@ -82,6 +89,8 @@ def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]]
         "versions": last["versions"],
         "machine": last["machine"],
     }
+    if all("test_accuracy_with_flip" in run for run in runs):
+        summary["test_accuracy_with_flip"] = [run["test_accuracy_with_flip"] for run in runs]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     found = summary["test_accuracy"]

@@ -196,6 +196,7 @@ def fashion_record() -> Recipe:
         name="neoclassic:fashion-record",
         data="fashion-mnist",
         about="one-cycle, crops and flips, an average of the weights; evaluate with --flip",
+        reaches=".9419 with --flip, .9391 without, one run, torch",
         epochs=20,
         augmentation=Augmentation(pad=2, flip=True),
     )
