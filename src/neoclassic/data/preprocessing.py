@@ -279,7 +279,7 @@ def _shorter(image: Image.Image) -> Image.Image:
     return image if (w, h) == image.size else image.crop((left, top, left + w, top + h))
 
 
-LARGE = 1 << 26  # bytes
+LARGE = 1 << 26  # bytes of resized images that are not kept, as they come from much fewer
 
 
 def resize_all(
