@@ -178,6 +178,7 @@ def mnist_record() -> Recipe:
         image_size=28,
         source="neoclassic",
         about="one-cycle, images moved, turned and scaled, an average of the weights; more seeds make an ensemble",
+        reaches=".9964, one run, torch",
         epochs=10,
         batch_size=128,
         optimizer=Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False, average=0.999),
