@@ -84,6 +84,7 @@ def vgg11_taught_quarter() -> Recipe:
         name="neoclassic:vgg11:taught-quarter",
         network="vgg11:taught-quarter",
         image_size=32,
+        reaches=".9083, one run, torch",
         about="momentum, cosine, flips, He's weights",
         learning_rate=0.02,
         clip=1.0,
@@ -116,6 +117,7 @@ def googlenet_taught() -> Recipe:
         name="neoclassic:googlenet:taught",
         network="googlenet:taught",
         image_size=32,
+        reaches=".8937, one run, torch",
         about="momentum, cosine, flips; clipped, as there is no batch norm",
         learning_rate=0.02,
         warmup_epochs=1.0,
@@ -138,6 +140,7 @@ def densenet_taught() -> Recipe:
         name="neoclassic:densenet:taught",
         network="densenet:taught",
         image_size=32,
+        reaches=".9216, one run, torch",
         about="momentum, cosine, flips",
         learning_rate=0.1,
     )
