@@ -130,6 +130,7 @@ def resnet18_taught() -> Recipe:
         name="neoclassic:resnet18:taught",
         network="resnet18:taught",
         image_size=32,
+        reaches=".9276, one run, torch",
         about="momentum, cosine, flips",
         learning_rate=0.05,
     )
