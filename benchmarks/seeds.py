@@ -56,11 +56,10 @@ def main() -> None:
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         finished = [p for p in runs.glob(f"{name}-*/result.json") if p.parent.name.removeprefix(f"{name}-").isdigit()]
         results = [json.loads(path.read_text()) for path in finished]
-        for path, result in zip(finished, results, strict=True):
-            if arguments.flip:
-                model, looking = open_models([str(path.parent)], engine, views=Views(flip=True))
-                found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
-                result["test_accuracy_with_flip"] = found.evaluation.accuracy
+        for path, result in zip(finished, results, strict=True) if arguments.flip else ():
+            model, looking = open_models([str(path.parent)], engine, views=Views(flip=True))
+            found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
+            result["test_accuracy_with_flip"] = found.evaluation.accuracy
     summarise(chosen, printed.epochs, name, sorted(results, key=lambda result: result["seed"]))
 
 
