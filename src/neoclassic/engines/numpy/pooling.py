@@ -20,15 +20,10 @@ def max_pool2d(x_CHWN: Array, k: int, s: int, padding: int, ceil_mode: bool, new
     C, H, W, N = x_CHWN.shape
     Ho, Wo = (output_size(size, k, s, padding, ceil_mode) for size in (H, W))
     x_pad = _framed(x_CHWN, k, s, padding, Ho, Wo, -np.inf, new)
-    first, *others = _windows(x_pad, k, s, Ho, Wo)
-    y_CHWN = new((C, Ho, Wo, N))
-    y_CHWN[...] = first
-    for x in others:
-        np.maximum(y_CHWN, x, out=y_CHWN)
+    y_CHWN = _over_windows(np.maximum, _windows(x_pad, k, s, Ho, Wo), new((C, Ho, Wo, N)))
 
     def backward(dy_CHWN: Array) -> tuple[Array | None, ...]:
-        dx_pad, share = new(x_pad.shape), new(dy_CHWN.shape)
-        dx_pad[...] = 0
+        dx_pad, share = _gradient(x_pad, k, s, Ho, Wo, new), new(dy_CHWN.shape)
         waiting = np.ones(y_CHWN.shape, bool)  # windows whose largest has not come by yet
         for x, dx in zip(_windows(x_pad, k, s, Ho, Wo), _windows(dx_pad, k, s, Ho, Wo), strict=True):
             here = x == y_CHWN
@@ -50,19 +45,17 @@ def avg_pool2d(x_CHWN: Array, k: int, s: int, padding: int, ceil_mode: bool, cou
     counts = [_counts(size, n, k, s, padding, count_pad) for size, n in ((H, Ho), (W, Wo))]
     share_HW1 = (1 / np.outer(*counts)).astype(x_CHWN.dtype)[..., None]
     x_pad = _framed(x_CHWN, k, s, padding, Ho, Wo, 0, new)
-    first, *others = _windows(x_pad, k, s, Ho, Wo)
-    y_CHWN = new((C, Ho, Wo, N))
-    y_CHWN[...] = first
-    for x in others:
-        y_CHWN += x
+    y_CHWN = _over_windows(np.add, _windows(x_pad, k, s, Ho, Wo), new((C, Ho, Wo, N)))
     y_CHWN *= share_HW1
 
     def backward(dy_CHWN: Array) -> tuple[Array | None, ...]:
-        dx_pad = new(x_pad.shape)
-        dx_pad[...] = 0
+        dx_pad = _gradient(x_pad, k, s, Ho, Wo, new)
         each = np.multiply(dy_CHWN, share_HW1, out=new(dy_CHWN.shape))
         for dx in _windows(dx_pad, k, s, Ho, Wo):
-            dx += each
+            if k <= s:
+                dx[...] = each
+            else:
+                dx += each
         return (_unframed(dx_pad, padding, H, W),)
 
     return y_CHWN, backward
@@ -118,3 +111,21 @@ def _windows(x_pad: Array, k: int, s: int, Ho: int, Wo: int) -> Iterator[Array]:
     for i in range(k):
         for j in range(k):
             yield x_pad[:, i : i + s * (Ho - 1) + 1 : s, j : j + s * (Wo - 1) + 1 : s]
+
+
+def _over_windows(ufunc: np.ufunc, windows: Iterator[Array], out: Array) -> Array:
+    """The windows' pixels joined two by two, into `out`."""
+    seen = next(windows)
+    for x in windows:
+        seen = ufunc(seen, x, out=out)
+    if seen is not out:  # windows of one pixel
+        out[...] = seen
+    return out
+
+
+def _gradient(x_pad: Array, k: int, s: int, Ho: int, Wo: int, new: New) -> Array:
+    """Room for that of x_pad: zeros, but where windows lie edge to edge every pixel will be written anyway."""
+    dx_pad = new(x_pad.shape)
+    if k != s or x_pad.shape[1:3] != (Ho * s, Wo * s):
+        dx_pad[...] = 0
+    return dx_pad
