@@ -36,7 +36,7 @@ def recipe_row(run: dict[str, Any]) -> str:
     flipped = run.get("test_accuracy_with_flip")
     spread += f", with --flip {sum(flipped) / len(flipped):.4f}" if flipped else ""
     cores = run.get("machine", {}).get("cores")
-    where = f"{run['engine']}, {run['device']}"
+    where = f"{run['engine']}{' in bf16' * (run.get('precision') == 'bf16')}, {run['device']}"
     if cores and run["device"] == "cpu":
         where += f", {cores} core{'s' * (cores > 1)}"
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")

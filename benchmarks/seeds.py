@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--epochs", type=int, help="fewer than the recipe's, where the machine is too slow for all")
+    parser.add_argument("--precision", default="auto", help="of torch: auto, 32, bf16")
     parser.add_argument("--data-dir")
     parser.add_argument("--runs", help="folder that keeps the runs")
     parser.add_argument("--flip", action="store_true", help="test with every image's mirror image, too")
@@ -45,7 +46,9 @@ def main() -> None:
     name = f"{chosen.name.replace(':', '-')}-{engine}"
     if chosen.epochs != printed.epochs:
         name += f"-{chosen.epochs}-epochs"
-    where = Settings(engine, data_dir=arguments.data_dir)
+    if arguments.precision != "auto":
+        name += f"-{arguments.precision}"
+    where = Settings(engine, data_dir=arguments.data_dir, precision=arguments.precision)
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(arguments.runs or scratch)
         for seed in range(arguments.first, arguments.first + arguments.seeds):
@@ -70,6 +73,7 @@ def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]]
     summary = {
         "recipe": chosen.to_dict(),
         "engine": last["engine"],
+        "precision": last["precision"],
         "device": last["device"],
         "n": len(runs),
         "printed_epochs": epochs,

@@ -54,7 +54,9 @@ def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
     """What "auto" means: a fixed rule, never a timing, so that the same machine gives the same bytes.
 
     bf16 where the processor has units for it. Compiled on CUDA where the run is so long that a minute of compiling
-    does not matter: at least 10¹⁶ multiply-accumulates forward, `macs`. UsageError for what the engine cannot do.
+    does not matter: at least 10¹⁶ multiply-accumulates forward, `macs`. On a processor it would change little: in
+    float32 LeNet's steps were 8 % shorter, DenseNet's as long, ResNet-18's 13 % longer. UsageError for what the engine
+    cannot do.
     """
     for what, value, known in (
         ("precision", wish.precision, ("auto", "32", "bf16")),
