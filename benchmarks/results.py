@@ -24,7 +24,7 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation over the seeds, and the worst.
 
-| recipe | network | epochs | mean ± sd | worst | n | seconds a run | engine, device | versions | published |
+| recipe | network | epochs | mean ± sd | worst | n | seconds a run | engine, device | versions | the printed recipe reaches |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
@@ -56,7 +56,7 @@ def recipe_row(run: dict[str, Any]) -> str:
 
 
 def published(run: dict[str, Any]) -> str:
-    """What a printed recipe is known to reach; for one of ours, what the printed ones of its network and data are."""
+    """What a printed recipe is known to reach; for one of ours, what those of its network and data are."""
     ours = run["recipe"]
     if ours["source"] != "neoclassic":
         return run.get("published") or ""

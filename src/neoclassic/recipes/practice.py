@@ -1,7 +1,7 @@
 """*PyTorch Deep Learning Practice*, a course on video: an Inception net and a residual net on MNIST.
 
 Pixels less 0.1307, divided by 0.3081: mean and deviation of MNIST's training set. torch's own initial weights. The
-course's own numbers are not in print: `reaches` is empty.
+course's own numbers are not in print: `reaches` is what our own runs have reached.
 """
 
 from __future__ import annotations
@@ -25,11 +25,21 @@ COMMON = Recipe(
 
 
 def mnist_inception() -> Recipe:
-    return COMMON.but(name="practice:mnist-inception", network="mnist-inception", source="lecture 11, advanced CNN")
+    return COMMON.but(
+        name="practice:mnist-inception",
+        network="mnist-inception",
+        source="lecture 11, advanced CNN",
+        reaches=".9638 after 1 epoch, one run, torch",
+    )
 
 
 def mnist_residual() -> Recipe:
-    return COMMON.but(name="practice:mnist-residual", network="mnist-residual", source="lecture 11, advanced CNN")
+    return COMMON.but(
+        name="practice:mnist-residual",
+        network="mnist-residual",
+        source="lecture 11, advanced CNN",
+        reaches=".9897, one run, torch",
+    )
 
 
 RECIPES = (mnist_inception, mnist_residual)
