@@ -49,6 +49,7 @@ DEVIATIONS = {
     "xavier-normal": lambda fan_in, fan_out: (2 / (fan_in + fan_out)) ** 0.5,
     "xavier-taught": lambda fan_in, fan_out: (2 / (fan_in + fan_out)) ** 0.5,
     "he": lambda fan_in, fan_out: (2 / fan_in) ** 0.5,
+    "he-open": lambda fan_in, fan_out: (2 / fan_in) ** 0.5,
     "he-fan-out": lambda fan_in, fan_out: (2 / fan_out) ** 0.5,
     "lenet-1998": lambda fan_in, fan_out: 2.4 / fan_in / 3**0.5,
     "alexnet-2012": lambda fan_in, fan_out: 0.01,
@@ -81,6 +82,15 @@ def test_alexnets_biases_are_one_where_the_paper_says():
     weights = initial(network("alexnet", classes=10), (3, 67, 67), "alexnet-2012")
     ones = {key.removesuffix(".bias") for key, array in weights.items() if key.endswith("bias") and array.all()}
     assert ones == {"conv2", "conv4", "conv5", "fc1", "fc2"}
+
+
+def test_a_network_that_ends_with_a_relu_can_start_open():
+    """A class map of NiN that is 0 for every image has no gradient; with He's weights alone some are so."""
+    tree, shape, images = network("nin:taught", classes=10), (1, 67, 67), np.random.default_rng(0)
+    closed, opened = (create("numpy", tree, shape, initial(tree, shape, s)) for s in ("he", "he-open"))
+    x = images.standard_normal((8, *shape), np.float32)
+    assert (closed.logits(x) == 0).all(0).any()
+    assert (opened.logits(x) > 0).all()
 
 
 def test_norms_start_as_the_identity():

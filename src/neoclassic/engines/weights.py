@@ -92,11 +92,16 @@ def _mobilenet(rng: np.random.Generator, shape: Shape) -> Array:
 
 @dataclass(frozen=True)
 class Scheme:
-    """How weights are drawn, and biases: like torch's default, U(±1/√fan_in); at 1 behind the named layers; else 0."""
+    """How weights are drawn, and biases: like torch's default, U(±1/√fan_in); at 1 behind the named layers; else 0.
+
+    last: where the last layer's biases start. A softmax does not see what is added to all classes, but a ReLU behind
+    that layer, as NiN is taught with, stays open.
+    """
 
     draw: Draw
     torch_biases: bool = False
     ones: tuple[str, ...] = ()
+    last: float = 0.0
 
 
 INITIALISATIONS: dict[str, Scheme] = {
@@ -106,6 +111,7 @@ INITIALISATIONS: dict[str, Scheme] = {
     "xavier-taught": Scheme(_xavier_uniform, torch_biases=True),  # biases left at torch's default, as d2l does
     "he": Scheme(_he_normal),  # He et al. 2015, arXiv 1502.01852, normal, fan-in: ResNet
     "he-fan-out": Scheme(_he_fan_out),  # the same by fan-out: the authors' code of ResNet and DenseNet
+    "he-open": Scheme(_he_normal, last=5.0),  # He's, for networks that end with a ReLU
     "lenet-1998": Scheme(_lenet),  # LeCun et al. 1998, appendix A: U(±2.4/fan_in)
     "alexnet-2012": Scheme(_alexnet, ones=("conv2", "conv4", "conv5", "fc1", "fc2")),  # section 5: N(0, 0.01²)
     "vgg-2014": Scheme(_vgg),  # section 3.1: normal with variance 0.01
@@ -132,6 +138,9 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
                 norm = name == "running_var" or (name == "weight" and len(wide) == 1)
                 one = norm or (name == "bias" and row.path in how.ones)
                 weights[key] = np.full(shape, float(one), np.float32)
+    if how.last:
+        *_, bias = (key for key in weights if key.endswith(".bias"))
+        weights[bias] += np.float32(how.last)
     return weights
 
 

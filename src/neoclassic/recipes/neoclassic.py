@@ -73,6 +73,7 @@ def alexnet_taught() -> Recipe:
         name="neoclassic:alexnet:taught",
         network="alexnet:taught",
         image_size=67,
+        reaches=".8744 after 4 epochs, one run, torch",
         about="momentum, cosine, flips, He's weights",
         learning_rate=0.01,
         clip=1.0,
@@ -83,10 +84,9 @@ def vgg11_taught_quarter() -> Recipe:
     return PRINTED.but(
         name="neoclassic:vgg11:taught-quarter",
         network="vgg11:taught-quarter",
-        image_size=32,
-        reaches=".9083, one run, torch",
+        image_size=64,
         about="momentum, cosine, flips, He's weights",
-        learning_rate=0.02,
+        learning_rate=0.03,
         clip=1.0,
     )
 
@@ -96,10 +96,12 @@ def nin_taught() -> Recipe:
         name="neoclassic:nin:taught",
         network="nin:taught",
         image_size=67,
-        about="a slow start and clipped gradients keep its last ReLU alive",
-        learning_rate=0.01,
-        warmup_epochs=1.0,
+        about="its last ReLU starts open; Adam, cosine, flips, He's weights",
+        optimizer=Optimizer("adam"),
+        learning_rate=0.001,
+        warmup_epochs=0.2,
         clip=1.0,
+        initialisation="he-open",
     )
 
 
@@ -108,7 +110,7 @@ def nin_taught_linear() -> Recipe:
         name="neoclassic:nin:taught-linear",
         network="nin:taught-linear",
         about="without the last ReLU: nothing can get stuck",
-        learning_rate=0.02,
+        initialisation="he",
     )
 
 
