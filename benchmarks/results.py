@@ -24,7 +24,7 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation over the seeds, and the worst.
 
-| recipe | network | epochs | mean ± sd | worst | n | seconds a run | engine, device | versions | printed recipes reach |
+| recipe | network | epochs | mean ± sd | worst | n | seconds a run | engine, device | versions | printed ones reach |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
