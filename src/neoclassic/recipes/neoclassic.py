@@ -51,7 +51,7 @@ def deepconvnet() -> Recipe:
 
 
 # What the twins of the printed Fashion-MNIST recipes share. The books blow 28×28 pixels up to 96×96 or 224×224, where
-# there is no more to see: the twins take little more than the smallest size that the network can work on.
+# there is no more to see: the twins take the smallest size at which the network learns as well.
 PRINTED = Recipe(
     name="",
     network="",
@@ -85,6 +85,7 @@ def vgg11_taught_quarter() -> Recipe:
         name="neoclassic:vgg11:taught-quarter",
         network="vgg11:taught-quarter",
         image_size=64,
+        reaches=".9203, one run, torch",
         about="momentum, cosine, flips, He's weights",
         learning_rate=0.03,
         clip=1.0,
