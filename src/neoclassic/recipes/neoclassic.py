@@ -51,7 +51,8 @@ def deepconvnet() -> Recipe:
 
 
 # What the twins of the printed Fashion-MNIST recipes share. The books blow 28×28 pixels up to 96×96 or 224×224, where
-# there is no more to see: the twins take the smallest size at which the network learns as well.
+# there is no more to see: the twins stay near the smallest size that the network can work on. Only VGG, which halves
+# its maps after the first layer, learns better on 64 pixels (.9203) than on 32 (.9083).
 PRINTED = Recipe(
     name="",
     network="",
@@ -73,9 +74,10 @@ def alexnet_taught() -> Recipe:
         name="neoclassic:alexnet:taught",
         network="alexnet:taught",
         image_size=67,
-        reaches=".8744 after 4 epochs, one run, torch",
-        about="momentum, cosine, flips, He's weights",
-        learning_rate=0.01,
+        about="Adam, cosine, flips, He's weights",
+        optimizer=Optimizer("adam"),
+        learning_rate=0.0005,
+        warmup_epochs=0.2,
         clip=1.0,
     )
 
@@ -97,6 +99,7 @@ def nin_taught() -> Recipe:
         name="neoclassic:nin:taught",
         network="nin:taught",
         image_size=67,
+        reaches=".8959 after 3 epochs, one run, torch",
         about="its last ReLU starts open; Adam, cosine, flips, He's weights",
         optimizer=Optimizer("adam"),
         learning_rate=0.001,
@@ -111,6 +114,7 @@ def nin_taught_linear() -> Recipe:
         name="neoclassic:nin:taught-linear",
         network="nin:taught-linear",
         about="without the last ReLU: nothing can get stuck",
+        reaches="",
         initialisation="he",
     )
 
