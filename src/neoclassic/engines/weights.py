@@ -139,8 +139,8 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
                 one = norm or (name == "bias" and row.path in how.ones)
                 weights[key] = np.full(shape, float(one), np.float32)
     if how.last:
-        *_, bias = (key for key in weights if key.endswith(".bias"))
-        weights[bias] += np.float32(how.last)
+        for bias in [key for key in weights if key.endswith(".bias")][-1:]:  # there may be none
+            weights[bias] += np.float32(how.last)
     return weights
 
 

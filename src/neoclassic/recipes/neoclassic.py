@@ -51,8 +51,8 @@ def deepconvnet() -> Recipe:
 
 
 # What the twins of the printed Fashion-MNIST recipes share. The books blow 28×28 pixels up to 96×96 or 224×224, where
-# there is no more to see: the twins stay near the smallest size that the network can work on. Only VGG, which halves
-# its maps after the first layer, learns better on 64 pixels (.9203) than on 32 (.9083).
+# there is no more to see: the twins stay near the smallest size that the network can work on. VGG, which halves its
+# maps after the first layer, did better on 64 pixels (.9203) than on 32 (.9083, at a rate of 0.02).
 PRINTED = Recipe(
     name="",
     network="",
