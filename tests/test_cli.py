@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +38,21 @@ def test_every_verb_has_help_with_an_example(verb, run):
     code, out, _ = run(verb, "--help")
     assert code == 0
     assert f"Example:  neoclassic {verb}" in out
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/training.md", "docs/photos.md", "docs/deploy.md", "docs/gallery.md")
+CODE = re.compile(r"^```\w*\n(.*?)^```$|^(    .*?)$", re.M | re.S)
+COMMAND = re.compile(r"^(?: {4}|\$ )?(?:[A-Z_]+=\S+ |torchrun .* -m )*neoclassic (\w+)(.*)$", re.M)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_a_page_shows_can_be_typed(page):
+    shown = COMMAND.findall("\n".join(map("".join, CODE.findall((ROOT / page).read_text("utf-8")))))
+    assert shown
+    for verb, rest in shown:
+        arguments = shlex.split(re.split(r"  | < ", rest)[0], comments=True)
+        cli.commands[verb].make_context(verb, arguments)  # ends the test where something cannot be
 
 
 def test_version(run):
