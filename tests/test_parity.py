@@ -392,3 +392,15 @@ def test_features_of_every_path(name):
     assert found.keys() == wanted.keys() == set(paths)
     for path in paths:
         close(f"features of {path!r}", found[path], wanted[path], 1e-9)
+
+
+def test_a_relu_takes_its_inputs_place_in_training_only():
+    tree, shape = network("deepconvnet"), entry("deepconvnet").input
+    _, engine = engines(tree, shape, np.float64)
+    images, labels, masks = batch_of(tree, shape, 2, np.float64)
+    seen = []
+    engine.module.conv1.register_forward_hook(lambda _module, _x, y: seen.append(y.detach()))
+    engine.gradients(images, labels, masks)
+    engine.features(images, ["relu1"])
+    engine.sensitivity(images, "conv1", np.ones((2, 10)))
+    assert [bool((y < 0).any()) for y in seen] == [False, True, True]

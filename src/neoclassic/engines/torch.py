@@ -12,8 +12,9 @@ in evaluation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,25 @@ def _synced(module: nn.Module) -> None:
             _synced(child)
 
 
+class ReLU(nn.ReLU):
+    """torch's; `inplace` holds in training only, so that elsewhere every layer's output can be looked at."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x, self.inplace and self.training)
+
+
+_FRESH = (nodes.Conv2d, nodes.Linear, nodes.BatchNorm1d, nodes.BatchNorm2d)  # whose backward needs no output
+
+
+def _overwriting(tree: Node) -> Iterator[str]:
+    """Paths of the ReLUs that may take their input's place. Saves a tenth of DenseNet's step."""
+    for path, node in walk(tree):
+        if isinstance(node, nodes.Sequential):
+            for (_, maker), (name, child) in pairwise(node.children):
+                if isinstance(child, nodes.ReLU) and isinstance(maker, _FRESH):
+                    yield join(path, name)
+
+
 class Hardsigmoid(nn.Hardsigmoid):
     """In float64 written out: torch's own kernels multiply by a sixth in float32, which is 2e-8 off."""
 
@@ -258,6 +278,8 @@ def _leaf(node: Node, width: int) -> nn.Module:
             return nn.LocalResponseNorm(size, alpha, beta, k)
         case nodes.Dropout(p):
             return Dropout(p)
+        case nodes.ReLU():
+            return ReLU()
         case nodes.Tanh(scale, slope):
             return Tanh(scale, slope)
         case nodes.Hardsigmoid():
@@ -371,6 +393,8 @@ class TorchEngine:
         self.dtype = torch.float64 if any(w.dtype == np.float64 for w in weights.values()) else torch.float32
         self._wide = torch.float32 if self._device.type == "mps" else torch.float64
         self.module = build(tree, input).to(self._device, self.dtype, memory_format=torch.channels_last)
+        for path in _overwriting(tree):
+            self.module.get_submodule(path).inplace = True
         self._forward: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = self.module
         if compiled:
             self._forward = torch.compile(self.module)
