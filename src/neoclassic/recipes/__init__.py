@@ -23,9 +23,9 @@ def list_recipes(pattern: str = "*") -> list[Recipe]:
 
 def recipe(name: str) -> Recipe:
     """By name. UsageError if unknown."""
-    if rows := [row for row in _RECIPES if row.startswith(f"{name}:")]:
-        raise UsageError(f"{name!r} is where recipes are from: choose one of them, {', '.join(rows)}")
     if name not in _RECIPES:
+        if rows := [row for row in _RECIPES if row.startswith(f"{name}:")]:
+            raise UsageError(f"{name!r} is where recipes are from: choose one of them, {', '.join(rows)}")
         raise unknown("recipe", name, _RECIPES, see="'neoclassic recipes' shows them all")
     return _RECIPES[name]
 
