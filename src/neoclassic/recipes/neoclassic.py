@@ -74,6 +74,7 @@ def alexnet_taught() -> Recipe:
         name="neoclassic:alexnet:taught",
         network="alexnet:taught",
         image_size=67,
+        reaches=".9058 after 5 epochs, one run, torch",
         about="Adam, cosine, flips, He's weights",
         optimizer=Optimizer("adam"),
         learning_rate=0.0005,
