@@ -178,7 +178,9 @@ def mnist_inception() -> Recipe:
 
 
 def mnist_residual() -> Recipe:
-    return mnist_inception().but(name="neoclassic:mnist-residual", network="mnist-residual")
+    return mnist_inception().but(
+        name="neoclassic:mnist-residual", network="mnist-residual", reaches=".9933, one run, torch"
+    )
 
 
 def mnist_record() -> Recipe:
