@@ -120,15 +120,23 @@ def test_killed_in_the_second_epoch_and_resumed_ends_with_the_bytes_of_a_run_nev
     assert model_bytes(tmp_path / "cut") == model_bytes(folder)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_run_cut_between_any_two_steps_ends_with_the_same_bytes(engine, splits, tmp_path, monkeypatch):
-    train(TINY, Settings(engine), tmp_path / "whole", splits)
+@pytest.fixture(scope="module", params=ENGINES)
+def uncut(request, splits, tmp_path_factory):
+    """An engine, and the folder of TINY's run on it."""
+    folder = tmp_path_factory.mktemp(request.param) / "uncut"
+    train(TINY, Settings(request.param), folder, splits)
+    return request.param, folder
+
+
+@pytest.mark.parametrize("step", [9, 13, 18])  # of two epochs of nine
+def test_a_run_cut_between_any_two_steps_ends_with_the_same_bytes_and_log(step, uncut, splits, tmp_path, monkeypatch):
+    engine, whole = uncut
     monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
     save, cut = _Job.save, []
 
     def save_and_die(job, run, state):
         save(job, run, state)
-        if state.step == 13 and not cut:  # the fourth step of the second epoch
+        if state.step == step and not cut:
             cut.append(True)
             raise KeyboardInterrupt
 
@@ -137,7 +145,9 @@ def test_a_run_cut_between_any_two_steps_ends_with_the_same_bytes(engine, splits
         train(TINY, Settings(engine), tmp_path / "cut", splits)
     resume(tmp_path / "cut", splits)
     assert cut
-    assert model_bytes(tmp_path / "cut") == model_bytes(tmp_path / "whole")
+    assert model_bytes(tmp_path / "cut") == model_bytes(whole)
+    losses = [[(row["epoch"], row["train_loss"]) for row in log_of(folder)] for folder in (tmp_path / "cut", whole)]
+    assert losses[0] == losses[1]
 
 
 def test_a_finished_run_is_left_as_it_is(splits, tmp_path):

@@ -210,6 +210,7 @@ class _Job:
         with bar, events as tell, _interrupts() as interrupted:
             while state.step < self.last_step and not self.exhausted(state):
                 epoch, at = divmod(state.step, self.steps_per_epoch)
+                end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
                 bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
                 started = looked = saved = time.monotonic()
                 before = state.epoch_seconds
@@ -223,6 +224,8 @@ class _Job:
                     bar.update(len(index))
                     now = time.monotonic()
                     state.epoch_seconds = before + now - started
+                    if state.step == end:
+                        break  # a checkpoint belongs after the evaluation, which would else be left out
                     if now - looked > LOOK_SECONDS:
                         self.look(state, run, bar)
                         looked = now
@@ -233,8 +236,6 @@ class _Job:
                     if interrupted():
                         done = f"stopped in epoch {epoch + 1}, after step {state.step:,} of {self.last_step:,}"
                         raise Interrupted(f"{done}; go on with: neoclassic train --resume {run.folder}")
-                    if state.step == self.last_step:
-                        break
                 self.look(state, run, bar)
                 self.end_of_epoch(run, state, epoch, rate, progress)
                 tell(vars(state.log[-1]))
