@@ -43,6 +43,7 @@ OPTIONS = {
     "average": {"average": 0.9},
     "average of statistics": {"network": "lenet:bn", "average": 0.9},
     "step": {"schedule": "step", "milestones": (1.0, 2.0), "gamma": 0.3},
+    "cosine": {"schedule": "cosine", "warmup_epochs": 1.0},
     "one-cycle": {"schedule": "one-cycle"},
     "smoothing": {"label_smoothing": 0.1},
     "class weights": {"class_weights": "balanced"},
@@ -75,10 +76,22 @@ def test_resized_when_asked_for_or_before_the_model_is_the_same(engine, splits, 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("engine", ["numpy", "torch"])
 def test_cut_between_two_steps_and_resumed_ends_with_the_same_bytes(option, engine, splits, tmp_path, monkeypatch):
-    recipe = TINY.but(**OPTIONS[option])
+    cut_and_resume(TINY.but(**OPTIONS[option]), Settings(engine), splits, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("speed", [{"precision": "bf16"}, {"compile": "on"}], ids=str)
+def test_cut_and_resumed_at_other_speeds_ends_with_the_same_bytes(speed, splits, tmp_path, monkeypatch):
+    from neoclassic.engines.torch import compiles
+
+    if "compile" in speed and not compiles(torch.device("cpu")):
+        pytest.skip("no C++ compiler here")
+    cut_and_resume(TINY, Settings("torch", **speed), splits, tmp_path, monkeypatch)
+
+
+def cut_and_resume(recipe, settings, splits, tmp_path, monkeypatch):
     for picture in ("draw_log", "draw_confusion"):  # most of the time of so short a run
         monkeypatch.setattr(f"neoclassic.train.loop.curves.{picture}", lambda *_: None)
-    train(recipe, Settings(engine), tmp_path / "whole", splits)
+    train(recipe, settings, tmp_path / "whole", splits)
     monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)
     save, cut = _Job.save, []
 
@@ -90,7 +103,7 @@ def test_cut_between_two_steps_and_resumed_ends_with_the_same_bytes(option, engi
 
     monkeypatch.setattr(_Job, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, Settings(engine), tmp_path / "cut", splits)
+        train(recipe, settings, tmp_path / "cut", splits)
     resume(tmp_path / "cut", splits)
     assert cut
     assert model_bytes(tmp_path / "cut") == model_bytes(tmp_path / "whole")
@@ -430,6 +443,13 @@ def test_precision_and_compiling_are_decided_by_rule():
         decide("numpy", "cpu", Speed("bf16", "off"), 1)
     with pytest.raises(UsageError, match="unknown precision '16'"):
         decide("torch", "cpu", Speed("16", "off"), 1)
+
+
+def test_compiling_without_a_compiler_says_what_to_do(splits, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match=r"needs a C\+\+ compiler .* use --compile off"):
+        train(TINY, Settings("torch", "cpu", compile="on"), tmp_path / "run", splits)
+    assert not (tmp_path / "run").exists()
 
 
 def test_bfloat16_learns_as_float32_does(splits, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import statistics
 import tempfile
 import time
@@ -93,12 +92,11 @@ def installed() -> list[str]:
 
 def choices(device: str) -> list[Speed]:
     """The torch engine's safe ones: bfloat16 where there are units for it, compiling where there is a compiler."""
-    from neoclassic.engines.torch import pick_device, takes_bfloat16
+    from neoclassic.engines.torch import compiles, pick_device, takes_bfloat16
 
     place = pick_device(device)
     precisions = ["32", "bf16"] if takes_bfloat16(place) else ["32"]
-    compiler = importlib.util.find_spec("triton") if place.type == "cuda" else shutil.which("c++")
-    return [Speed(p, c) for p in precisions for c in (("off", "on") if compiler else ("off",))]
+    return [Speed(p, c) for p in precisions for c in (("off", "on") if compiles(place) else ("off",))]
 
 
 def tune(network: str, batch: int = 32, seconds: float = 2.0, device: str = "auto") -> list[Row]:

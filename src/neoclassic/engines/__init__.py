@@ -68,15 +68,14 @@ def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
         if wish.precision == "bf16" or wish.compile == "on":
             raise UsageError(f"the {name} engine has float32 only and compiles nothing: use --engine torch")
         return Speed()
-    from neoclassic.engines.torch import pick_device, takes_bfloat16
+    from neoclassic.engines.torch import compiles, pick_device, takes_bfloat16
 
     place = pick_device(device)
     precision, compiling = wish.precision, wish.compile
     if precision == "auto":
         precision = "bf16" if takes_bfloat16(place) else "32"
     if compiling == "auto":
-        able = place.type == "cuda" and importlib.util.find_spec("triton") is not None
-        compiling = "on" if able and macs >= 10**16 else "off"
+        compiling = "on" if place.type == "cuda" and macs >= 10**16 and compiles(place) else "off"
     return Speed(precision, compiling)
 
 

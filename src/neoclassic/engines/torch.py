@@ -11,6 +11,10 @@ in evaluation.
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -368,6 +372,14 @@ def takes_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def compiles(device: torch.device) -> bool:
+    """Whether torch.compile finds what it needs: Triton, or on a processor the C++ compiler that it looks for."""
+    if device.type in ("cuda", "xpu"):
+        return importlib.util.find_spec("triton") is not None
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return shutil.which(os.environ.get("CXX", usual)) is not None
+
+
 class TorchEngine:
     """The contract of `engines.contract.Engine`, kept by PyTorch. float32, or float64 where the weights are.
 
@@ -397,6 +409,9 @@ class TorchEngine:
             self.module.get_submodule(path).inplace = True
         self._forward: Callable[[Tensor], Tensor | tuple[Tensor, ...]] = self.module
         if compiled:
+            if not compiles(self._device):
+                needs = "a C++ compiler (g++, or what CXX names)" if self._device.type == "cpu" else "Triton"
+                raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
             self._forward = torch.compile(self.module)
         self._bfloat16 = bfloat16
         self._processes = 1
