@@ -445,6 +445,15 @@ def test_precision_and_compiling_are_decided_by_rule():
         decide("torch", "cpu", Speed("16", "off"), 1)
 
 
+@pytest.mark.parametrize("unit", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_bfloat16_is_chosen_where_the_processor_has_units_for_it(unit, monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):  # which this torch must have
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == unit)
+    assert decide("torch", "cpu", Speed("auto", "auto"), 1).precision == "bf16"
+    monkeypatch.setattr(torch.cpu, unit, lambda: False)
+    assert decide("torch", "cpu", Speed("auto", "auto"), 1).precision == "32"
+
+
 def test_compiling_without_a_compiler_says_what_to_do(splits, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match=r"needs a C\+\+ compiler .* use --compile off"):
