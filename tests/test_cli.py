@@ -181,13 +181,19 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("train lenet --image-size 8", "the smallest square image that works is 12×12"),
         ("train lenet --resume nowhere --seed 3", "--resume goes on as the run began"),
         ("train --resume nowhere", "nowhere holds no run"),
+        ("train lenet --seed 4294967296", "seed must be from 0 to 4294967295"),
+        ("train lenet --freeze * --engine numpy", "every parameter is frozen: there is nothing to train"),
+        ("train lenet --out ''", "--out is empty: is a variable of the shell not set?"),
+        ("train --resume=", "--resume is empty"),
+        ("show ''", "an argument is empty"),
+        ("cache --clear .", "no pattern '.'"),
         ("evaluate nowhere.safetensors", "cannot read nowhere.safetensors"),
         ("predict", "Missing argument"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line(arguments, message, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(*arguments.split())
+    code, out, err = run(*shlex.split(arguments))
     assert code == (1 if arguments.startswith("evaluate") else 2)
     assert out == ""
     assert message in err

@@ -443,6 +443,8 @@ def test_precision_and_compiling_are_decided_by_rule():
         decide("numpy", "cpu", Speed("bf16", "off"), 1)
     with pytest.raises(UsageError, match="unknown precision '16'"):
         decide("torch", "cpu", Speed("16", "off"), 1)
+    with pytest.raises(UsageError, match="no device 'meta' here"):
+        decide("torch", "meta", Speed("32", "off"), 1)
 
 
 @pytest.mark.parametrize("unit", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])

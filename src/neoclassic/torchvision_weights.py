@@ -229,7 +229,7 @@ def read_weights(path: str | Path) -> dict[str, Array]:
     except NeoclassicError:
         raise
     except Exception as error:  # whatever a broken file makes the two readers raise
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise NeoclassicError(f"{path} cannot be read as weights: {reason}") from None
 
 

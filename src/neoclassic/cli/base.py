@@ -7,12 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import click
 
 from neoclassic import __version__
-from neoclassic.errors import NeoclassicError, unknown
+from neoclassic.errors import NeoclassicError, UsageError, unknown
 
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",
@@ -76,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know few letters
             stream.reconfigure(errors="backslashreplace")
     try:
+        if empty := _empty(arguments):
+            raise UsageError(f"{empty} is empty: is a variable of the shell not set?")
         cli.main(arguments, prog_name="neoclassic", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
@@ -96,6 +99,16 @@ def main(arguments: list[str] | None = None) -> int:
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return _fail(error, f"unexpected {what} (a fault of neoclassic's: --debug shows where)", 1, arguments)
     return 0
+
+
+def _empty(arguments: list[str]) -> str | None:
+    """The option or argument that is given as nothing, which would else be the folder here, or as if left out."""
+    for before, argument in pairwise(["", *arguments]):
+        if not argument:
+            return before if before.startswith("-") else "an argument"
+        if argument.startswith("--") and argument.endswith("="):
+            return argument[:-1]
+    return None
 
 
 def _fail(error: BaseException, message: str, code: int, arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from neoclassic.errors import NeoclassicError
+from neoclassic.errors import NeoclassicError, UsageError
 
 
 def folder() -> Path:
@@ -50,7 +50,9 @@ def entries() -> list[Entry]:
 def clear(pattern: str = "*") -> list[Entry]:
     """Remove the entries whose name or folder's name matches a shell pattern, and say which they were.
 
-    NeoclassicError for one that cannot be removed."""
+    UsageError for no pattern; NeoclassicError for one that cannot be removed."""
+    if not Path(pattern).name:
+        raise UsageError(f"no pattern {pattern!r}: 'neoclassic cache' lists the names, * is all of them")
     removed = []
     for entry in entries():
         if entry.path.match(pattern) or entry.path.parent.match(pattern):

@@ -355,7 +355,7 @@ def pick_device(name: str) -> torch.device:
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # which "meta" has not
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"no device {name!r} here: {reason}; use --device cpu") from None
@@ -684,8 +684,6 @@ def torch_optimizer(
         if rate:
             decay = rule.weight_decay if rule.decay_all or parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
-    if not groups:
-        raise UsageError("every parameter is frozen: there is nothing to train")
     cuda = device.type == "cuda"
     lists: list[dict[str, Any]] = [
         {"params": p, "lr": torch.tensor(1.0, device=device) if cuda else 1.0, "weight_decay": decay, "scale": rate}

@@ -218,7 +218,7 @@ class _Job:
                     rate = recipe.learning_rate_at(state.step, self.steps_per_epoch)
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
                     part = self.world.part(len(index)) if self.world.size > 1 else slice(None)
-                    seed = (self.world.rank << 56) | (recipe.seed << 32) | state.step
+                    seed = (self.world.rank << 56) ^ (recipe.seed << 32) ^ state.step
                     engine.step(*source.batch(index, rng, part), rate, seed)
                     state.step += 1
                     bar.update(len(index))

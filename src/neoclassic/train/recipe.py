@@ -102,7 +102,7 @@ class Recipe:
             ("rates", [rate for _, rate in self.rates], all(0 <= r < math.inf for _, r in self.rates), "at least 0"),
             ("warm-up", self.warmup_epochs, 0 <= self.warmup_epochs <= self.epochs, "from 0 to the epochs"),
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
-            ("seed", self.seed, self.seed >= 0, "at least 0"),
+            ("seed", self.seed, 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
         ):
             if not possible:
                 raise UsageError(f"{what} must be {wish}, not {given}")

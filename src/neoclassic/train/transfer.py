@@ -82,7 +82,7 @@ def _from_ours(model: Model, recipe: Recipe, fresh: Weights, preprocessing: Prep
 def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:
     """What the learning rate of each parameter is multiplied with, where that is not 1.
 
-    UsageError for a pattern that fits none.
+    UsageError for a pattern that fits none, or where nothing is left to train.
     """
     names = list(parameters)
     found: dict[str, float] = {}
@@ -92,4 +92,6 @@ def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:
             layers = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
             raise UsageError(f"no parameter matches {pattern!r}: the paths begin with {layers}")
         found |= dict.fromkeys(matched, rate)
+    if not any(found.get(name, 1.0) for name in names):
+        raise UsageError("every parameter is frozen: there is nothing to train")
     return {name: rate for name, rate in found.items() if rate != 1}
