@@ -181,6 +181,8 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("train lenet --image-size 8", "the smallest square image that works is 12×12"),
         ("train lenet --resume nowhere --seed 3", "--resume goes on as the run began"),
         ("train --resume nowhere", "nowhere holds no run"),
+        (f"compare {__file__}", "test_cli.py holds no run"),
+        ("serve nowhere --timeout nan", "--timeout is a number of seconds above 0"),
         ("train lenet --seed 4294967296", "seed must be from 0 to 4294967295"),
         ("train lenet --freeze * --engine numpy", "every parameter is frozen: there is nothing to train"),
         ("train lenet --out ''", "--out is empty: is a variable of the shell not set?"),
@@ -252,7 +254,7 @@ def test_an_output_folder_that_cannot_be_is_refused(run, idx_folder, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = run("train", "lenet", "--data", idx_folder, "--out", tmp_path / "file" / "run")
     assert code == 1
-    assert "choose another folder with --out" in err
+    assert "choose another place" in err
 
 
 def test_a_full_disk_ends_the_run_with_one_line(run, idx_folder, tmp_path, monkeypatch):
@@ -262,7 +264,7 @@ def test_a_full_disk_ends_the_run_with_one_line(run, idx_folder, tmp_path, monke
     monkeypatch.setattr(os, "fsync", full)
     code, _, err = run("train", "lenet", "--data", idx_folder, "--out", tmp_path / "run")
     assert code == 1
-    assert "No space left on device; choose another folder with --out" in err.splitlines()[-1]
+    assert "No space left on device; choose another place" in err.splitlines()[-1]
     assert list((tmp_path / "run").iterdir()) == []
 
 

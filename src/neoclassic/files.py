@@ -15,7 +15,7 @@ def write(path: Path, content: bytes | str) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise NeoclassicError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from None
+        raise NeoclassicError(f"cannot write {path}: {error.strerror}; choose another place") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -25,7 +25,7 @@ def write(path: Path, content: bytes | str) -> None:
         Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise NeoclassicError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from None
+        raise NeoclassicError(f"cannot write {path}: {error.strerror}; choose another place") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -36,7 +36,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise NeoclassicError(f"cannot make {path}: {error.strerror}; choose another folder with --out") from None
+        raise NeoclassicError(f"cannot make {path}: {error.strerror}; choose another place") from None
 
 
 def _umask() -> int:

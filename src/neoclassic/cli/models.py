@@ -183,7 +183,7 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
 @click.option("--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of one image.")
 @click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="Images that wait; then 503.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Images computed at once.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Seconds.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds.")
 @any_engine
 @device
 def serve(
@@ -203,6 +203,8 @@ def serve(
 
     from neoclassic.export import open_model
 
+    if not 0 < timeout <= 86_400:  # which nan is not
+        raise UsageError(f"--timeout is a number of seconds above 0, at most a day, not {timeout:g}")
     if missing := [
         name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
     ]:

@@ -109,7 +109,7 @@ class Run:
         try:
             data = json.loads((run.folder / "recipe.json").read_text())
             settings = Settings(**data.pop("run"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None
