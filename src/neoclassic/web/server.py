@@ -388,7 +388,7 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000) -> None:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
-        raise NeoclassicError(f"cannot listen on {host} port {port}: {reason}; choose another host or port") from None
+        raise NeoclassicError(f"cannot listen on {host} port {port}: {reason}; try another --host or --port") from None
     protocol = type("Protocol", (_Protocol,), {"seconds": service.limits.seconds})
     config = uvicorn.Config(
         application(service),
