@@ -15,11 +15,11 @@ import pytest
 from neoclassic import data
 from neoclassic.artefact import Model
 from neoclassic.engines import Optimizer
-from neoclassic.errors import UsageError
+from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.recipes import choose, list_recipes, recipe
 from neoclassic.train.loop import Diverged, _Job, resume, train
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import Settings
+from neoclassic.train.run import Epoch, Run, Settings
 
 ENGINES = ("numpy", "torch")
 TINY = Recipe(
@@ -163,6 +163,61 @@ def test_a_run_is_not_resumed_on_other_data(splits, tmp_path):
     other = replace(splits, train=splits.train.subset(np.arange(900)))
     with pytest.raises(Exception, match="was trained on other data"):
         resume(tmp_path / "run", other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": "many"}, "batch_size cannot be 'many'"),
+        ({"batch_size": True}, "batch_size cannot be True"),
+        ({"network": ["lenet"]}, r"network cannot be \('lenet',\)"),
+        ({"augmentation": {"scale": None}}, "scale cannot be None"),
+        ({"optimizer": {"betas": [0.9]}}, r"betas cannot be \(0.9,\)"),
+        ({"optimizer": {"betas": [0.9, 1.0]}}, r"betas must be in \[0, 1\), not \(0.9, 1.0\)"),
+        ({"optimizer": "sgd"}, "'sgd' where Optimizer has entries"),
+        ({"batchsize": 3}, "unknown entry 'batchsize'"),
+    ],
+)
+def test_a_recipe_that_was_edited_is_taken_or_refused_by_name(change, message, tmp_path):
+    Run.create(tmp_path, "", TINY, Settings("numpy"))
+    file = tmp_path / "recipe.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({**whole, **change}))
+    with pytest.raises(NeoclassicError, match=message):
+        Run.open(tmp_path)
+    file.write_text(json.dumps({**whole, "learning_rate": 1}))
+    assert Run.open(tmp_path)[1] == TINY.but(learning_rate=1)
+
+
+def test_a_log_comes_back_or_says_that_it_is_damaged(tmp_path):
+    run = Run(tmp_path)
+    with pytest.raises(UsageError, match="has not finished an epoch yet"):
+        run.log()
+    log = [Epoch(1, 0.1, 2.0, 0.2, None, None, 2.1, 0.25, 3.0, 1000.0)]
+    run.save_log(log)
+    assert run.log() == log
+    text = (tmp_path / "log.csv").read_text()
+    for damaged in (
+        text.replace(",2.0,", ",,"),
+        text.replace("0.25", "x"),
+        text + "2,0.1\n",
+        text.replace("epoch", "e"),
+    ):
+        (tmp_path / "log.csv").write_text(damaged)
+        with pytest.raises(NeoclassicError, match=r"log.csv: damaged"):
+            run.log()
+
+
+def test_a_result_that_is_damaged_is_made_again(splits, tmp_path):
+    result = train(TINY.but(epochs=1), Settings("numpy"), tmp_path / "run", splits)
+    file = tmp_path / "run" / "result.json"
+    for damaged in ("", "[]", json.dumps({**result, "epochs": "one"}), json.dumps({"run": "run"})):
+        file.write_text(damaged)
+        with pytest.raises(NeoclassicError, match=r"result.json: damaged .*; remove it, and train --resume"):
+            resume(tmp_path / "run", splits)
+    file.unlink()
+    again = resume(tmp_path / "run", splits)
+    assert {**again, "finished": ""} == {**result, "finished": ""}
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(splits, tmp_path):

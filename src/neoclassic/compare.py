@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from neoclassic import files
 from neoclassic.artefact import Model
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.errors import UsageError
 from neoclassic.measure import measure
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
@@ -64,24 +63,12 @@ class Compared:
         }
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's `log.csv`, empty cells as None. UsageError for a run without an epoch."""
-    try:
-        with (folder / "log.csv").open() as file:
-            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        raise UsageError(f"{folder} has not finished an epoch yet: there is no log.csv in it") from None
-    except (OSError, ValueError) as error:
-        raise NeoclassicError(f"{folder / 'log.csv'}: damaged ({error})") from None
-    return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
-
-
 def open_run(folder: str | Path, name: str = "") -> Compared:
     """A run folder, finished or not. UsageError for a folder without a run, NeoclassicError for a damaged one."""
     run, recipe, settings = Run.open(folder)
-    log, result, model = read_log(run.folder), run.result() or {}, Model.load(run.folder)
+    log, result, model = [vars(row) for row in run.log()], run.result() or {}, Model.load(run.folder)
     m = measure(model.tree, model.input)
-    best = int(model.metrics.get("epoch") or len(log))
+    best = min(int(model.metrics.get("epoch") or len(log)), len(log))
     return Compared(
         name=name or run.folder.resolve().name,
         folder=run.folder,

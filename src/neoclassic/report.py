@@ -14,7 +14,6 @@ import numpy as np
 
 from neoclassic import files, networks
 from neoclassic.artefact import Model
-from neoclassic.compare import read_log
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import to_input
 from neoclassic.engines import Engine
@@ -55,7 +54,7 @@ def write(folder: str | Path, out: str | Path | None = None, data_dir: str | Non
         _head(title, result, m, run),
         _trained(recipe, model, result),
         _network(recipe.network, m),
-        _curves(read_log(run.folder)),
+        _curves([vars(row) for row in run.log()]),
     ]
     if reviewed is not None and test is not None:
         sections += [_right_and_wrong(reviewed), _mistakes(reviewed, test), _looked(model, running, reviewed, test, m)]

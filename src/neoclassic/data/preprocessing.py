@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from neoclassic.errors import NeoclassicError, UsageError, unknown
+from neoclassic.records import record
 
 Array = np.ndarray
 
@@ -104,13 +105,9 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, data: Any) -> Preprocessing:
         """The record that `to_dict` wrote, tuples perhaps turned to lists. NeoclassicError for anything else."""
-        names = [f.name for f in fields(cls)]
-        if not isinstance(data, dict) or not {"size", "channels"} <= data.keys() <= set(names):
-            raise NeoclassicError(f"not a preprocessing record: {str(data)[:60]!r}")
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
         try:
-            return cls(**values)
-        except (NeoclassicError, TypeError) as error:
+            return record(cls, data)
+        except (NeoclassicError, ValueError) as error:
             raise NeoclassicError(f"not a preprocessing record: {str(error)[:100]}") from None
 
 

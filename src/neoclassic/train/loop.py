@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +40,7 @@ from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
 from neoclassic.train.feed import feed
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import Epoch, Run, Settings, State
+from neoclassic.train.run import Epoch, Result, Run, Settings, State
 from neoclassic.tree import Node
 from neoclassic.views import curves
 from neoclassic.views.events import written
@@ -340,34 +340,34 @@ class _Job:
         curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
         curves.draw_confusion(found.confusion, model.classes, run.folder / "confusion.png", self.title(found))
         images = sum(row.images_per_second * row.seconds for row in state.log)
-        result = {
-            "run": str(run.folder),
-            "model": str(run.model),
-            "network": self.recipe.network,
-            "recipe": self.recipe.name,
-            "data": self.splits.train.name,
-            "engine": self.engine.name,
-            "device": self.engine.device,
-            "precision": self.settings.precision,
-            "compile": self.settings.compile,
-            "seed": self.recipe.seed,
-            "epochs": len(state.log),
-            "best_epoch": state.best,
-            "train_accuracy": kept.train_accuracy,
-            "validation_accuracy": kept.validation_accuracy,
-            "test_accuracy": found.accuracy,
-            "test_loss": found.loss,
-            "seconds": round(state.seconds, 3),
-            "images_per_second": round(images / max(state.seconds, 1e-9), 1),
-            "steps": state.step,
-            "skipped": len(self.splits.skipped),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(self.engine.name),
-            "machine": {"processor": platform.machine(), "cores": cores(), "system": platform.platform()},
-            "evaluation": found.to_dict(),
-        }
+        result = Result(
+            run=str(run.folder),
+            model=str(run.model),
+            network=self.recipe.network,
+            recipe=self.recipe.name,
+            data=self.splits.train.name,
+            engine=self.engine.name,
+            device=self.engine.device,
+            precision=self.settings.precision,
+            compile=self.settings.compile,
+            seed=self.recipe.seed,
+            epochs=len(state.log),
+            best_epoch=state.best,
+            train_accuracy=kept.train_accuracy,
+            validation_accuracy=kept.validation_accuracy,
+            test_accuracy=found.accuracy,
+            test_loss=found.loss,
+            seconds=round(state.seconds, 3),
+            images_per_second=round(images / max(state.seconds, 1e-9), 1),
+            steps=state.step,
+            skipped=len(self.splits.skipped),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=versions(self.engine.name),
+            machine={"processor": platform.machine(), "cores": cores(), "system": platform.platform()},
+            evaluation=found.to_dict(),
+        )
         run.save_result(result)
-        return result
+        return asdict(result)
 
     def title(self, found: Evaluation) -> str:
         """Above the pictures."""

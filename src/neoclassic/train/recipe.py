@@ -10,6 +10,7 @@ from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import INITIALISATIONS
 from neoclassic.errors import NeoclassicError, UsageError, unknown
+from neoclassic.records import record
 
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
@@ -92,6 +93,9 @@ class Recipe:
             ("image size", self.image_size, self.image_size is None or self.image_size >= 1, "at least 1"),
             ("learning rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0"),
             ("momentum", self.optimizer.momentum, 0 <= self.optimizer.momentum < 1, "in [0, 1)"),
+            ("betas", self.optimizer.betas, all(0 <= beta < 1 for beta in self.optimizer.betas), "in [0, 1)"),
+            ("alpha", self.optimizer.alpha, 0 <= self.optimizer.alpha < 1, "in [0, 1)"),
+            ("eps", self.optimizer.eps, 0 <= self.optimizer.eps < math.inf, "at least 0"),
             ("weight decay", self.optimizer.weight_decay, 0 <= self.optimizer.weight_decay < math.inf, "at least 0"),
             ("clip", self.optimizer.clip, 0 <= self.optimizer.clip < math.inf, "at least 0"),
             ("average", self.optimizer.average, 0 <= self.optimizer.average < 1, "in [0, 1)"),
@@ -158,14 +162,7 @@ class Recipe:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The recipe that `to_dict` wrote. NeoclassicError when it is none."""
         try:
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-            rule = Optimizer(**data["optimizer"])
-            values |= {
-                "optimizer": replace(rule, betas=(rule.betas[0], rule.betas[1])),
-                "augmentation": Augmentation(**data.get("augmentation", {})),
-                "rates": tuple((pattern, rate) for pattern, rate in data.get("rates", ())),
-            }
-            recipe = cls(**values)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            recipe = record(cls, data)
+        except ValueError as error:
             raise NeoclassicError(f"not a recipe: {error}") from None
         return recipe.checked()

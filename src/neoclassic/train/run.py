@@ -13,6 +13,7 @@ from neoclassic import artefact, files
 from neoclassic.artefact import Model
 from neoclassic.engines import Weights
 from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.records import record
 from neoclassic.train.recipe import Recipe
 
 
@@ -44,6 +45,36 @@ class Epoch:
     test_accuracy: float | None
     seconds: float
     images_per_second: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `result.json` holds: where, how, and how well. Accuracies are of the model that was kept."""
+
+    run: str
+    model: str
+    network: str
+    recipe: str
+    data: str
+    engine: str
+    device: str
+    precision: str
+    compile: str
+    seed: int
+    epochs: int
+    best_epoch: int  # from 1
+    train_accuracy: float
+    validation_accuracy: float | None
+    test_accuracy: float
+    test_loss: float  # nats
+    seconds: float  # training and the evaluation after every epoch
+    images_per_second: float
+    steps: int
+    skipped: int  # photos
+    finished: str  # date and time, ISO 8601
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
 
 
 @dataclass
@@ -108,7 +139,7 @@ class Run:
         run = cls(Path(folder))
         try:
             data = json.loads((run.folder / "recipe.json").read_text())
-            settings = Settings(**data.pop("run"))
+            settings = record(Settings, data.pop("run"))
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -155,16 +186,34 @@ class Run:
         """Write the artefact."""
         model.save(self.model)
 
-    def save_result(self, result: dict[str, Any]) -> None:
+    def save_result(self, result: Result) -> None:
         """Write `result.json`."""
-        files.write(self.result_file, _json(result))
+        files.write(self.result_file, _json(asdict(result)))
 
     def result(self) -> dict[str, Any] | None:
-        """What `save_result` wrote; None while the run is not finished."""
+        """What `save_result` wrote; None while the run is not finished. NeoclassicError for a file that is damaged."""
         if not self.result_file.exists():
             return None
-        found: dict[str, Any] = json.loads(self.result_file.read_text())
-        return found
+        try:
+            return asdict(record(Result, json.loads(self.result_file.read_text())))
+        except (OSError, ValueError) as error:
+            again = f"remove it, and train --resume {self.folder} makes it again"
+            raise NeoclassicError(f"{self.result_file}: damaged ({error}); {again}") from None
+
+    def log(self) -> list[Epoch]:
+        """What `save_log` wrote. UsageError for a run without an epoch, NeoclassicError for a file that is damaged."""
+        path = self.folder / "log.csv"
+        try:
+            with path.open(newline="") as file:
+                rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+            log = [record(Epoch, {**row, "epoch": int(row["epoch"] or 0)}) for row in rows]
+        except FileNotFoundError:
+            log = []
+        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+            raise NeoclassicError(f"{path}: damaged ({error})") from None
+        if not log:
+            raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")
+        return log
 
 
 def _json(value: Any) -> str:
