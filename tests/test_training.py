@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -218,6 +219,13 @@ def test_a_result_that_is_damaged_is_made_again(splits, tmp_path):
     file.unlink()
     again = resume(tmp_path / "run", splits)
     assert {**again, "finished": ""} == {**result, "finished": ""}
+
+
+def test_runs_that_begin_at_once_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: Run.create(None, "tiny", TINY, Settings("numpy")), range(40)))
+    assert {run.folder.name for run in runs} == {f"tiny-{number}" for number in range(1, 41)}
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(splits, tmp_path):

@@ -31,11 +31,16 @@ def write(path: Path, content: bytes | str) -> None:
         raise
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and its parents. NeoclassicError when that cannot be."""
+def make_folder(path: Path, new: bool = False) -> bool:
+    """Make a folder and its parents; False where `new` and it is there: of several processes, one makes it.
+
+    NeoclassicError when that cannot be."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=not new)
+        return True
     except OSError as error:
+        if new and isinstance(error, FileExistsError):
+            return False
         raise NeoclassicError(f"cannot make {path}: {error.strerror}; choose another place") from None
 
 

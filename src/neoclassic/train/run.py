@@ -122,13 +122,13 @@ class Run:
         """A new run folder; `runs/<name>-<number>` when none is given. UsageError when it holds a run already."""
         if out is None:
             number = 1
-            while (folder := Path("runs") / f"{name}-{number}").exists():
+            while not files.make_folder(folder := Path("runs") / f"{name}-{number}", new=True):
                 number += 1
         else:
             folder = Path(out)
             if (folder / "recipe.json").exists():
                 raise UsageError(f"{folder} holds a run already: go on with --resume {folder}, or choose another --out")
-        files.make_folder(folder)
+            files.make_folder(folder)
         run = cls(folder)
         files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": asdict(settings)}))
         return run
