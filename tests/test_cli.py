@@ -164,7 +164,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("trian lenet", "unknown command 'trian': did you mean 'train'?"),
         ("show lenett", "unknown network 'lenett': did you mean 'lenet'?"),
         ("show lenet:nb", "unknown variant"),
-        ("show lenet --clases 3", "No such option '--clases'"),
+        ("show lenet --clases 3", "No such option"),
         ("show lenet --classes 0", "at least 1 class"),
         ("show lenet --input one", "--input 'one' is no shape"),
         ("show lenet --input 1x5x5", "conv2: a 5×5 window does not fit"),

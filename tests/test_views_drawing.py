@@ -1,6 +1,5 @@
 """Drawings of the whole zoo: everything on the page, text inside its box, nothing across anything else."""
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib
@@ -16,9 +15,7 @@ from neoclassic.views import drawing, svg
 SVG = "{http://www.w3.org/2000/svg}"
 LAYERS = {"conv", "depthwise", "fc", "pool", "other", "end"}
 FONTS = {
-    bold: ImageFont.truetype(
-        Path(matplotlib.get_data_path()) / f"fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", 100
-    )
+    bold: ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", 100)
     for bold in (False, True)
 }
 

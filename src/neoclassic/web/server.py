@@ -33,6 +33,7 @@ import numpy as np
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import generate_latest as metrics_text
+from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
@@ -218,8 +219,8 @@ class Service:
 
             try:
                 form = await _InMemory(headers, stream(), max_files=most, max_fields=most).parse()
-            except MultiPartException as error:
-                raise Refusal(400, f"the form cannot be read: {error.message}") from None
+            except (MultiPartException, FormParserError) as error:  # the second comes through an older starlette
+                raise Refusal(400, f"the form cannot be read: {getattr(error, 'message', error)}") from None
             uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
             files = [(_plain(upload.filename), await upload.read()) for upload in uploads]
             await form.close()
