@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: setup check test test-all fix
+.PHONY: setup check test test-all test-oldest fix
 
 setup: .venv/ready
 .venv/ready: pyproject.toml
@@ -20,6 +20,12 @@ test: setup
 
 test-all: setup
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n auto --dist loadscope
+
+test-oldest:  # with the oldest versions that pyproject.toml asks for, whose own deprecations are not ours
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --python .venv-oldest --resolution lowest-direct --editable '.[test]'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/pytest -n auto --dist loadscope -m 'not slow' -W ignore::DeprecationWarning
 
 fix: setup
 	$(BIN)/ruff check --fix .
