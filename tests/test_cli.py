@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 
 import neoclassic
 from neoclassic.cli import cli
+
+NEW_CLICK = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)  # which words it so
 
 
 def test_import_brings_neither_torch_nor_matplotlib_nor_anything_slow():
@@ -164,7 +167,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("trian lenet", "unknown command 'trian': did you mean 'train'?"),
         ("show lenett", "unknown network 'lenett': did you mean 'lenet'?"),
         ("show lenet:nb", "unknown variant"),
-        ("show lenet --clases 3", "No such option"),
+        ("show lenet --clases 3", "No such option '--clases'" if NEW_CLICK else "No such option: --clases"),
         ("show lenet --classes 0", "at least 1 class"),
         ("show lenet --input one", "--input 'one' is no shape"),
         ("show lenet --input 1x5x5", "conv2: a 5×5 window does not fit"),
