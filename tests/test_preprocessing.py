@@ -16,7 +16,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from neoclassic.data import Dataset, Preprocessing, load, open_image, resize_all, statistics, to_input, to_pixels
 from neoclassic.data import preprocessing as module
-from neoclassic.data.preprocessing import Resized, bright_border, read_pixels, resized
+from neoclassic.data.preprocessing import Enlarged, Resized, bright_border, read_pixels, resized
 from neoclassic.errors import NeoclassicError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -245,6 +245,35 @@ def test_images_that_would_take_much_memory_are_resized_when_asked_for(monkeypat
     every = Dataset("small", later, np.zeros(300, np.int64), ("a",))
     np.testing.assert_array_equal(every.subset(some).images[5:], now[some[5:]])
     assert isinstance(every.subset(some).images, Resized)
+
+
+@pytest.mark.parametrize(("xp", "put"), [(np, np.asarray), (torch, torch.from_numpy)], ids=["numpy", "torch"])
+@pytest.mark.parametrize(("old", "new", "c"), [(28, 224, 1), (28, 96, 1), (28, 67, 1), (7, 224, 3), (32, 33, 3)])
+def test_enlarged_by_whole_numbers_as_pillow_does_it(xp, put, old, new, c):
+    images = RNG.integers(0, 256, (9, old, old, c), dtype=np.uint8)
+    images[0], images[1] = 0, 255
+    later = Resized(images, Preprocessing((new, new), c))
+    assert later.enlarges
+    found = Enlarged(later, xp, put)
+    for index in (slice(2, 9), RNG.permutation(9)):
+        there = found[index if isinstance(index, slice) else put(index)]
+        np.testing.assert_array_equal(np.asarray(there), later[index])
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Preprocessing((40, 40), 1, filter="bicubic"),
+        Preprocessing((40, 41), 1),
+        Preprocessing((20, 20), 1),
+        Preprocessing((40, 40), 3),
+        Preprocessing((40, 40), 1, invert=True),
+        Preprocessing((40, 40), 1, keep=0.875),
+    ],
+    ids=str,
+)
+def test_what_pillow_alone_can_resize(p):
+    assert not Resized(np.zeros((1, 28, 28, 1), np.uint8), p).enlarges
 
 
 def test_to_input_is_the_formula_in_float32():

@@ -83,6 +83,9 @@ def test_occlusion_finds_the_only_place_that_matters():
     class Corner:
         """Says class 1 as far as the middle pixel is bright."""
 
+        def holds(self, nbytes):
+            return False
+
         def logits(self, images):
             bright = images[:, 0, 14, 14]
             return np.stack([0 * bright, 4 * bright, 0 * bright], 1)

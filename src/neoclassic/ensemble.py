@@ -52,6 +52,9 @@ class Ensemble:
         first = members[0][0]
         self.tree, self.input = first.tree, first.input
 
+    def holds(self, nbytes: int) -> bool:
+        return False
+
     def logits(self, images: Array) -> Array:
         first, total, n = self.members[0][0].preprocessing, np.zeros(()), 0
         for model, engine in self.members:

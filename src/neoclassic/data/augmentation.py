@@ -183,7 +183,7 @@ def augment(x_NHWC: Any, draw: Draw, p: Preprocessing, xp: Any, put: Put) -> Any
     x_NHWC = xp.asarray(x_NHWC, dtype=xp.float32)
     if draw.affine is not None:
         x_NHWC = _sampled(x_NHWC, put(draw.affine), xp, put)
-    x_NHWC = x_NHWC / 255
+    x_NHWC = x_NHWC / put(np.array([255], np.float32))  # by a number, CUDA multiplies with its rounded inverse instead
     if draw.colour is not None:
         x_NHWC = x_NHWC + put(draw.colour)[:, None, None, :]
     if any(p.mean):

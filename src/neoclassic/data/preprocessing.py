@@ -334,6 +334,46 @@ class Resized:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return resize_all(self.images, self.preprocessing)
 
+    @property
+    def enlarges(self) -> bool:
+        """Whether `Enlarged` can do it: bilinear, square to a larger square, as it is otherwise."""
+        p, (_, h, w, channels) = self.preprocessing, self.images.shape
+        as_it_is = p.keep == 1 and not p.invert and p.channels == channels
+        return p.filter == "bilinear" and as_it_is and h == w <= p.size[0] == p.size[1]
+
+
+class Enlarged:
+    """What `Resized` gives, bit for bit, computed where the images are put: on a GPU, say.
+
+    Pillow's filter in its own whole numbers: columns, then rows, each new pixel from the two old ones around its
+    middle, with weights of 22 bits, rounded to 8. xp, put: as `augment` has them.
+    """
+
+    BITS = 22
+
+    def __init__(self, images: Resized, xp: Any, put: Callable[[Any], Any]) -> None:
+        old, new = images.images.shape[1], images.preprocessing.size[0]
+        middles = (np.arange(new) + 0.5) * (old / new)
+        places = np.floor(middles - 0.5).astype(np.int64) + np.arange(2)[:, None]
+        weights = (1 - np.abs(places + 0.5 - middles)) * ((places >= 0) & (places < old))
+        weights = np.floor(weights / weights.sum(0) * (1 << self.BITS) + 0.5).astype(np.int32)
+        self.places = [put(row) for row in places.clip(0, old - 1)]
+        self.weights = [put(row) for row in weights]
+        self.pixels, self.xp = put(images.images), xp
+
+    def __getitem__(self, index: Any) -> Any:
+        """uint8 N×H×W×C of a slice or an array of places, which must be where the images are."""
+        x_NHWC = self.pixels[index]
+        x_NHWC = self._rounded(
+            sum(x_NHWC[:, :, i] * w[:, None] for i, w in zip(self.places, self.weights, strict=True))
+        )
+        return self._rounded(
+            sum(x_NHWC[:, i] * w[:, None, None] for i, w in zip(self.places, self.weights, strict=True))
+        )
+
+    def _rounded(self, total: Any) -> Any:
+        return self.xp.asarray((total + (1 << self.BITS - 1)) >> self.BITS, dtype=self.xp.uint8)
+
 
 def resized(images: Array, p: Preprocessing) -> Array:
     """`resize_all`, or where that would take much more memory than the images do, at least LARGE, `Resized`."""

@@ -252,6 +252,9 @@ class OnnxEngine:
         if ends != wanted:
             raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {wanted}")
 
+    def holds(self, nbytes: int) -> bool:
+        return False
+
     def logits(self, images: Array) -> Array:
         if tuple(images.shape[1:]) != tuple(self.input):
             raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")

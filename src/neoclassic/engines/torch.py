@@ -17,7 +17,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -444,6 +444,13 @@ class TorchEngine:
             return bool(nbytes < torch.cuda.mem_get_info(self._device)[0] / 2)
         return self._device.type != "cpu" and nbytes < 1 << 31
 
+    def _exact(self) -> AbstractContextManager[Any]:
+        """float32 as it is: cuDNN would round the factors of convolutions to the 10 bits of TF32."""
+        if self._device.type == "cuda":
+            flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            return flags
+        return nullcontext()
+
     def _put(self, array: Array | Tensor) -> Tensor:
         tensor = array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor.long()
@@ -466,7 +473,7 @@ class TorchEngine:
 
     def logits(self, images: Array) -> Array:
         self.module.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._exact():
             return _array(self.module(self._images(images)))
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
@@ -493,7 +500,7 @@ class TorchEngine:
         if module is None:
             raise UsageError(f"no layer {path!r} in this network: 'neoclassic show' lists its paths")
         self.module.eval()
-        with torch.enable_grad():
+        with torch.enable_grad(), self._exact():
             hook = module.register_forward_hook(tap)
             try:
                 total = (self.module(self._images(images)) * self._put(weights)).sum()
@@ -525,8 +532,9 @@ class TorchEngine:
     def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
         self.module.zero_grad()
         self._mask(masks)
-        total, _, logits = self._loss(self._images(images), self._put(labels))
-        total.backward()
+        with self._exact():
+            total, _, logits = self._loss(self._images(images), self._put(labels))
+            total.backward()
         found = {k: _array(p.grad) for k, p in self.module.named_parameters() if p.grad is not None}
         self.module.zero_grad()
         return Gradients(total.item(), _array(logits), found)
@@ -559,11 +567,12 @@ class TorchEngine:
                 group["lr"] = learning_rate * group["scale"]
         batch, target = self._images(images), self._put(labels)
         self._mask(masks)
-        if self._replays is None or masks:
-            self._update(batch, target)
-        else:
-            replay = self._replays.setdefault((batch.shape, target.shape), Replay(self._update, self._generator))
-            replay(batch, target)
+        with self._exact():
+            if self._replays is None or masks:
+                self._update(batch, target)
+            else:
+                replay = self._replays.setdefault((batch.shape, target.shape), Replay(self._update, self._generator))
+                replay(batch, target)
         self._n += len(target)
         if self._averages:
             self._averaged += 1

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic.data.preprocessing import Preprocessing, to_input
+from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
+from neoclassic.train.feed import held, inputs
 
 BATCH = 256
 
@@ -27,11 +28,10 @@ def logits_of(
     engine: Engine, pixels: Array, preprocessing: Preprocessing, tick: Callable[[int], object] = lambda n: None
 ) -> Array:
     """N×classes logits of uint8 images N×H×W×C of the preprocessing's size. `tick(n)` after every n images."""
-    found = []
+    found, there = [], held(engine, pixels)
     for start in range(0, len(pixels), BATCH):
-        batch = pixels[start : start + BATCH]
-        found.append(engine.logits(to_input(batch, preprocessing)))
-        tick(len(batch))
+        found.append(engine.logits(inputs(engine, there[start : start + BATCH], preprocessing)))
+        tick(len(found[-1]))
     return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic.data.augmentation import Augmentation, Put, augment, mix, principal_colours
+from neoclassic.data.augmentation import Augmentation, Draw, Put, augment, mix, principal_colours
 from neoclassic.data.dataset import Dataset
-from neoclassic.data.preprocessing import Array, Preprocessing, Resized
+from neoclassic.data.preprocessing import Array, Enlarged, Preprocessing, Resized, to_input
 from neoclassic.engines import Engine
 from neoclassic.errors import UsageError
 from neoclassic.train.recipe import Recipe
@@ -19,7 +19,7 @@ from neoclassic.train.recipe import Recipe
 class Feed:
     """A training set, ready to be drawn from.
 
-    pixels        uint8 N×H×W×C, where the engine computes if there is room, else on the host, or `Resized` there
+    pixels        uint8 N×H×W×C, see `held`
     labels        int64 N, where the engine computes
     preprocessing mean and deviation
     targets       K×K float32, the target of each label; None where labels themselves are given
@@ -59,13 +59,30 @@ class Feed:
         return self.xp.moveaxis(x_NHWC, 3, 1)[part], labels[part]
 
 
+def held(engine: Engine, images: Array | Resized) -> Any:
+    """uint8 N×H×W×C to take from by place: where the engine computes if there is room, else as they are, on the host.
+
+    Small images that are to be blown up are held small, and enlarged there.
+    """
+    if isinstance(images, Resized) and images.enlarges and engine.holds(images.images.nbytes):
+        return Enlarged(images, engine.xp, engine.put)
+    return engine.put(np.asarray(images)) if engine.holds(images.nbytes) else images
+
+
+def inputs(engine: Engine, pixels: Any, p: Preprocessing) -> Any:
+    """float32 N×C×H×W, where the engine computes or on the host, of what was taken from `held`; `to_input`'s bits."""
+    if isinstance(pixels, np.ndarray):
+        return to_input(pixels, p)
+    return engine.xp.moveaxis(augment(pixels, Draw(), p, engine.xp, engine.put), 3, 1)
+
+
 def feed(engine: Engine, training: Dataset, p: Preprocessing, recipe: Recipe) -> Feed:
     """For an engine: what it has room for is put there once."""
     K, images, augmentation = len(training.classes), training.images, recipe.augmentation
     weights = class_weights(recipe.class_weights, training)
     soft = recipe.label_smoothing > 0 or weights is not None or augmentation.mixes
     return Feed(
-        pixels=engine.put(images) if engine.holds(images.nbytes) else images,
+        pixels=held(engine, images),
         labels=engine.put(training.labels),
         preprocessing=p,
         augmentation=augmentation,

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +46,8 @@ from neoclassic.views import curves
 from neoclassic.views.events import written
 from neoclassic.views.table import spark
 
-CHECKPOINT_SECONDS = 60.0  # between checkpoints inside an epoch
+CHECKPOINT_SECONDS = 60.0  # between checkpoints
+SAVING = 20  # an epoch shorter than so many times what a checkpoint takes ends without one, until the minute is over
 AUGMENTATION = 0xA06  # sets its random numbers apart
 TYPICAL = 50_000  # images of an epoch, before they are counted
 LOOK_SECONDS = 1.0  # between looks at the loss, each of which may wait for the device
@@ -123,6 +124,20 @@ def resume(folder: str | Path, splits: Splits | None = None, progress: bool = Fa
     return job.run_beside(state) if world.rank else job.run(run, state, progress)
 
 
+@dataclass
+class _Kept:
+    """Of a run's folder: when it was last brought up to date, how long that took, and the model still to be written."""
+
+    saved: float = 0.0  # time.monotonic()
+    took: float = 0.0  # seconds
+    best: Model | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since."""
+        return time.monotonic() - self.saved
+
+
 @dataclass(frozen=True)
 class _Job:
     """A run that is ready to start: every wish was possible."""
@@ -140,6 +155,7 @@ class _Job:
     last_step: int
     steps_per_epoch: int
     world: World
+    kept: _Kept = field(default_factory=_Kept)
 
     @classmethod
     def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None, progress: bool = False) -> _Job:
@@ -206,13 +222,14 @@ class _Job:
             disable=not (progress and sys.stderr.isatty()),
             file=sys.stderr,
         )
+        self.kept.saved = time.monotonic()
         events = written(run.folder, [vars(row) for row in state.log], self.settings.tensorboard)
         with bar, events as tell, _interrupts() as interrupted:
             while state.step < self.last_step and not self.exhausted(state):
                 epoch, at = divmod(state.step, self.steps_per_epoch)
                 end = min((epoch + 1) * self.steps_per_epoch, self.last_step)
                 bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-                started = looked = saved = time.monotonic()
+                started = looked = time.monotonic()
                 before = state.epoch_seconds
                 for index in batches(len(labels), recipe.batch_size, recipe.seed, epoch)[at:]:
                     rate = recipe.learning_rate_at(state.step, self.steps_per_epoch)
@@ -229,10 +246,9 @@ class _Job:
                     if now - looked > LOOK_SECONDS:
                         self.look(state, run, bar)
                         looked = now
-                    if (interrupted() or now - saved > CHECKPOINT_SECONDS) and self.world.size == 1:
+                    if (interrupted() or self.kept.age > CHECKPOINT_SECONDS) and self.world.size == 1:
                         self.look(state, run, bar)
                         self.save(run, state)
-                        saved = time.monotonic()
                     if interrupted():
                         done = f"stopped in epoch {epoch + 1}, after step {state.step:,} of {self.last_step:,}"
                         raise Interrupted(f"{done}; go on with: neoclassic train --resume {run.folder}")
@@ -253,6 +269,7 @@ class _Job:
         state.correct += metrics.correct
         state.n += metrics.n
         if not math.isfinite(state.loss_sum):
+            self.save_best(run)
             kept = f"the best model until then is {run.model}" if state.best else "no model was kept"
             slower = f"try --lr {self.recipe.learning_rate / 10:g}"
             raise Diverged(f"the loss became {state.loss_sum} before step {state.step:,}: {slower}; {kept}")
@@ -285,15 +302,19 @@ class _Job:
         state.loss_sum, state.correct, state.n, state.epoch_seconds = 0.0, 0, 0, 0.0
         if watches_test or state.best is None or _better(row, state.log[state.best - 1]):
             state.best = len(state.log)
-            run.save_model(self.model(found, state))
+            self.kept.best = self.model(found, state)
         self.engine.swap_average()
         run.save_log(state.log)
-        self.save(run, state)
+        last = state.step == self.last_step or self.exhausted(state)
+        due = last or self.world.size > 1 or self.kept.age > min(CHECKPOINT_SECONDS, SAVING * self.kept.took)
+        if due:
+            self.save(run, state)
         if progress:
             accuracies = [each.test_accuracy if watches_test else each.validation_accuracy for each in state.log]
             line = _line(row, self.recipe.epochs, state.best == len(state.log))
             tqdm.write(f"{line}  {spark([a for a in accuracies if a is not None])}", file=sys.stderr)
-            curves.draw_log([vars(each) for each in state.log], run.folder / "curves.png", self.recipe.network)
+            if due:
+                curves.draw_log([vars(each) for each in state.log], run.folder / "curves.png", self.recipe.network)
 
     def evaluate(self, part: Dataset, temperature: float = 1.0) -> Evaluation:
         """The network as it is now, on images of the input's size."""
@@ -302,10 +323,19 @@ class _Job:
         )
 
     def save(self, run: Run, state: State) -> None:
-        """The checkpoint."""
-        engine = self.engine
+        """The best model, if it is not written yet, and the checkpoint that goes with it."""
+        started, engine = time.monotonic(), self.engine
+        self.save_best(run)
         fingerprint = self.splits.train.fingerprint
         run.save_checkpoint(engine.weights(), engine.optimizer_state(), state, fingerprint, engine.name)
+        self.kept.saved = time.monotonic()
+        self.kept.took = self.kept.saved - started
+
+    def save_best(self, run: Run) -> None:
+        """The best model, if it is not written yet."""
+        if self.kept.best:
+            run.save_model(self.kept.best)
+            self.kept.best = None
 
     def model(self, watched: Evaluation, state: State) -> Model:
         """The artefact of the engine's weights as they are now."""
