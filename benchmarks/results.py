@@ -35,8 +35,10 @@ def recipe_row(run: dict[str, Any]) -> str:
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
     flipped = run.get("test_accuracy_with_flip")
     spread += f", with --flip {sum(flipped) / len(flipped):.4f}" if flipped else ""
-    cores = run.get("machine", {}).get("cores")
-    where = f"{run['engine']}{' in bf16' * (run.get('precision') == 'bf16')}, {run['device']}"
+    together = run.get("test_accuracy_together")
+    spread += f", all together {together:.4f}" if together else ""
+    cores, accelerator = (run.get("machine", {}).get(key) for key in ("cores", "accelerator"))
+    where = f"{run['engine']}{' in bf16' * (run.get('precision') == 'bf16')}, {accelerator or run['device']}"
     if cores and run["device"] == "cpu":
         where += f", {cores} core{'s' * (cores > 1)}"
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
@@ -128,7 +130,7 @@ def text(folder: Path) -> str:
     runs.sort(key=lambda run: (run["recipe"]["name"], run["engine"], run["device"]))
     others = {name: found for name, found in read.items() if found not in runs}
     parts = [HEAD, *map(recipe_row, runs)]
-    tables = {"training": training_table, "numpy_engine": engine_table}
+    tables = {"training": training_table, "training-gpu": training_table, "numpy_engine": engine_table}
     parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)
 

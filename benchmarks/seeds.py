@@ -39,11 +39,14 @@ def main() -> None:
     parser.add_argument("--data-dir")
     parser.add_argument("--runs", help="folder that keeps the runs")
     parser.add_argument("--flip", action="store_true", help="test with every image's mirror image, too")
+    parser.add_argument("--ensemble", action="store_true", help="test all runs together, too")
     arguments = parser.parse_args()
 
     printed, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
     chosen = printed.but(epochs=arguments.epochs or printed.epochs)
     name = f"{chosen.name.replace(':', '-')}-{engine}"
+    if engine == "torch" and _device() != "cpu":
+        name += "-gpu"
     if chosen.epochs != printed.epochs:
         name += f"-{chosen.epochs}-epochs"
     if arguments.precision != "auto":
@@ -57,17 +60,32 @@ def main() -> None:
                 sys.exit(f"{folder} ran another form of {chosen.name}: give another --runs")
             result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
-        finished = [p for p in runs.glob(f"{name}-*/result.json") if p.parent.name.removeprefix(f"{name}-").isdigit()]
+        seeds = {p.parent.name.removeprefix(f"{name}-"): p for p in runs.glob(f"{name}-*/result.json")}
+        finished = [seeds[seed] for seed in sorted(filter(str.isdigit, seeds), key=int)]
         results = [json.loads(path.read_text()) for path in finished]
-        for path, result in zip(finished, results, strict=True) if arguments.flip else ():
-            model, looking = open_models([str(path.parent)], engine, views=Views(flip=True))
+
+        def tested(paths: list[Path], flip: bool) -> float:
+            model, looking = open_models([str(path.parent) for path in paths], engine, views=Views(flip=flip))
             found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
-            result["test_accuracy_with_flip"] = found.evaluation.accuracy
-    summarise(chosen, printed.epochs, name, sorted(results, key=lambda result: result["seed"]))
+            return found.evaluation.accuracy
+
+        more: dict[str, Any] = {}
+        if arguments.flip:
+            more["test_accuracy_with_flip"] = [tested([path], True) for path in finished]
+        if arguments.ensemble:
+            more["test_accuracy_together"] = tested(finished, arguments.flip)
+    summarise(chosen, printed.epochs, name, results, more)
 
 
-def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]]) -> None:
-    """Write and print what the runs have reached together."""
+def _device() -> str:
+    """What torch trains on."""
+    from neoclassic.engines.torch import device_name
+
+    return device_name("auto")
+
+
+def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]], more: dict[str, Any]) -> None:
+    """Write and print what the runs have reached, each and all together."""
     accuracies = [run["test_accuracy"] for run in runs]
     last = runs[-1]
     summary = {
@@ -92,12 +110,12 @@ def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]]
         "versions": last["versions"],
         "machine": last["machine"],
     }
-    if all("test_accuracy_with_flip" in run for run in runs):
-        summary["test_accuracy_with_flip"] = [run["test_accuracy_with_flip"] for run in runs]
+    summary |= more
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     found = summary["test_accuracy"]
     print(f"{chosen.name} on {last['engine']}: median {found['median']:.4f}, worst {found['worst']:.4f}, n {len(runs)}")
+    print("".join(f"{what.replace('_', ' ')}: {value}\n" for what, value in more.items()), end="")
 
 
 if __name__ == "__main__":

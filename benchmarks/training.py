@@ -6,7 +6,7 @@ as `neoclassic train` runs them here. All take the same number of steps, alterna
 loading, training and metrics. The workers of the DataLoader live for a round, and its clock starts when the first
 batch is there: neither they nor that batch are charged. What ours resizes before the first step is charged to each step
 as its share of ten epochs. Prints the medians over the rounds and the ratios, and keeps them in results/training.json,
-with the networks that were measured before.
+on a GPU in results/training-gpu.json, with the networks that were measured before.
 """
 
 from __future__ import annotations
@@ -162,15 +162,14 @@ def main() -> None:
             "cores": cores(),
             "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
         }
-        keep(name, row)
+        keep(name, row, RESULTS / f"training{'' if device.type == 'cpu' else '-gpu'}.json")
         compared = "  ".join(f"{engine} {rates[engine]:9,.1f}  {ratio:5.2f}×" for engine, ratio in ratios.items())
         print(f"{name:14} course {rates['course']:9,.1f} images/s  {compared}", flush=True)
 
 
-def keep(name: str, row: dict[str, Any]) -> None:
-    """Put a network's row into results/training.json."""
+def keep(name: str, row: dict[str, Any], path: Path) -> None:
+    """Put a network's row into the file."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "training.json"
     networks = json.loads(path.read_text())["networks"] if path.exists() else {}
     networks[name] = row
     found = {"benchmark": "training", "networks": {name: networks[name] for name in ROWS if name in networks}}

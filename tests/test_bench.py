@@ -47,6 +47,15 @@ def test_recipes_one_after_the_other(run_json, run):
     assert run("bench", "--recipes", "d2l-zz")[0] == 2
 
 
+def test_recipes_of_several_sources_and_the_runs_are_kept(run_json, tmp_path):
+    patterns = ("--recipes", "d2l-en:lenet-bn", "--recipes", "d2l-??:lenet", "--recipes", "d2l-en:lenet")
+    found = run_json("bench", *patterns, "--max-steps", 1, "--engine", "numpy", "--out", tmp_path / "runs")
+    assert [row["recipe"] for row in found] == ["d2l-en:lenet-bn", "d2l-zh:lenet", "d2l-en:lenet"]
+    for row, name in zip(found, ("d2l-en-lenet-bn", "d2l-zh-lenet", "d2l-en-lenet"), strict=True):
+        result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
+        assert (result["recipe"], result["test_accuracy"]) == (row["recipe"], row["test_accuracy"])
+
+
 def test_results_become_a_table(tmp_path):
     script = Path(__file__).parents[1] / "benchmarks" / "results.py"
     spec = importlib.util.spec_from_file_location("results", script)

@@ -26,7 +26,7 @@ NETWORKS = {
 RULES = {
     "momentum": (Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False), False),
     "adam": (Optimizer("adam", clip=1.0, average=0.9), True),
-    "rmsprop": (Optimizer("rmsprop"), False),
+    "rmsprop": (Optimizer("rmsprop", eps=1e-3), False),
     "adagrad": (Optimizer("adagrad"), False),
 }
 
@@ -47,9 +47,10 @@ def test_logits_and_gradients_are_the_processors(name, side):
     np.testing.assert_allclose(cuda.logits(images), cpu.logits(images), atol=1e-4, rtol=1e-4)
     masks = {path: np.ones(s, np.float32) for path, s in kept(cpu, images).items()}
     ours, theirs = cuda.gradients(images, labels, masks), cpu.gradients(images, labels, masks)
-    assert ours.loss == pytest.approx(theirs.loss, abs=1e-4)
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+    largest = max(np.linalg.norm(g) for g in theirs.weights.values())
     for key, g in theirs.weights.items():  # a ReLU on its corner may fall to either side
-        assert np.linalg.norm(ours.weights[key] - g) <= 1e-2 * np.linalg.norm(g) + 1e-6, key
+        assert np.linalg.norm(ours.weights[key] - g) <= 1e-2 * np.linalg.norm(g) + 1e-5 * largest, key
 
 
 def kept(engine, images):

@@ -6,8 +6,8 @@ import importlib.util
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from neoclassic.errors import unknown
 from neoclassic.recipes import list_recipes
 from neoclassic.train import tuned
 from neoclassic.train.loop import train
+from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
 
 STEPS = 3  # at least, after the first
@@ -107,18 +108,23 @@ def tune(network: str, batch: int = 32, seconds: float = 2.0, device: str = "aut
     return rows
 
 
-def recipes(pattern: str, settings: Settings, progress: bool = False, **changes: Any) -> Iterator[dict[str, Any]]:
+def recipes(
+    patterns: Sequence[str], settings: Settings, progress: bool = False, out: str | None = None, **changes: Any
+) -> Iterator[dict[str, Any]]:
     """Train by every recipe that matches, one after the other; the result of each, with what is known of it.
 
-    UsageError where none matches.
+    out: a folder that keeps the runs, each under its recipe's name. UsageError for a pattern that none matches.
     """
-    pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
-    chosen = list_recipes(pattern)
-    if not chosen:
-        raise unknown("recipe", pattern.rstrip("*"), [r.name for r in list_recipes()])
+    chosen: list[Recipe] = []
+    for pattern in patterns:
+        pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
+        if not (found := list_recipes(pattern)):
+            raise unknown("recipe", pattern.rstrip("*"), [r.name for r in list_recipes()])
+        chosen += [each for each in found if each not in chosen]
     for recipe in chosen:
-        with tempfile.TemporaryDirectory() as folder:
-            result = train(recipe.but(**changes), replace(settings), Path(folder) / "run", progress=progress)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(out or scratch) / recipe.name.replace(":", "-")
+            result = train(recipe.but(**changes), settings, folder, progress=progress)
         kept = ("recipe", "network", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
         yield {key: result[key] for key in kept} | {
             "test_accuracy": result["test_accuracy"],

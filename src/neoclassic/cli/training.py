@@ -196,12 +196,18 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 
 @verb
 @click.argument("networks", nargs=-1, metavar="NETWORK…")
-@click.option("--recipes", metavar="PATTERN", help="Train by every recipe that matches instead, from start to end.")
+@click.option(
+    "--recipes",
+    multiple=True,
+    metavar="PATTERN",
+    help="Train by every recipe that matches instead, from start to end; repeatable.",
+)
 @click.option("--tune", is_flag=True, help="Measure the safe choices of precision and compiling; remember the fastest.")
 @click.option("--batch-size", "--batch", "-b", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="For each measurement.")
 @click.option("--epochs", type=click.IntRange(1), help="Of the recipes, instead of their own.")
 @click.option("--max-steps", type=click.IntRange(1), help="Of the recipes: stop each early.")
+@click.option("--out", metavar="FOLDER", help="Keep the runs of the recipes here.")
 @click.option("--engine", default="all", show_default=True, metavar="NAME", help="numpy, torch, onnx, or all.")
 @device
 @speed
@@ -209,12 +215,13 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 @as_json
 def bench(
     networks: tuple[str, ...],
-    recipes: str | None,
+    recipes: tuple[str, ...],
     tune: bool,
     batch_size: int,
     seconds: float,
     epochs: int | None,
     max_steps: int | None,
+    out: str | None,
     engine: str,
     device: str,
     precision: str,
@@ -232,7 +239,7 @@ def bench(
         raise UsageError("name networks, or --recipes PATTERN")
     if recipes:
         where = Settings("auto" if engine == "all" else engine, device, data_dir, max_steps, precision, compiling)
-        done = list(run.recipes(recipes, where, not as_json, **({"epochs": epochs} if epochs else {})))
+        done = list(run.recipes(recipes, where, not as_json, out, **({"epochs": epochs} if epochs else {})))
         head = ("recipe", "engine", "device", "precision", "epochs", "images/s", "seconds", "accuracy", "published")
         keys = ("recipe", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
         lines = [

@@ -393,7 +393,7 @@ class _Job:
             skipped=len(self.splits.skipped),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(self.engine.name),
-            machine={"processor": platform.machine(), "cores": cores(), "system": platform.platform()},
+            machine=machine(self.engine),
             evaluation=found.to_dict(),
         )
         run.save_result(result)
@@ -413,6 +413,16 @@ def versions(engine: str) -> dict[str, str]:
     """Of what computed the weights."""
     names = ["neoclassic", "numpy"] + (["torch"] if engine == "torch" else [])
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def machine(engine: Engine) -> dict[str, Any]:
+    """That computed."""
+    found = {"processor": platform.machine(), "cores": cores(), "system": platform.platform()}
+    if engine.name == "torch" and engine.device != "cpu":
+        from neoclassic.engines.torch import device_name
+
+        found["accelerator"] = device_name(engine.device)
+    return found
 
 
 def _better(row: Epoch, best: Epoch) -> bool:

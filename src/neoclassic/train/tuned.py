@@ -31,11 +31,9 @@ def remember(network: str, device: str, speed: Speed) -> None:
 def _key(network: str, device: str) -> str:
     import torch
 
-    from neoclassic.engines.torch import pick_device
+    from neoclassic.engines.torch import device_name
 
-    place = pick_device(device)
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
-    return f"{network} on {name}, torch {torch.__version__}"
+    return f"{network} on {device_name(device)}, torch {torch.__version__}"
 
 
 def _read() -> dict[str, dict[str, str]]:
