@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,7 +72,7 @@ def versions(found: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found["versions"].items() if name != "python")
 
 
-def training_table(found: dict[str, Any]) -> str:
+def training_table(found: dict[str, Any], gpu: bool = False) -> str:
     """Images per second beside the course's loop."""
     lines = ""
     for name, row in found["networks"].items():
@@ -81,7 +82,20 @@ def training_table(found: dict[str, Any]) -> str:
         lines += f"| {' | '.join((*cells, versions(row)))} |\n"
     head = f"| network | course | ours on torch | ours on NumPy | steps | device | versions |\n{'|---' * 7}|\n"
     about = "`python benchmarks/training.py`: images a second, and how many times the course's; medians."
-    return f"\n## Training, beside the course's loop\n\n{about}\n\n{head}{lines}"
+    where = " on a GPU" * gpu
+    return f"\n## Training, beside the course's loop{where}\n\n{about}\n\n{head}{lines}"
+
+
+def one_command_table(found: dict[str, Any]) -> str:
+    """What `neoclassic bench --recipes` printed."""
+    lines = ""
+    for row in found["rows"]:
+        numbers = (f"{row['images_per_second']:,.0f}", f"{row['seconds']:.1f}", f"{row['test_accuracy']:.4f}")
+        lines += f"| `{row['recipe']}` | {row['epochs']} | {' | '.join(numbers)} | {row['reaches']} |\n"
+    where = f"{found['device']}, {found['cores']} cores, {versions(found)}, {found['date']}"
+    about = f"`{found['command']}`: {found['seconds_together']} s from start to end, on {where}."
+    head = f"| recipe | epochs | images a second | seconds | accuracy | printed ones reach |\n{'|---' * 6}|\n"
+    return f"\n## The taught recipes in one command, on a GPU\n\n{about}\n\n{head}{lines}"
 
 
 def engine_table(found: dict[str, Any]) -> str:
@@ -130,7 +144,12 @@ def text(folder: Path) -> str:
     runs.sort(key=lambda run: (run["recipe"]["name"], run["engine"], run["device"]))
     others = {name: found for name, found in read.items() if found not in runs}
     parts = [HEAD, *map(recipe_row, runs)]
-    tables = {"training": training_table, "training-gpu": training_table, "numpy_engine": engine_table}
+    tables = {
+        "bench-recipes-gpu": one_command_table,
+        "training": training_table,
+        "training-gpu": partial(training_table, gpu=True),
+        "numpy_engine": engine_table,
+    }
     parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)
 

@@ -102,3 +102,21 @@ def test_norms_start_as_the_identity():
         "running_mean": {0.0},
         "running_var": {1.0},
     }
+
+
+@pytest.mark.parametrize("name", ["resnet18:taught", "googlenet:taught", "mnist-inception"])
+def test_a_relu_that_waits_for_the_pooling_behind_it_changes_no_bit(name, monkeypatch):
+    tree, shape = network(name, 10), (1, 32, 32)
+    weights = initial(tree, shape)
+    images = np.random.default_rng(0).standard_normal((4, *shape), np.float32)
+    labels = np.array([3, 7, 0, 1])
+
+    def gradients():
+        return create("torch", tree, shape, weights, device="cpu").gradients(images, labels)
+
+    found = gradients()
+    monkeypatch.setattr("neoclassic.engines.torch.Sequential._pooled_first", lambda module: module.children())
+    as_written = gradients()
+    assert found.loss == as_written.loss
+    for key, gradient in as_written.weights.items():
+        np.testing.assert_array_equal(found.weights[key], gradient, err_msg=key)
