@@ -1,0 +1,40 @@
+"""What the torch engine does in its own way gives what torch gives."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from neoclassic.engines.torch import Conv2d  # noqa: E402
+
+CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
+    ((4, 32, 3, 3), (8, 3, 1, 1, 1)),
+    ((4, 32, 6, 6), (16, 1, 1, 0, 1)),
+    ((4, 16, 7, 9), (8, 3, 2, 1, 1)),
+    ((4, 8, 9, 9), (16, (3, 2), (2, 1), (1, 0), 1)),
+    ((4, 16, 12, 12), (16, 3, 2, 1, 16)),
+    ((4, 16, 11, 12), (16, 3, 2, 0, 16)),
+    ((4, 16, 24, 24), (16, 3, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("shape", "how"), CONVOLUTIONS)
+def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, how):
+    torch.manual_seed(0)
+    channels, kernel, stride, padding, groups = how
+    layer = Conv2d(shape[1], channels, kernel, stride, padding, groups=groups)
+    x = torch.randn(shape).bfloat16().float().contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(parameter.bfloat16())
+    found = []
+    for lower in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+            y = layer(x)
+        assert y.dtype == (torch.bfloat16 if lower else torch.float32)
+        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+        found.append((y.float(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), dy.to(y.dtype))))
+    for expected, ours in zip(*found, strict=True):
+        assert ours.dtype == expected.dtype
+        assert (ours - expected).abs().max() < 0.01 * expected.abs().max()
