@@ -116,7 +116,6 @@ def _call(module: nn.Module, x: Tensor, side: list[Tensor]) -> Tensor:
 
 
 class Conv2d(nn.Conv2d):
-class Conv2d(nn.Conv2d):
     """torch's, but in bfloat16.
 
     On a processor by `_Convolution`. On CUDA the input is filled up to 8 channels, the least that the matrix units
@@ -124,9 +123,10 @@ class Conv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled(x.device.type):
+        device = x.device.type
+        if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device):
             return super().forward(x)
-        if x.device.type == "cpu":
+        if device == "cpu":
             y: Tensor = _Convolution.apply(x, self.weight, self.bias, self.stride, self.padding, self.groups)
             return y
         more = -self.in_channels % 8 if self.groups == 1 and self.kernel_size[0] <= 7 else 0
