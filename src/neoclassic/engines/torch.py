@@ -18,7 +18,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -503,12 +503,16 @@ def keep_memory() -> None:
     It would give the activations of a step back to the system and ask for them again in the next, whose page faults
     took from a twelfth of it (ResNet-18) to a third (VGG-11).
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # another C library; another system
-        return
-    mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own
-    mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap does not shrink
+    with suppress(OSError, AttributeError, TypeError):  # another C library, another system
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own
+        glibc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap does not shrink
+
+
+def give_memory_back() -> None:
+    """What `keep_memory` has kept so far."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class TorchEngine:
@@ -550,6 +554,8 @@ class TorchEngine:
                 raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
             self._forward = torch.compile(self.module)
         self._bfloat16 = bfloat16
+        self._keeps = bfloat16 and self._device.type == "cpu"  # the gaps that stay free are too large in float32
+        self._kept = False
         self._processes = 1
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
         self._dropouts = {path: m for path, m in self.module.named_modules() if isinstance(m, Dropout)}
@@ -609,6 +615,9 @@ class TorchEngine:
     # ── at test ──────────────────────────────────────────────────────────────────────────────────────
 
     def logits(self, images: Array) -> Array:
+        if self._kept:  # else float32 would come on top of it
+            give_memory_back()
+            self._kept = False
         self.module.eval()
         with torch.inference_mode(), self._exact():
             return _array(self.module(self._images(images)))
@@ -679,7 +688,7 @@ class TorchEngine:
         return Gradients(total.item(), _array(logits), found)
 
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
-        if self._device.type == "cpu":
+        if self._keeps:
             keep_memory()
         self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
         if self._processes > 1:  # made here, as it learns from the parameters which of them are trained
@@ -716,6 +725,7 @@ class TorchEngine:
                 replay = self._replays.setdefault((batch.shape, target.shape), Replay(self._update, self._generator))
                 replay(batch, target)
         self._n += len(target)
+        self._kept = self._keeps
         if self._averages:
             self._averaged += 1
             keeps = self._rule.keeps(self._averaged)
