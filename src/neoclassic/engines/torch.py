@@ -115,6 +115,9 @@ def _call(module: nn.Module, x: Tensor, side: list[Tensor]) -> Tensor:
     return module(x, side) if isinstance(module, Combinator) else module(x)
 
 
+NARROW = 8  # channels that are too few for a processor's kernels
+
+
 class Conv2d(nn.Conv2d):
     """torch's, but in bfloat16.
 
@@ -156,10 +159,11 @@ class _Convolution(torch.autograd.Function):
     def backward(context: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = context.saved_tensors
         stride, padding, groups = context.how
+        C = len(weight)
 
         def gradients(dy: Tensor, stride: tuple[int, int], wanted: list[bool]) -> list[Tensor | None]:
             found: list[Tensor | None] = torch.ops.aten.convolution_backward(
-                dy, x, weight, [len(weight)], stride, padding, (1, 1), False, (0, 0), groups, wanted
+                dy, x.to(dy.dtype), weight.to(dy.dtype), [C], stride, padding, (1, 1), False, (0, 0), groups, wanted
             )
             return found
 
@@ -171,6 +175,9 @@ class _Convolution(torch.autograd.Function):
         if wanted[1] and groups == 1 and dy.shape[2] * dy.shape[3] <= _few(weight, stride):
             dw = _weight_gradient(dy, x, weight.shape, stride, padding)
             db = dy.sum((0, 2, 3)) if wanted[2] else None
+            wanted[1:] = False, False
+        if wanted[1] and C < NARROW and not dy.is_contiguous(memory_format=torch.channels_last):  # LeNet's: 4 ms, not 1
+            _, dw, db = gradients(dy.float(), stride, [False, *wanted[1:]])
             wanted[1:] = False, False
         if any(wanted):
             found = gradients(dy, stride, wanted)
@@ -205,6 +212,36 @@ def _weight_gradient(
     patches = x_NHWC.as_strided((N, H, W, h, w, C_in), (n, i * stride[0], j * stride[1], i, j, c))
     dw = dy.permute(0, 2, 3, 1).reshape(-1, C_out).t() @ patches.reshape(N * H * W, -1)
     return dw.view(C_out, h, w, C_in).permute(0, 3, 1, 2)
+
+
+class AvgPool2d(nn.AvgPool2d):
+    """torch's; on a processor windows of 2×2 by `_Halved`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        halved = (self.kernel_size, self.stride, self.padding) == (2, 2, 0)
+        if halved and x.device.type == "cpu" and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+            y: Tensor = _Halved.apply(x)
+            return y
+        return super().forward(x)
+
+
+class _Halved(torch.autograd.Function):
+    """torch's means of 2×2 pixels, but for their gradient, which it takes three times as long for."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(_context: Any, dy: Tensor) -> Tensor:
+        N, C, H, W = dy.shape
+        last = dy.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        dx = torch.empty(N, C, 2 * H, 2 * W, dtype=dy.dtype, memory_format=layout)
+        mean = dy / 4
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            dx[:, :, i::2, j::2] = mean
+        return dx
 
 
 class Dropout(nn.Dropout):
@@ -386,7 +423,7 @@ def _leaf(node: Node, width: int) -> nn.Module:
         case nodes.MaxPool2d():
             return nn.MaxPool2d(*pooling(node), ceil_mode=node.ceil_mode)
         case nodes.AvgPool2d():
-            return nn.AvgPool2d(*pooling(node), node.ceil_mode, node.count_include_pad)
+            return AvgPool2d(*pooling(node), node.ceil_mode, node.count_include_pad)
         case nodes.AdaptiveAvgPool2d(size):
             return nn.AdaptiveAvgPool2d(size)
         case nodes.LocalResponseNorm(size, alpha, beta, k):
@@ -540,9 +577,9 @@ class TorchEngine:
         self.dtype = torch.float64 if any(w.dtype == np.float64 for w in weights.values()) else torch.float32
         self._wide = torch.float32 if self._device.type == "mps" else torch.float64
         module = build(tree, input)
-        depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in module.modules())
-        # of channels-last images, cuDNN would compile depthwise convolutions: 25 s for MobileNet V1, and nothing gained
-        plain = depthwise and self._device.type == "cuda"
+        narrow = any(isinstance(m, nn.BatchNorm2d) and m.num_features < NARROW for m in module.modules())
+        # a processor takes ten times as long for batch norm of so few channels, were they last
+        plain = narrow and self._device.type == "cpu"
         self._layout = torch.contiguous_format if plain else torch.channels_last
         self.module = module.to(self._device, self.dtype, memory_format=self._layout)
         for path in _overwriting(tree):
@@ -554,7 +591,8 @@ class TorchEngine:
                 raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
             self._forward = torch.compile(self.module)
         self._bfloat16 = bfloat16
-        self._keeps = bfloat16 and self._device.type == "cpu"  # the gaps that stay free are too large in float32
+        small = bfloat16 or measure(tree, input).memory(256).training < 1 << 28  # the gaps that stay free are not
+        self._keeps = small and self._device.type == "cpu"
         self._kept = False
         self._processes = 1
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
@@ -599,7 +637,10 @@ class TorchEngine:
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor.long()
 
     def _images(self, array: Array | Tensor) -> Tensor:
-        return self._put(array).contiguous(memory_format=self._layout)
+        images = self._put(array).contiguous(memory_format=self._layout)
+        if images.shape[1] == 1:  # strides that may mean either layout: with these LeNet's step is a quarter shorter
+            images = images.squeeze(1).unsqueeze(1)
+        return images
 
     def _state(self) -> dict[str, Tensor]:
         """Parameters and statistics, themselves."""
