@@ -4,7 +4,20 @@ import numpy as np
 
 from neoclassic.engines.weights import initial
 from neoclassic.measure import measure
-from neoclassic.tree import Dropout, walk
+from neoclassic.tree import (
+    Auxiliary,
+    AvgPool2d,
+    Combinator,
+    Dropout,
+    Hardsigmoid,
+    Hardswish,
+    MaxPool2d,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Tanh,
+    walk,
+)
 
 TOLERANCE = {np.float32: 1e-4, np.float64: 1e-9}
 
@@ -53,3 +66,18 @@ def agree(ours, theirs, images, labels, masks, tolerance):
     after, wanted_after = ours.weights(), theirs.weights()
     for key, w in wanted_after.items():
         close(key, after[key], w, tolerance)
+
+
+def smooth(node):
+    """The same network without corners: tanh for ReLU and its kin, means for maxima."""
+    if isinstance(node, Combinator):
+        options = {"weight": node.weight} if isinstance(node, Auxiliary) else {}
+        return type(node).of({name: smooth(child) for name, child in node.children}, **options)
+    match node:
+        case MaxPool2d(kernel_size, stride, padding, ceil_mode):
+            return AvgPool2d(kernel_size, stride, padding, ceil_mode)
+        case ReLU() | ReLU6() | Hardswish():
+            return Tanh()
+        case Hardsigmoid():
+            return Sigmoid()
+    return node

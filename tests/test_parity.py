@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from parity import TOLERANCE, agree, batch_of, close, weights_of
+from parity import TOLERANCE, agree, batch_of, close, smooth, weights_of
 
 from neoclassic.engines.contract import Optimizer
 from neoclassic.engines.numpy import (
@@ -25,7 +25,6 @@ from neoclassic.tree import (
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
-    Combinator,
     Concat,
     Conv2d,
     Dropout,
@@ -280,21 +279,6 @@ def test_a_network(name):
     after, wanted = ours.weights(), theirs.weights()
     for key, w in wanted.items():
         close(f"updated {key}", after[key], w, 1e-9)
-
-
-def smooth(node):
-    """The same network without corners: tanh for ReLU and its kin, means for maxima."""
-    if isinstance(node, Combinator):
-        options = {"weight": node.weight} if isinstance(node, Auxiliary) else {}
-        return type(node).of({name: smooth(child) for name, child in node.children}, **options)
-    match node:
-        case MaxPool2d(kernel_size, stride, padding, ceil_mode):
-            return AvgPool2d(kernel_size, stride, padding, ceil_mode)
-        case ReLU() | ReLU6() | Hardswish():
-            return Tanh()
-        case Hardsigmoid():
-            return Sigmoid()
-    return node
 
 
 FAMILIES = (

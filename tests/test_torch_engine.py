@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neoclassic.engines.torch import Conv2d  # noqa: E402
+from neoclassic.engines.torch.modules import AvgPool2d, Conv2d  # noqa: E402
 
 CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
     ((4, 32, 3, 3), (8, 3, 1, 1, 1)),
@@ -16,15 +16,18 @@ CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
     ((4, 16, 12, 12), (16, 3, 2, 1, 16)),
     ((4, 16, 11, 12), (16, 3, 2, 0, 16)),
     ((4, 16, 24, 24), (16, 3, 1, 1, 1)),
+    ((4, 2, 24, 24), (6, 5, 1, 2, 1)),
 ]
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize(("shape", "how"), CONVOLUTIONS)
-def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, how):
+def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, how, layout):
     torch.manual_seed(0)
     channels, kernel, stride, padding, groups = how
     layer = Conv2d(shape[1], channels, kernel, stride, padding, groups=groups)
-    x = torch.randn(shape).bfloat16().float().contiguous(memory_format=torch.channels_last).requires_grad_()
+    layer.fast = True
+    x = torch.randn(shape).bfloat16().float().contiguous(memory_format=layout).requires_grad_()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(parameter.bfloat16())
@@ -33,8 +36,33 @@ def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, ho
         with torch.autocast("cpu", torch.bfloat16, enabled=lower):
             y = layer(x)
         assert y.dtype == (torch.bfloat16 if lower else torch.float32)
-        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+        dy = (
+            torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16().contiguous(memory_format=layout)
+        )
         found.append((y.float(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), dy.to(y.dtype))))
     for expected, ours in zip(*found, strict=True):
         assert ours.dtype == expected.dtype
         assert (ours - expected).abs().max() < 0.01 * expected.abs().max()
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_means_of_2_by_2_have_the_gradient_of_torchs(layout, dtype):
+    torch.manual_seed(0)
+    layer = AvgPool2d(2, 2)
+    x = torch.randn(3, 5, 8, 12, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
+    found = []
+    for layer.fast in (False, True):
+        y = layer(x)
+        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+        found.append((y, *torch.autograd.grad(y, x, dy.contiguous(memory_format=layout))))
+    for expected, ours in zip(*found, strict=True):
+        assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 7), (2, 3, 7, 8)])
+def test_means_of_odd_maps_are_torchs(shape):
+    layer = AvgPool2d(2, 2)
+    layer.fast = True
+    x = torch.randn(shape)
+    assert torch.equal(layer(x), torch.nn.functional.avg_pool2d(x, 2))

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from neoclassic import networks
-from neoclassic.engines import torch as engine
+from neoclassic.engines.torch import modules as engine
 from neoclassic.measure import measure
 from neoclassic.tree import (
     RBF,

@@ -1,7 +1,8 @@
 """Preprocessing is data: one frozen record says how an image is brought to a network.
 
 It is executed by two functions that training, evaluation, prediction, serving and export checks all call:
-`to_pixels`, from any image to uint8 H×W×C, and `to_input`, from those to float32 N×C×H×W.
+`to_pixels`, from any image to uint8 H×W×C, and `to_input`, from those to float32 N×C×H×W. What training does in their
+place where the network is on a GPU, `Enlarged` and `augment`, gives the same bits.
 """
 
 from __future__ import annotations
@@ -357,22 +358,19 @@ class Enlarged:
         places = np.floor(middles - 0.5).astype(np.int64) + np.arange(2)[:, None]
         weights = (1 - np.abs(places + 0.5 - middles)) * ((places >= 0) & (places < old))
         weights = np.floor(weights / weights.sum(0) * (1 << self.BITS) + 0.5).astype(np.int32)
-        self.places = [put(row) for row in places.clip(0, old - 1)]
-        self.weights = [put(row) for row in weights]
+        self.taps = [(put(i), put(w)) for i, w in zip(places.clip(0, old - 1), weights, strict=True)]
         self.pixels, self.xp = put(images.images), xp
 
     def __getitem__(self, index: Any) -> Any:
         """uint8 N×H×W×C of a slice or an array of places, which must be where the images are."""
         x_NHWC = self.pixels[index]
-        x_NHWC = self._rounded(
-            sum(x_NHWC[:, :, i] * w[:, None] for i, w in zip(self.places, self.weights, strict=True))
-        )
-        return self._rounded(
-            sum(x_NHWC[:, i] * w[:, None, None] for i, w in zip(self.places, self.weights, strict=True))
-        )
-
-    def _rounded(self, total: Any) -> Any:
-        return self.xp.asarray((total + (1 << self.BITS - 1)) >> self.BITS, dtype=self.xp.uint8)
+        for axis in (2, 1):
+            before, after = (slice(None),) * axis, (1,) * (3 - axis)
+            total: Any = 1 << self.BITS - 1
+            for places, weights in self.taps:
+                total = total + x_NHWC[(*before, places)] * weights.reshape(-1, *after)
+            x_NHWC = self.xp.asarray(total >> self.BITS, dtype=self.xp.uint8)
+        return x_NHWC
 
 
 def resized(images: Array, p: Preprocessing) -> Array:

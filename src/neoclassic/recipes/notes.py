@@ -12,7 +12,7 @@ def mobilenet_v1() -> Recipe:
         network="mobilenet-v1:taught",
         source="course notes, after zh.d2l.ai",
         about="its result was published as a picture only",
-        reaches=".7426 after 1 epoch, one run, torch",
+        reaches=".8589 and .9068, two runs, torch in bf16 on a GPU",
         batch_size=256,
         learning_rate=0.1,
     )

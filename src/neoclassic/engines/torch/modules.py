@@ -1,0 +1,395 @@
+"""A tree as an ordinary `nn.Module` whose `state_dict` keys are the paths.
+
+A network with auxiliary heads returns a tuple in training, the main logits first, and the main logits alone in
+evaluation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neoclassic import networks
+from neoclassic import tree as nodes
+from neoclassic.engines import weights as arrays
+from neoclassic.engines.contract import Array
+from neoclassic.engines.torch.processor import Convolution, Halved
+from neoclassic.measure import Shape, measure, pooling
+from neoclassic.torchvision_weights import from_torchvision, read_weights
+from neoclassic.tree import Node, join, walk
+
+
+class Combinator(nn.Module):
+    """Children by name, run on x. `side` collects the logits of auxiliary heads; only the root makes it."""
+
+    def forward(self, x: Tensor, side: list[Tensor] | None = None) -> Tensor | tuple[Tensor, ...]:
+        if side is not None:
+            return self.run(x, side)
+        side = []
+        y = self.run(x, side)
+        return (y, *side) if side else y
+
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+    def arms(self, x: Tensor, side: list[Tensor]) -> list[Tensor]:
+        """What each child makes of the same x."""
+        return [_call(child, x, side) for child in self.children()]
+
+
+class Sequential(Combinator):
+    fast = False  # see `hurry`
+
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        for child in self._pooled_first() if self.fast and self.training else self.children():
+            x = _call(child, x, side)
+        return x
+
+    def _pooled_first(self) -> Iterator[nn.Module]:
+        """The children, but a ReLU after the max-pooling that follows it, where there is less to do.
+
+        The outputs and gradients have the same bits: the largest number of a window, and its place, stay what they are
+        where it is above 0, and elsewhere both are 0.
+        """
+        waiting: nn.Module | None = None
+        for child in self.children():
+            if waiting and not isinstance(child, nn.MaxPool2d):
+                yield waiting
+                waiting = None
+            if isinstance(child, ReLU):
+                waiting = child
+            else:
+                yield child
+        if waiting:
+            yield waiting
+
+
+class Sum(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        first, *others = self.arms(x, side)
+        for y in others:
+            first = first + y
+        return first
+
+
+class Product(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        first, *others = self.arms(x, side)
+        for y in others:
+            first = first * y
+        return first
+
+
+class Concat(Combinator):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        return torch.cat(self.arms(x, side), 1)
+
+
+class Auxiliary(Sequential):
+    def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        if self.training:
+            side.append(super().run(x, side))
+        return x
+
+
+def _call(module: nn.Module, x: Tensor, side: list[Tensor]) -> Tensor:
+    return module(x, side) if isinstance(module, Combinator) else module(x)
+
+
+class Conv2d(nn.Conv2d):
+    """torch's; in a hurry and in bfloat16, by `Convolution` on a processor.
+
+    On CUDA its input is then filled up to 8 channels, the least that the matrix units take; not with the 11×11 weights
+    of AlexNet and its like, whose products would become 8 times as many: measured.
+    """
+
+    fast = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.fast or not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        if x.device.type == "cpu":
+            y: Tensor = Convolution.apply(x, self.weight, self.bias, self.stride, self.padding, self.groups)
+            return y
+        more = -self.in_channels % 8
+        if not more or self.groups > 1 or self.kernel_size[0] > 7:
+            return super().forward(x)
+        wide = (functional.pad(each, (0, 0, 0, 0, 0, more)) for each in (x, self.weight))
+        return self._conv_forward(*wide, self.bias)
+
+
+class AvgPool2d(nn.AvgPool2d):
+    """torch's; in a hurry, windows of 2×2 by `Halved` on a processor."""
+
+    fast = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        halved = (self.kernel_size, self.stride, self.padding) == (2, 2, 0)
+        if self.fast and halved and x.device.type == "cpu" and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+            y: Tensor = Halved.apply(x)
+            return y
+        return super().forward(x)
+
+
+class Dropout(nn.Dropout):
+    """torch's, but for a mask that is given (1 keeps, 0 drops) or drawn from a generator of its own."""
+
+    mask: Tensor | None = None
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or (self.mask is None and self.generator is None):
+            return super().forward(x)
+        mask = self.mask
+        if mask is None:
+            mask = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.p
+        return x * mask.to(x.dtype) / (1 - self.p) if self.p < 1 else x * 0
+
+
+class Tanh(nn.Module):
+    def __init__(self, scale: float, slope: float) -> None:
+        super().__init__()
+        self.scale, self.slope = scale, slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * torch.tanh(self.slope * x)
+
+
+class Select(nn.Module):
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channels = list(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.channels]
+
+
+class PadChannels(nn.Module):
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
+
+
+class SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """torch's, with the moments of the images of all processes; on any backend, where torch has CUDA's only."""
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        dims = [0, *range(2, x.ndim)]
+        shape = (1, -1, *(1 for _ in dims[1:]))
+        n = _all_sum(torch.tensor(float(x.numel() // x.shape[1]), device=x.device))
+        mean = _all_sum(x.float().sum(dims)) / n
+        centred = x.float() - mean.view(shape)
+        variance = _all_sum((centred * centred).sum(dims)) / n
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
+            unbiased = (variance * n / (n - 1)).detach()
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        y = centred * torch.rsqrt(variance + self.eps).view(shape)
+        return (y * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+class _AllSum(torch.autograd.Function):
+    """Over all processes; so is the gradient, as every process's loss depends on every sum."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, dy: Tensor) -> Tensor:
+        total = dy.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _all_sum(x: Tensor) -> Tensor:
+    found: Tensor = _AllSum.apply(x)
+    return found
+
+
+def synced(module: nn.Module) -> None:
+    """Batch norms that see all processes' images, in place; names, weights and statistics stay."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            synced = SyncedBatchNorm(child.num_features, child.eps, child.momentum)
+            synced.to(child.weight.device, child.weight.dtype).load_state_dict(child.state_dict())
+            setattr(module, name, synced)
+        else:
+            synced(child)
+
+
+class ReLU(nn.ReLU):
+    """torch's; `inplace` holds in training only, so that elsewhere every layer's output can be looked at."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x, self.inplace and self.training)
+
+
+_FRESH = (nodes.Conv2d, nodes.Linear, nodes.BatchNorm1d, nodes.BatchNorm2d)  # whose backward needs no output
+
+
+def hurry(module: nn.Module, tree: Node) -> None:
+    """Let the module of a tree train as fast as it can, in place; else it does what torch does, and no more.
+
+    Some gradients go other ways, a ReLU waits for the pooling behind it, and takes the place of an input that nobody
+    else looks at, which saves a tenth of DenseNet's step.
+    """
+    for child in module.modules():
+        if hasattr(child, "fast"):
+            child.fast = True
+    for path, node in walk(tree):
+        if isinstance(node, nodes.Sequential):
+            for (_, maker), (name, follower) in pairwise(node.children):
+                if isinstance(follower, nodes.ReLU) and isinstance(maker, _FRESH):
+                    module.get_submodule(join(path, name)).inplace = True
+
+
+class Hardsigmoid(nn.Hardsigmoid):
+    """In float64 written out: torch's own kernels multiply by a sixth in float32, which is 2e-8 off."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu6(x + 3) / 6 if x.dtype == torch.float64 else super().forward(x)
+
+
+class Hardswish(nn.Hardswish):
+    """As `Hardsigmoid`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * functional.relu6(x + 3) / 6 if x.dtype == torch.float64 else super().forward(x)
+
+
+class RBF(nn.Module):
+    prototypes: Tensor
+
+    def __init__(self, prototypes: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__()
+        self.register_buffer("prototypes", torch.tensor(prototypes, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -((x[:, None, :] - self.prototypes) ** 2).sum(2)
+
+
+def build(network: Node, input: Shape) -> nn.Module:
+    """The module of a tree for an input shape (channels, height, width), with torch's own initial weights."""
+    widths = {row.path: row.input[0] for row in measure(network, input).layers}
+    return _module(network, "", widths)
+
+
+_COMBINATORS: dict[type[Node], type[Combinator]] = {
+    nodes.Sequential: Sequential,
+    nodes.Sum: Sum,
+    nodes.Product: Product,
+    nodes.Concat: Concat,
+    nodes.Auxiliary: Auxiliary,
+}
+
+
+def _module(node: Node, path: str, widths: Mapping[str, int]) -> nn.Module:
+    if isinstance(node, nodes.Combinator):
+        module = _COMBINATORS[type(node)]()
+        for name, child in node.children:
+            module.add_module(name, _module(child, join(path, name), widths))
+        return module
+    return _leaf(node, widths[path])
+
+
+def _leaf(node: Node, width: int) -> nn.Module:
+    match node:
+        case nodes.Conv2d(out, kernel_size, stride, padding, groups, bias):
+            return Conv2d(width, out, kernel_size, stride, padding, groups=groups, bias=bias)
+        case nodes.Linear(out, bias):
+            return nn.Linear(width, out, bias)
+        case nodes.BatchNorm1d(eps, momentum):
+            return nn.BatchNorm1d(width, eps, momentum)
+        case nodes.BatchNorm2d(eps, momentum):
+            return nn.BatchNorm2d(width, eps, momentum)
+        case nodes.MaxPool2d():
+            return nn.MaxPool2d(*pooling(node), ceil_mode=node.ceil_mode)
+        case nodes.AvgPool2d():
+            return AvgPool2d(*pooling(node), node.ceil_mode, node.count_include_pad)
+        case nodes.AdaptiveAvgPool2d(size):
+            return nn.AdaptiveAvgPool2d(size)
+        case nodes.LocalResponseNorm(size, alpha, beta, k):
+            return nn.LocalResponseNorm(size, alpha, beta, k)
+        case nodes.Dropout(p):
+            return Dropout(p)
+        case nodes.ReLU():
+            return ReLU()
+        case nodes.Tanh(scale, slope):
+            return Tanh(scale, slope)
+        case nodes.Hardsigmoid():
+            return Hardsigmoid()
+        case nodes.Hardswish():
+            return Hardswish()
+        case nodes.Select(channels):
+            return Select(channels)
+        case nodes.PadChannels(out):
+            return PadChannels(out)
+        case nodes.RBF(prototypes):
+            return RBF(prototypes)
+    plain: type[nn.Module] = getattr(nn, type(node).__name__)  # Flatten, Identity and the activations
+    return plain()
+
+
+def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
+    """Put weights by path into a module that `build` made, in place."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name in weights:
+                tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def create(
+    name: str,
+    classes: int | None = None,
+    in_channels: int | None = None,
+    input: Shape | None = None,
+    weights: str | Path | None = None,
+    initialisation: str = "he",
+    seed: int = 0,
+    **knobs: object,
+) -> nn.Module:
+    """A network of the zoo as an ordinary `nn.Module`, with fresh weights, torchvision's or ours.
+
+    input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
+    weights: a `.pth` or `.safetensors` file of torchvision's for this network, a model of ours, or its run folder;
+    what could not be taken over as it stands, such as a head of other classes, is a warning.
+    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for
+    weights that do not fit.
+    """
+    network = networks.network(name, classes, **knobs)
+    shape = input or networks.entry(name).input
+    shape = (in_channels or shape[0], *shape[1:])
+    module = build(network, shape)
+    fresh = arrays.initial(network, shape, initialisation, seed)
+    if weights is None:
+        load(module, fresh)
+        return module
+    state = read_weights(Path(weights) / "model.safetensors" if Path(weights).is_dir() else weights)
+    if state.keys() & fresh.keys():
+        found, notes = arrays.take_over(state, fresh)
+    else:
+        found, notes = from_torchvision(name, state, network, shape, seed)
+    for note in notes:
+        warnings.warn(f"{name}: {note}", stacklevel=2)
+    load(module, found)
+    return module

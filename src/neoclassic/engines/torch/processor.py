@@ -1,0 +1,127 @@
+"""What PyTorch takes long for on a processor, done otherwise: gradients in bfloat16, means, memory."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NARROW = 8  # channels that are too few for a processor's kernels
+
+
+class Convolution(torch.autograd.Function):
+    """In bfloat16 on a processor. torch's, but for two gradients that oneDNN takes very long for."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        groups: int,
+    ) -> Tensor:
+        x, weight = x.bfloat16(), weight.bfloat16()
+        context.save_for_backward(x, weight)
+        context.how = stride, padding, groups
+        return functional.conv2d(x, weight, None if bias is None else bias.bfloat16(), stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(context: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = context.saved_tensors
+        stride, padding, groups = context.how
+        C = len(weight)
+
+        def gradients(dy: Tensor, stride: tuple[int, int], wanted: list[bool]) -> list[Tensor | None]:
+            found: list[Tensor | None] = torch.ops.aten.convolution_backward(
+                dy, x.to(dy.dtype), weight.to(dy.dtype), [C], stride, padding, (1, 1), False, (0, 0), groups, wanted
+            )
+            return found
+
+        wanted = list(context.needs_input_grad[:3])
+        dx = dw = db = None
+        if wanted[0] and groups > 1 and max(stride) > 1:  # 190 ms for 64 maps of 48×48; without the stride 20
+            dx = gradients(_spread(dy, x, weight, stride, padding), (1, 1), [True, False, False])[0]
+            wanted[0] = False
+        if wanted[1] and groups == 1 and dy.shape[2] * dy.shape[3] <= _few(weight, stride):
+            dw = _weight_gradient(dy, x, weight.shape, stride, padding)
+            db = dy.sum((0, 2, 3)) if wanted[2] else None
+            wanted[1:] = False, False
+        if wanted[1] and C < NARROW and not dy.is_contiguous(memory_format=torch.channels_last):  # LeNet's: 4 ms, not 1
+            _, dw, db = gradients(dy.float(), stride, [False, *wanted[1:]])
+            wanted[1:] = False, False
+        if any(wanted):
+            found = gradients(dy, stride, wanted)
+            dx, dw, db = (ours if theirs is None else theirs for ours, theirs in zip((dx, dw, db), found, strict=True))
+        return dx, dw, db, None, None, None
+
+
+def _spread(dy: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """The same gradient for a convolution without the stride, whose other outputs nothing depends on."""
+    N, C = dy.shape[:2]
+    H, W = (x.shape[i] + 2 * padding[i - 2] - weight.shape[i] + 1 for i in (2, 3))
+    spread = dy.new_zeros(N, H, W, C).permute(0, 3, 1, 2)
+    spread[:, :, :: stride[0], :: stride[1]] = dy
+    return spread
+
+
+def _few(weight: Tensor, stride: tuple[int, int]) -> int:
+    """Pixels of the output up to which a matrix product finds the weights' gradient faster than oneDNN, measured."""
+    if max(weight.shape[2:]) == 1:
+        return 36
+    return 64 if max(stride) > 1 else 9
+
+
+def _weight_gradient(
+    dy: Tensor, x: Tensor, shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """As one matrix product, of dy with the patch of x that each of its pixels sees."""
+    N, C_out, H, W = dy.shape
+    _, C_in, h, w = shape
+    x_NHWC = functional.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    n, i, j, c = x_NHWC.stride()
+    patches = x_NHWC.as_strided((N, H, W, h, w, C_in), (n, i * stride[0], j * stride[1], i, j, c))
+    dw = dy.permute(0, 2, 3, 1).reshape(-1, C_out).t() @ patches.reshape(N * H * W, -1)
+    return dw.view(C_out, h, w, C_in).permute(0, 3, 1, 2)
+
+
+class Halved(torch.autograd.Function):
+    """torch's means of 2×2 pixels, but for their gradient, which it takes three times as long for."""
+
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(_context: Any, dy: Tensor) -> Tensor:
+        N, C, H, W = dy.shape
+        last = dy.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        dx = torch.empty(N, C, 2 * H, 2 * W, dtype=dy.dtype, memory_format=layout)
+        mean = dy / 4
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            dx[:, :, i::2, j::2] = mean
+        return dx
+
+
+def keep_memory() -> None:
+    """Let this process keep what it frees, where the C library is glibc.
+
+    It would give the activations of a step back to the system and ask for them again in the next, page by page: a
+    twelfth of ResNet-18's step in bfloat16, a quarter of LeNet's in float32.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # another C library, another system
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(-4, 0)  # M_MMAP_MAX: no block has a mapping of its own
+        glibc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap does not shrink
+
+
+def give_memory_back() -> None:
+    """What `keep_memory` has kept so far."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
