@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neoclassic.engines.torch.modules import AvgPool2d, Conv2d  # noqa: E402
+from neoclassic.engines.torch.modules import AvgPool2d, Conv2d, SyncedBatchNorm, build, sync_norms  # noqa: E402
+from neoclassic.networks import network  # noqa: E402
 
 CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
     ((4, 32, 3, 3), (8, 3, 1, 1, 1)),
@@ -66,3 +67,17 @@ def test_means_of_odd_maps_are_torchs(shape):
     layer.fast = True
     x = torch.randn(shape)
     assert torch.equal(layer(x), torch.nn.functional.avg_pool2d(x, 2))
+
+
+def test_batch_norms_that_see_all_processes_keep_names_and_numbers():
+    torch.manual_seed(0)
+    module = build(network("lenet:bn", 10), (1, 28, 28))
+    x = torch.randn(4, 1, 28, 28)
+    module(x)  # moves the statistics
+    before, y = module.state_dict(), module.eval()(x)
+    sync_norms(module)
+    assert sum(isinstance(m, SyncedBatchNorm) for m in module.modules()) == 4
+    after = module.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], w) for key, w in before.items())
+    assert torch.equal(module.eval()(x), y)

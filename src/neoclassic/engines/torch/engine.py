@@ -15,7 +15,7 @@ from neoclassic import tree as nodes
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.engines.torch.devices import compiles, pick_device
-from neoclassic.engines.torch.modules import Dropout, build, hurry, load, synced
+from neoclassic.engines.torch.modules import Dropout, build, hurry, load, sync_norms
 from neoclassic.engines.torch.processor import NARROW, give_memory_back, keep_memory
 from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape, measure
@@ -83,7 +83,7 @@ class TorchEngine:
     def join(self) -> None:
         """Train as one of the processes of torch.distributed, each with its part of every batch. Before `optimize`."""
         self._processes = torch.distributed.get_world_size()
-        synced(self.module)
+        sync_norms(self.module)
 
     def put(self, array: Array) -> Tensor:
         array = np.ascontiguousarray(array)

@@ -226,7 +226,7 @@ def _all_sum(x: Tensor) -> Tensor:
     return found
 
 
-def synced(module: nn.Module) -> None:
+def sync_norms(module: nn.Module) -> None:
     """Batch norms that see all processes' images, in place; names, weights and statistics stay."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
@@ -234,7 +234,7 @@ def synced(module: nn.Module) -> None:
             synced.to(child.weight.device, child.weight.dtype).load_state_dict(child.state_dict())
             setattr(module, name, synced)
         else:
-            synced(child)
+            sync_norms(child)
 
 
 class ReLU(nn.ReLU):
