@@ -49,9 +49,7 @@ class TorchEngine:
         self.dtype = torch.float64 if any(w.dtype == np.float64 for w in weights.values()) else torch.float32
         self._wide = torch.float32 if self._device.type == "mps" else torch.float64
         module = build(tree, input)
-        narrow = any(isinstance(m, nn.BatchNorm2d) and m.num_features < NARROW for m in module.modules())
-        # a processor takes ten times as long for batch norm of so few channels, were they last
-        plain = narrow and self._device.type == "cpu"
+        plain = self._device.type == "cpu" and _narrow(module, bfloat16)
         self._layout = torch.contiguous_format if plain else torch.channels_last
         self.module = module.to(self._device, self.dtype, memory_format=self._layout)
         hurry(self.module, tree)
@@ -302,6 +300,16 @@ class TorchEngine:
                 where = parameters[name]
                 kept = tensor if slot == "step" else torch.empty_like(where).copy_(tensor)
                 self._optimizer.state[where][slot] = kept.to(where.device)
+
+
+def _narrow(module: nn.Module, bfloat16: bool) -> bool:
+    """Whether a processor takes longer were the channels last, as there are so few: ten times for batch norm."""
+    for each in module.modules():
+        if isinstance(each, nn.BatchNorm2d) and each.num_features < NARROW:
+            return True
+        if bfloat16 and isinstance(each, nn.Conv2d) and each.out_channels < NARROW:
+            return True
+    return False
 
 
 class Replay:

@@ -21,7 +21,7 @@ from neoclassic import networks
 from neoclassic import tree as nodes
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array
-from neoclassic.engines.torch.processor import Convolution, Halved
+from neoclassic.engines.torch.processor import NARROW, Convolution, Halved, blocks_mean, in_blocks
 from neoclassic.measure import Shape, measure, pooling
 from neoclassic.torchvision_weights import from_torchvision, read_weights
 from neoclassic.tree import Node, join, walk
@@ -112,11 +112,14 @@ class Conv2d(nn.Conv2d):
     """
 
     fast = False
+    in_blocks = False  # see `hurry`
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.fast or not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         if x.device.type == "cpu":
+            if self.in_blocks and self.training and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+                return in_blocks(x, self.weight, self.bias, self.padding[0])
             y: Tensor = Convolution.apply(x, self.weight, self.bias, self.stride, self.padding, self.groups)
             return y
         more = -self.in_channels % 8
@@ -130,8 +133,11 @@ class AvgPool2d(nn.AvgPool2d):
     """torch's; in a hurry, windows of 2×2 by `Halved` on a processor."""
 
     fast = False
+    in_blocks = 0  # channels of an input of which each block of 2×2 pixels lies in the channels; see `hurry`
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.in_blocks and x.shape[1] > self.in_blocks:
+            return blocks_mean(x)
         halved = (self.kernel_size, self.stride, self.padding) == (2, 2, 0)
         if self.fast and halved and x.device.type == "cpu" and x.shape[2] % 2 == x.shape[3] % 2 == 0:
             y: Tensor = Halved.apply(x)
@@ -261,6 +267,18 @@ def hurry(module: nn.Module, tree: Node) -> None:
             for (_, maker), (name, follower) in pairwise(node.children):
                 if isinstance(follower, nodes.ReLU) and isinstance(maker, _FRESH):
                     module.get_submodule(join(path, name)).inplace = True
+            for (first, convolution), (_, between), (last, pool) in zip(*(node.children[i:] for i in range(3))):
+                if _halves(convolution, between, pool):
+                    module.get_submodule(join(path, first)).in_blocks = True
+                    module.get_submodule(join(path, last)).in_blocks = convolution.out_channels
+
+
+def _halves(convolution: Node, activation: Node, pool: Node) -> bool:
+    """Whether the first and the last of these may work on blocks of 2×2 pixels, as `in_blocks` can."""
+    match convolution, activation, pool:
+        case nodes.Conv2d(out, k, 1, padding, 1), nodes.Sigmoid() | nodes.Tanh(), nodes.AvgPool2d(2, padding=0):
+            return out < NARROW and k % 2 == 1 and padding % 2 == 0 and pool.stride in (None, 2)
+    return False
 
 
 class Hardsigmoid(nn.Hardsigmoid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -90,16 +91,46 @@ def _weight_gradient(
     return dw.view(C_out, h, w, C_in).permute(0, 3, 1, 2)
 
 
+def in_blocks(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """A convolution of few channels, N×O×H×W, with the four pixels of each block of 2×2 as channels: N×4·O×H/2×W/2.
+
+    It has half as much again to do, and lanes of the processor to do it in: LeNet's first, 1.4 ms and not 3.
+    Kernels k×k with odd k, stride 1, and a padding that is even.
+    """
+    shifted = torch.cat([functional.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)])
+    blocks = functional.pixel_unshuffle(x.bfloat16(), 2).contiguous(memory_format=torch.channels_last)
+    sides = (padding // 2, padding // 2)
+    biases = None if bias is None else bias.repeat(4)
+    y: Tensor = Convolution.apply(blocks, functional.pixel_unshuffle(shifted, 2), biases, (1, 1), sides, 1)
+    return y
+
+
+def blocks_mean(x: Tensor) -> Tensor:
+    """The mean of each block that `in_blocks` made, N×O×H/2×W/2."""
+    C = x.shape[1] // 4
+    mean = torch.eye(C, dtype=x.dtype).repeat(4, 1) / 4
+    y: Tensor = x.permute(0, 2, 3, 1) @ mean
+    return y.permute(0, 3, 1, 2).contiguous()
+
+
 class Halved(torch.autograd.Function):
-    """torch's means of 2×2 pixels, but for their gradient, which it takes three times as long for."""
+    """torch's means of 2×2 pixels, which it takes three times as long for."""
 
     @staticmethod
-    def forward(_context: Any, x: Tensor) -> Tensor:
+    def forward(context: Any, x: Tensor) -> Tensor:
+        _, _, H, W = x.shape
+        context.small = H * W <= SMALL and x.is_contiguous()
+        if context.small:
+            y: Tensor = (x.flatten(2) @ _means(H, W, x.dtype)).unflatten(2, (H // 2, W // 2))
+            return y
         return functional.avg_pool2d(x, 2)
 
     @staticmethod
-    def backward(_context: Any, dy: Tensor) -> Tensor:
+    def backward(context: Any, dy: Tensor) -> Tensor:
         N, C, H, W = dy.shape
+        if context.small:
+            dx_small: Tensor = (dy.flatten(2) @ _means(2 * H, 2 * W, dy.dtype).t()).unflatten(2, (2 * H, 2 * W))
+            return dx_small
         last = dy.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         dx = torch.empty(N, C, 2 * H, 2 * W, dtype=dy.dtype, memory_format=layout)
@@ -107,6 +138,17 @@ class Halved(torch.autograd.Function):
         for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
             dx[:, :, i::2, j::2] = mean
         return dx
+
+
+SMALL = 144  # pixels of a map whose means are faster as a matrix product
+
+
+@lru_cache
+def _means(H: int, W: int, dtype: torch.dtype) -> Tensor:
+    """What a map, flat, is multiplied with for the means of its blocks of 2×2."""
+    rows, columns = (torch.arange(size) // 2 for size in (H, W))
+    place = rows[:, None] * (W // 2) + columns
+    return functional.one_hot(place.flatten()).to(dtype) / 4
 
 
 def keep_memory() -> None:
