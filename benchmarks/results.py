@@ -77,10 +77,11 @@ def training_table(found: dict[str, Any], gpu: bool = False) -> str:
     lines = ""
     for name, row in found["networks"].items():
         rates, ratios = row["images_per_second"], row["ratio"]
-        ours = [f"{rates[e]:,} ({ratios[e]:.2f})" if e in ratios else "" for e in ("torch", "numpy")]
+        ours = [f"{rates[e]:,} ({ratios[e]:.2f})" if e in ratios else "" for e in ("plain", "torch", "numpy")]
         cells = (name, f"{rates['course']:,}", *ours, str(row["steps"]), f"{row['device']}, {row['cores']} cores")
         lines += f"| {' | '.join((*cells, versions(row)))} |\n"
-    head = f"| network | course | ours on torch | ours on NumPy | steps | device | versions |\n{'|---' * 7}|\n"
+    head = "| network | course | plain loop | ours on torch | ours on NumPy | steps | device | versions |\n"
+    head += f"{'|---' * 8}|\n"
     about = "`python benchmarks/training.py`: images a second, and how many times the course's; medians."
     where = " on a GPU" * gpu
     return f"\n## Training, beside the course's loop{where}\n\n{about}\n\n{head}{lines}"

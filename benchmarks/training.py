@@ -5,9 +5,11 @@ and accuracy read after every batch. Ours: the same network, batches and rate th
 as `neoclassic train` runs them here. All take the same number of steps, alternating; a step is loading, training and
 metrics. The course's loop has a process of its own, which nothing of neoclassic's engines changes. The workers of the
 DataLoader live for a round, and its clock starts when the first batch is there: neither they nor that batch are
-charged. What ours resizes before the first step is charged to each step as its share of ten epochs. Prints the medians
-over the rounds and the ratios, and keeps them in results/training.json, on a GPU in results/training-gpu.json, with the
-networks that were measured before.
+charged. What ours resizes before the first step is charged to each step as its share of ten epochs. `plain` is what a
+page of PyTorch reaches: the resized images in memory, channels-last, bfloat16 by autocast where the processor has it,
+in a process of its own, too, and charged nothing for the resizing. Prints the medians over the rounds and the ratios to
+the course's loop, and keeps them in results/training.json, on a GPU in results/training-gpu.json, with the networks
+that were measured before.
 """
 
 from __future__ import annotations
@@ -97,13 +99,49 @@ class Course:
         return (time.perf_counter() - started) / steps
 
 
-class Apart:
-    """The course's loop in a process of its own, which waits while it is not asked."""
+class Plain:
+    """What a page of PyTorch does better than the course's loop."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, chosen: Recipe, train: data.Dataset, device: torch.device, weights: Any) -> None:
+        tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
+        self.net = torch_engine.build(tree, shape)
+        torch_engine.load(self.net, weights)
+        self.net.to(device, memory_format=torch.channels_last).train()
+        self.bfloat16 = torch_engine.takes_bfloat16(device)
+        self.device, self.batch_size = device, chosen.batch_size
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=chosen.learning_rate)
+        images = np.asarray(resized(train.images, Preprocessing(shape[1:], shape[0])))
+        self.images = torch.from_numpy(images).movedim(3, 1).to(device)
+        self.labels = torch.from_numpy(train.labels).long().to(device)
+
+    def __call__(self, steps: int) -> float:
+        """Seconds of a step, the mean of so many."""
+        order = torch.randperm(len(self.labels), device=self.device)
+        loss_sum, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        started = time.perf_counter()
+        for chosen in order.split(self.batch_size)[:steps]:
+            x = (self.images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
+            y = self.labels[chosen]
+            self.optimizer.zero_grad()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                y_hat = self.net(x)
+                loss = nn.functional.cross_entropy(y_hat, y)
+            loss.backward()
+            self.optimizer.step()
+            with torch.no_grad():
+                loss_sum += loss.detach() * len(y)
+                correct += (y_hat.argmax(1) == y).sum()
+        loss_sum.item(), correct.item()  # wait for the device
+        return (time.perf_counter() - started) / steps
+
+
+class Apart:
+    """A loop in a process of its own, which waits while it is not asked."""
+
+    def __init__(self, loop: type[Course | Plain], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
-        self.process = context.Process(target=_apart, args=(there, multiprocessing.get_start_method(), arguments))
+        self.process = context.Process(target=_apart, args=(there, multiprocessing.get_start_method(), loop, arguments))
         self.process.start()
 
     def __call__(self, steps: int) -> float:
@@ -117,12 +155,12 @@ class Apart:
         self.process.join()
 
 
-def _apart(pipe: Any, start: str, arguments: tuple[Any, ...]) -> None:
+def _apart(pipe: Any, start: str, loop: type[Course | Plain], arguments: tuple[Any, ...]) -> None:
     multiprocessing.set_start_method(start, force=True)  # of the workers; else they would be spawned too
     warnings.filterwarnings("ignore", "This DataLoader will create")  # 4 workers are the course's
-    course = Course(*arguments)
+    run = loop(*arguments)
     while steps := pipe.recv():
-        pipe.send(course(steps))
+        pipe.send(run(steps))
 
 
 class Ours:
@@ -167,8 +205,8 @@ def main() -> None:
         chosen = recipe(ROWS[name])
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
         weights = initial(tree, shape, chosen.initialisation)
-        course = Apart(chosen, train, device, weights)
-        loops: dict[str, Apart | Ours] = {"course": course}
+        course = Apart(Course, chosen, train, device, weights)
+        loops: dict[str, Apart | Ours] = {"course": course, "plain": Apart(Plain, chosen, train, device, weights)}
         for engine in options.engines:
             where = options.device if engine == "torch" else "auto"
             loops[engine] = Ours(engine, chosen, train, where, weights)
@@ -180,9 +218,11 @@ def main() -> None:
             for which, loop in loops.items():
                 time.sleep(REST)
                 seconds[which].append(loop(steps))
-        course.end()
+        for loop in loops.values():
+            if isinstance(loop, Apart):
+                loop.end()
         medians = {which: statistics.median(values) for which, values in seconds.items()}
-        ratios = {engine: round(medians["course"] / medians[engine], 2) for engine in options.engines}
+        ratios = {which: round(medians["course"] / medians[which], 2) for which in loops if which != "course"}
         rates = {which: round(chosen.batch_size / median, 1) for which, median in medians.items()}
         row = {
             "recipe": chosen.name,
@@ -195,7 +235,7 @@ def main() -> None:
             "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
         }
         keep(name, row, RESULTS / f"training{'' if device.type == 'cpu' else '-gpu'}.json")
-        compared = "  ".join(f"{engine} {rates[engine]:9,.1f}  {ratio:5.2f}×" for engine, ratio in ratios.items())
+        compared = "  ".join(f"{which} {rates[which]:9,.1f}  {ratio:5.2f}×" for which, ratio in ratios.items())
         print(f"{name:14} course {rates['course']:9,.1f} images/s  {compared}", flush=True)
 
 

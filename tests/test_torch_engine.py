@@ -6,7 +6,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neoclassic.engines.torch.modules import AvgPool2d, Conv2d, SyncedBatchNorm, build, sync_norms  # noqa: E402
+from neoclassic import tree as nodes  # noqa: E402
+from neoclassic.engines.torch.modules import (  # noqa: E402
+    AvgPool2d,
+    Conv2d,
+    SyncedBatchNorm,
+    build,
+    hurry,
+    sync_norms,
+)
 from neoclassic.networks import network  # noqa: E402
 
 CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
@@ -18,6 +26,10 @@ CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
     ((4, 16, 11, 12), (16, 3, 2, 0, 16)),
     ((4, 16, 24, 24), (16, 3, 1, 1, 1)),
     ((4, 2, 24, 24), (6, 5, 1, 2, 1)),
+    ((4, 256, 3, 3), (256, 3, 1, 1, 1)),
+    ((4, 256, 5, 6), (256, 3, 2, 1, 1)),
+    ((4, 256, 1, 2), (256, (5, 3), 1, (2, 1), 1)),
+    ((4, 256, 4, 4), (256, 3, 2, 0, 1)),
 ]
 
 
@@ -59,6 +71,28 @@ def test_means_of_2_by_2_have_the_gradient_of_torchs(layout, dtype):
         found.append((y, *torch.autograd.grad(y, x, dy.contiguous(memory_format=layout))))
     for expected, ours in zip(*found, strict=True):
         assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("how", [(6, 5, 1, 2), (4, 3, 1, 0), (5, 7, 1, 4)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_blocks_of_2_by_2_pixels_have_the_means_and_gradients_of_the_pixels(channels, how):
+    torch.manual_seed(0)
+    convolution = nodes.Conv2d(*how)
+    front = nodes.Sequential(conv=convolution, act=nodes.Sigmoid(), pool=nodes.AvgPool2d(2))
+    module = build(front, (channels, 16, 12))
+    hurry(module, front)
+    assert module.conv.in_blocks
+    x = torch.randn(4, channels, 16, 12).requires_grad_()
+    found = []
+    for lower in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+            y = module(x)
+        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+        found.append((y.float(), *torch.autograd.grad(y, (x, *module.parameters()), dy.to(y.dtype))))
+    for expected, ours in zip(*found, strict=True):
+        assert ours.shape == expected.shape
+        assert (ours - expected).abs().max() < 0.02 * expected.abs().max()
+    assert torch.equal(module.eval()(x), found[0][0])
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 7), (2, 3, 7, 8)])

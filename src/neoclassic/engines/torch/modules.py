@@ -112,7 +112,7 @@ class Conv2d(nn.Conv2d):
     """
 
     fast = False
-    in_blocks = False  # see `hurry`
+    in_blocks = 0  # channels, if it works on blocks of 2×2 pixels: see `hurry`
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.fast or not torch.is_autocast_enabled(x.device.type):
@@ -133,7 +133,7 @@ class AvgPool2d(nn.AvgPool2d):
     """torch's; in a hurry, windows of 2×2 by `Halved` on a processor."""
 
     fast = False
-    in_blocks = 0  # channels of an input of which each block of 2×2 pixels lies in the channels; see `hurry`
+    in_blocks = 0  # channels of the convolution that hands it the four pixels of a block as channels, if one does
 
     def forward(self, x: Tensor) -> Tensor:
         if self.in_blocks and x.shape[1] > self.in_blocks:
@@ -264,21 +264,24 @@ def hurry(module: nn.Module, tree: Node) -> None:
             child.fast = True
     for path, node in walk(tree):
         if isinstance(node, nodes.Sequential):
-            for (_, maker), (name, follower) in pairwise(node.children):
+            children = node.children
+            for (_, maker), (name, follower) in pairwise(children):
                 if isinstance(follower, nodes.ReLU) and isinstance(maker, _FRESH):
                     module.get_submodule(join(path, name)).inplace = True
-            for (first, convolution), (_, between), (last, pool) in zip(*(node.children[i:] for i in range(3))):
-                if _halves(convolution, between, pool):
-                    module.get_submodule(join(path, first)).in_blocks = True
-                    module.get_submodule(join(path, last)).in_blocks = convolution.out_channels
+            for (first, convolution), (_, between), (last, pool) in zip(
+                children, children[1:], children[2:], strict=False
+            ):
+                if channels := _in_blocks(convolution, between, pool):
+                    for name in (first, last):
+                        module.get_submodule(join(path, name)).in_blocks = channels
 
 
-def _halves(convolution: Node, activation: Node, pool: Node) -> bool:
-    """Whether the first and the last of these may work on blocks of 2×2 pixels, as `in_blocks` can."""
+def _in_blocks(convolution: Node, activation: Node, pool: Node) -> int:
+    """The channels of the first, if it and the last may work on blocks of 2×2 pixels, as `in_blocks` can; else 0."""
     match convolution, activation, pool:
         case nodes.Conv2d(out, k, 1, padding, 1), nodes.Sigmoid() | nodes.Tanh(), nodes.AvgPool2d(2, padding=0):
-            return out < NARROW and k % 2 == 1 and padding % 2 == 0 and pool.stride in (None, 2)
-    return False
+            return out if out < NARROW and k % 2 == 1 and padding % 2 == 0 and pool.stride in (None, 2) else 0
+    return 0
 
 
 class Hardsigmoid(nn.Hardsigmoid):

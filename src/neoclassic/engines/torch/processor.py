@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 NARROW = 8  # channels that are too few for a processor's kernels
+WIDE = 1 << 16  # input times output channels whose products are large enough to be made one by one
 
 
 class Convolution(torch.autograd.Function):
@@ -50,7 +51,8 @@ class Convolution(torch.autograd.Function):
             dx = gradients(_spread(dy, x, weight, stride, padding), (1, 1), [True, False, False])[0]
             wanted[0] = False
         if wanted[1] and groups == 1 and dy.shape[2] * dy.shape[3] <= _few(weight, stride):
-            dw = _weight_gradient(dy, x, weight.shape, stride, padding)
+            by = _by_places if C * weight.shape[1] >= WIDE and max(weight.shape[2:]) > 1 else _by_patches
+            dw = by(dy, x, weight.shape, stride, padding)
             db = dy.sum((0, 2, 3)) if wanted[2] else None
             wanted[1:] = False, False
         if wanted[1] and C < NARROW and not dy.is_contiguous(memory_format=torch.channels_last):  # LeNet's: 4 ms, not 1
@@ -78,10 +80,10 @@ def _few(weight: Tensor, stride: tuple[int, int]) -> int:
     return 64 if max(stride) > 1 else 9
 
 
-def _weight_gradient(
+def _by_patches(
     dy: Tensor, x: Tensor, shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """As one matrix product, of dy with the patch of x that each of its pixels sees."""
+    """The weights' gradient as one matrix product, of dy with the patch of x that each of its pixels sees."""
     N, C_out, H, W = dy.shape
     _, C_in, h, w = shape
     x_NHWC = functional.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
@@ -89,6 +91,33 @@ def _weight_gradient(
     patches = x_NHWC.as_strided((N, H, W, h, w, C_in), (n, i * stride[0], j * stride[1], i, j, c))
     dw = dy.permute(0, 2, 3, 1).reshape(-1, C_out).t() @ patches.reshape(N * H * W, -1)
     return dw.view(C_out, h, w, C_in).permute(0, 3, 1, 2)
+
+
+def _by_places(
+    dy: Tensor, x: Tensor, shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """As `_by_patches`, but a matrix product for each place in the kernel, of the pixels that see no padding there.
+
+    On a map of 3×3 these are 49 of 81: a third less time.
+    """
+    C_out, C_in, h, w = shape
+    dy_NHWC, x_NHWC = dy.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
+    dw = torch.empty(h, w, C_out, C_in, dtype=dy.dtype)
+    for i in range(h):
+        rows, seen_rows = _inside(dy_NHWC.shape[1], x_NHWC.shape[1], i - padding[0], stride[0])
+        for j in range(w):
+            columns, seen_columns = _inside(dy_NHWC.shape[2], x_NHWC.shape[2], j - padding[1], stride[1])
+            seen = x_NHWC[:, seen_rows, seen_columns].reshape(-1, C_in)
+            torch.mm(dy_NHWC[:, rows, columns].reshape(-1, C_out).t(), seen, out=dw[i, j])
+    return dw.permute(2, 3, 0, 1)
+
+
+def _inside(n: int, size: int, shift: int, stride: int) -> tuple[slice, slice]:
+    """Of n outputs in a row those that see a pixel, stride · output + shift, of the `size` inputs; and the pixels."""
+    first = max(0, -(shift // stride))
+    end = max(first, min(n, (size - 1 - shift) // stride + 1))
+    pixels = range(stride * first + shift, size, stride)[: end - first]
+    return slice(first, end), slice(pixels.start, pixels.stop, stride)
 
 
 def in_blocks(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
