@@ -3,13 +3,15 @@
 The course's loop: a DataLoader with 4 workers that resize and convert image by image, eager float32, plain SGD, loss
 and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engines,
 as `neoclassic train` runs them here. All take the same number of steps, alternating; a step is loading, training and
-metrics. The course's loop has a process of its own, which nothing of neoclassic's engines changes. The workers of the
-DataLoader live for a round, and its clock starts when the first batch is there: neither they nor that batch are
-charged. What ours resizes before the first step is charged to each step as its share of ten epochs. `plain` is what a
-page of PyTorch reaches: the resized images in memory, channels-last, bfloat16 by autocast where the processor has it,
-in a process of its own, too, and charged nothing for the resizing. Prints the medians over the rounds and the ratios to
-the course's loop, and keeps them in results/training.json, on a GPU in results/training-gpu.json, with the networks
-that were measured before.
+metrics. The workers of the DataLoader live for a round, and its clock starts when the first batch is done: neither they
+nor that batch are charged. What ours resizes before the first step is charged to each step as its share of ten epochs.
+With `--epochs` a round is an epoch as a user waits for it: the workers, every batch, and then the accuracy on the
+10,000 images of the test set; the rates are still images of the training set a second.
+
+`plain` is what a page of PyTorch reaches: the resized images in memory, channels-last, bfloat16 by autocast where the
+processor has it; it is charged nothing for the resizing. It and the course's loop have processes of their own, which
+nothing of neoclassic's engines changes. Prints the medians over the rounds and the ratios to the course's loop, and
+keeps them in results/training.json, on a GPU in results/training-gpu.json, with the networks that were measured before.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import platform
 import statistics
 import time
 import warnings
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,7 @@ from neoclassic.engines.weights import initial
 from neoclassic.machine import cores
 from neoclassic.measure import measure
 from neoclassic.recipes import recipe
+from neoclassic.train.evaluate import Evaluation, logits_of
 from neoclassic.train.feed import feed
 from neoclassic.train.recipe import Recipe
 
@@ -54,10 +58,10 @@ REST = 0.1  # seconds before each run: the other's threads wait in a loop for a 
 class Images(torch.utils.data.Dataset):
     """What torchvision's FashionMNIST is: an image at a time, through the transforms."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, side: int) -> None:
-        resize = [torchvision.transforms.Resize(side)] if side != images.shape[1] else []
+    def __init__(self, dataset: data.Dataset, side: int) -> None:
+        resize = [torchvision.transforms.Resize(side)] if side != dataset.images.shape[1] else []
         self.transform = torchvision.transforms.Compose([*resize, torchvision.transforms.ToTensor()])
-        self.images, self.labels = images, labels
+        self.images, self.labels = dataset.images, dataset.labels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -66,26 +70,44 @@ class Images(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.images[i, :, :, 0])), int(self.labels[i])
 
 
-class Course:
-    """The course's loop."""
+class Loop:
+    """A network to be trained by hand. Every loop here has these two ways to be timed."""
 
-    def __init__(self, chosen: Recipe, train: data.Dataset, device: torch.device, weights: Any) -> None:
-        tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
-        self.net = torch_engine.build(tree, shape)
+    def __init__(self, chosen: Recipe, splits: data.Splits, device: torch.device, weights: Any) -> None:
+        tree, self.shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
+        self.net = torch_engine.build(tree, self.shape)
         torch_engine.load(self.net, weights)
         self.net.to(device).train()
         self.device, self.batch_size = device, chosen.batch_size
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=chosen.learning_rate)
-        self.images = Images(train.images, train.labels, shape[1])
+        self.prepare(splits)
 
-    def __call__(self, steps: int) -> float:
+    def prepare(self, splits: data.Splits) -> None:
+        raise NotImplementedError
+
+    def steps(self, steps: int) -> float:
         """Seconds of a step, the mean of so many."""
-        some = torch.utils.data.Subset(self.images, range((steps + 1) * self.batch_size))
-        loader = torch.utils.data.DataLoader(some, self.batch_size, shuffle=True, num_workers=4)
-        loss, metrics, started = nn.CrossEntropyLoss(), [0.0, 0.0, 0.0], 0.0
-        for step, (x, y) in enumerate(loader):
-            if step == 1:
-                started = time.perf_counter()
+        raise NotImplementedError
+
+    def epoch(self) -> float:
+        """Seconds of a whole epoch and the accuracy on the test set after it."""
+        raise NotImplementedError
+
+
+class Course(Loop):
+    """The course's loop."""
+
+    def prepare(self, splits: data.Splits) -> None:
+        self.training, self.test = Images(splits.train, self.shape[1]), Images(splits.test, self.shape[1])
+
+    def loader(self, images: torch.utils.data.Dataset, shuffle: bool) -> torch.utils.data.DataLoader:
+        return torch.utils.data.DataLoader(images, self.batch_size, shuffle=shuffle, num_workers=4)
+
+    def train(self, images: torch.utils.data.Dataset) -> float:
+        """When the first batch was done."""
+        self.net.train()
+        loss, metrics, first = nn.CrossEntropyLoss(), [0.0, 0.0, 0.0], 0.0
+        for x, y in self.loader(images, shuffle=True):
             self.optimizer.zero_grad()
             x, y = x.to(self.device), y.to(self.device)
             y_hat = self.net(x)
@@ -96,32 +118,47 @@ class Course:
                 metrics[0] += float(value * len(x))
                 metrics[1] += float((y_hat.argmax(1) == y).sum())
                 metrics[2] += len(x)
-        return (time.perf_counter() - started) / steps
+            first = first or time.perf_counter()
+        return first
+
+    def steps(self, steps: int) -> float:
+        first = self.train(torch.utils.data.Subset(self.training, range((steps + 1) * self.batch_size)))
+        return (time.perf_counter() - first) / steps
+
+    def epoch(self) -> float:
+        started, right = time.perf_counter(), 0.0
+        self.train(self.training)
+        self.net.eval()
+        with torch.no_grad():
+            for x, y in self.loader(self.test, shuffle=False):
+                x, y = x.to(self.device), y.to(self.device)
+                right += float((self.net(x).argmax(1) == y).sum())
+        return time.perf_counter() - started
 
 
-class Plain:
+class Plain(Loop):
     """What a page of PyTorch does better than the course's loop."""
 
-    def __init__(self, chosen: Recipe, train: data.Dataset, device: torch.device, weights: Any) -> None:
-        tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
-        self.net = torch_engine.build(tree, shape)
-        torch_engine.load(self.net, weights)
-        self.net.to(device, memory_format=torch.channels_last).train()
-        self.bfloat16 = torch_engine.takes_bfloat16(device)
-        self.device, self.batch_size = device, chosen.batch_size
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=chosen.learning_rate)
-        images = np.asarray(resized(train.images, Preprocessing(shape[1:], shape[0])))
-        self.images = torch.from_numpy(images).movedim(3, 1).to(device)
-        self.labels = torch.from_numpy(train.labels).long().to(device)
+    def prepare(self, splits: data.Splits) -> None:
+        self.net.to(memory_format=torch.channels_last)
+        self.bfloat16 = torch_engine.takes_bfloat16(self.device)
+        p = Preprocessing(self.shape[1:], self.shape[0])
+        self.training, self.test = (
+            (
+                torch.from_numpy(np.asarray(resized(each.images, p))).movedim(3, 1).to(self.device),
+                torch.from_numpy(each.labels).long().to(self.device),
+            )
+            for each in (splits.train, splits.test)
+        )
 
-    def __call__(self, steps: int) -> float:
-        """Seconds of a step, the mean of so many."""
-        order = torch.randperm(len(self.labels), device=self.device)
+    def train(self, steps: int | None = None) -> None:
+        images, labels = self.training
+        self.net.train()
+        order = torch.randperm(len(labels), device=self.device)
         loss_sum, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        started = time.perf_counter()
         for chosen in order.split(self.batch_size)[:steps]:
-            x = (self.images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
-            y = self.labels[chosen]
+            x = (images[chosen].float() / 255).contiguous(memory_format=torch.channels_last)
+            y = labels[chosen]
             self.optimizer.zero_grad()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 y_hat = self.net(x)
@@ -132,61 +169,94 @@ class Plain:
                 loss_sum += loss.detach() * len(y)
                 correct += (y_hat.argmax(1) == y).sum()
         loss_sum.item(), correct.item()  # wait for the device
+
+    def steps(self, steps: int) -> float:
+        started = time.perf_counter()
+        self.train(steps)
         return (time.perf_counter() - started) / steps
+
+    def epoch(self) -> float:
+        started, right = time.perf_counter(), torch.zeros((), device=self.device)
+        self.train()
+        self.net.eval()
+        with torch.no_grad():
+            for x, y in zip(*(each.split(self.batch_size) for each in self.test), strict=True):
+                right += (self.net(x.float() / 255).argmax(1) == y).sum()
+        right.item()
+        return time.perf_counter() - started
 
 
 class Apart:
     """A loop in a process of its own, which waits while it is not asked."""
 
-    def __init__(self, loop: type[Course | Plain], *arguments: Any) -> None:
+    def __init__(self, loop: type[Loop], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
         self.process = context.Process(target=_apart, args=(there, multiprocessing.get_start_method(), loop, arguments))
         self.process.start()
 
-    def __call__(self, steps: int) -> float:
-        """As `Course`."""
-        self.pipe.send(steps)
+    def steps(self, steps: int) -> float:
+        return self._asked("steps", steps)
+
+    def epoch(self) -> float:
+        return self._asked("epoch")
+
+    def _asked(self, *what: Any) -> float:
+        self.pipe.send(what)
         seconds: float = self.pipe.recv()
         return seconds
 
     def end(self) -> None:
-        self.pipe.send(0)
+        self.pipe.send(())
         self.process.join()
 
 
-def _apart(pipe: Any, start: str, loop: type[Course | Plain], arguments: tuple[Any, ...]) -> None:
+def _apart(pipe: Any, start: str, loop: type[Loop], arguments: tuple[Any, ...]) -> None:
     multiprocessing.set_start_method(start, force=True)  # of the workers; else they would be spawned too
     warnings.filterwarnings("ignore", "This DataLoader will create")  # 4 workers are the course's
     run = loop(*arguments)
-    while steps := pipe.recv():
-        pipe.send(run(steps))
+    while asked := pipe.recv():
+        what, *numbers = asked
+        pipe.send(getattr(run, what)(*numbers))
 
 
 class Ours:
     """neoclassic's."""
 
-    def __init__(self, engine: str, chosen: Recipe, train: data.Dataset, device: str, weights: Any) -> None:
+    def __init__(self, engine: str, chosen: Recipe, splits: data.Splits, device: str, weights: Any) -> None:
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
-        p = Preprocessing(shape[1:], shape[0])
+        self.p = Preprocessing(shape[1:], shape[0])
         started = time.perf_counter()
-        training = data.Dataset(train.name, resized(train.images, p), train.labels, train.classes)
-        self.share = (time.perf_counter() - started) * chosen.batch_size / len(train) / EPOCHS
-        work = measure(tree, shape).macs * len(train) * EPOCHS
+        train, self.test = (
+            data.Dataset(each.name, resized(each.images, self.p), each.labels, each.classes)
+            for each in (splits.train, splits.test)
+        )
+        self.n, self.recipe, self.number = len(train), chosen, 0
+        self.share = (time.perf_counter() - started) / EPOCHS  # of an epoch
+        work = measure(tree, shape).macs * self.n * EPOCHS
         speed = engines.decide(engine, device, Speed("auto", "auto"), work)
         self.engine = engines.create(engine, tree, shape, weights, device, speed)
         self.engine.optimize(chosen.optimizer)
-        self.feed, self.recipe, self.n, self.epoch = feed(self.engine, training, p, chosen), chosen, len(train), 0
+        self.feed = feed(self.engine, train, self.p, chosen)
 
-    def __call__(self, steps: int) -> float:
-        """Seconds of a step, the mean of so many."""
-        self.epoch += 1
-        started = time.perf_counter()
-        for step, index in enumerate(batches(self.n, self.recipe.batch_size, 0, self.epoch)[:steps]):
-            rng = np.random.default_rng([0, self.epoch, step])
+    def train(self, steps: int | None = None) -> None:
+        self.number += 1
+        for step, index in enumerate(batches(self.n, self.recipe.batch_size, 0, self.number)[:steps]):
+            rng = np.random.default_rng([0, self.number, step])
             self.engine.step(*self.feed.batch(index, rng), self.recipe.learning_rate, seed=step)
         self.engine.metrics()  # waits for the device
-        return (time.perf_counter() - started) / steps + self.share
+
+    def steps(self, steps: int) -> float:
+        started = time.perf_counter()
+        self.train(steps)
+        return (time.perf_counter() - started) / steps + self.share * self.recipe.batch_size / self.n
+
+    def epoch(self) -> float:
+        started = time.perf_counter()
+        self.train()
+        logits = logits_of(self.engine, self.test.images, self.p)
+        Evaluation.of(logits, self.test.labels, self.test.classes)
+        return time.perf_counter() - started + self.share
 
 
 def main() -> None:
@@ -195,40 +265,44 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="that the course's loop lasts in a round, about")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=60_000, help="of the training set")
+    parser.add_argument("--epochs", action="store_true", help="a round is a whole epoch and the test set after it")
     parser.add_argument("--device", default="auto", help="of torch")
     parser.add_argument("--engines", nargs="+", default=["torch", "numpy"])
     options = parser.parse_args()
     device = torch_engine.pick_device(options.device)
-    everything = data.load("fashion-mnist").train
-    train = everything.subset(np.arange(options.images)) if options.images < len(everything) else everything
+    splits = data.load("fashion-mnist")
+    splits = replace(splits, train=splits.train.subset(np.arange(options.images)))
     for name in options.networks:
         chosen = recipe(ROWS[name])
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
         weights = initial(tree, shape, chosen.initialisation)
-        course = Apart(Course, chosen, train, device, weights)
-        loops: dict[str, Apart | Ours] = {"course": course, "plain": Apart(Plain, chosen, train, device, weights)}
+        course = Apart(Course, chosen, splits, device, weights)
+        loops: dict[str, Apart | Ours] = {"course": course, "plain": Apart(Plain, chosen, splits, device, weights)}
         for engine in options.engines:
             where = options.device if engine == "torch" else "auto"
-            loops[engine] = Ours(engine, chosen, train, where, weights)
+            loops[engine] = Ours(engine, chosen, splits, where, weights)
         for loop in loops.values():
-            loop(1 if loop is course else SETTLE)  # the first steps allocate, choose kernels, record graphs
-        steps = min(max(2, round(options.seconds / course(1))), options.images // chosen.batch_size - 1)
+            loop.steps(1 if loop is course else SETTLE)  # they allocate, choose kernels, record graphs
+        of_epoch = -(-options.images // chosen.batch_size)
+        steps = of_epoch if options.epochs else min(max(2, round(options.seconds / course.steps(1))), of_epoch - 2)
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         for _ in range(options.rounds):
             for which, loop in loops.items():
                 time.sleep(REST)
-                seconds[which].append(loop(steps))
+                seconds[which].append(loop.epoch() / steps if options.epochs else loop.steps(steps))
         for loop in loops.values():
             if isinstance(loop, Apart):
                 loop.end()
         medians = {which: statistics.median(values) for which, values in seconds.items()}
         ratios = {which: round(medians["course"] / medians[which], 2) for which in loops if which != "course"}
-        rates = {which: round(chosen.batch_size / median, 1) for which, median in medians.items()}
+        images = options.images / of_epoch if options.epochs else chosen.batch_size
+        rates = {which: round(images / median, 1) for which, median in medians.items()}
         row = {
             "recipe": chosen.name,
             "images_per_second": rates,
             "ratio": ratios,
             "steps": steps * options.rounds,
+            "whole_epochs": options.epochs,
             "date": date.today().isoformat(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             "cores": cores(),
