@@ -78,7 +78,8 @@ def training_table(found: dict[str, Any], gpu: bool = False) -> str:
     for name, row in found["networks"].items():
         rates, ratios = row["images_per_second"], row["ratio"]
         ours = [f"{rates[e]:,} ({ratios[e]:.2f})" if e in ratios else "" for e in ("plain", "torch", "numpy")]
-        cells = (name, f"{rates['course']:,}", *ours, str(row["steps"]), f"{row['device']}, {row['cores']} cores")
+        steps = f"{row['steps']}{', in whole epochs' * row.get('whole_epochs', False)}"
+        cells = (name, f"{rates['course']:,}", *ours, steps, f"{row['device']}, {row['cores']} cores")
         lines += f"| {' | '.join((*cells, versions(row)))} |\n"
     head = "| network | course | plain loop | ours on torch | ours on NumPy | steps | device | versions |\n"
     head += f"{'|---' * 8}|\n"

@@ -60,10 +60,11 @@ def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, ho
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_means_of_2_by_2_have_the_gradient_of_torchs(layout, dtype):
+@pytest.mark.parametrize("shape", [(3, 5, 8, 12), (2, 6, 28, 28), (2, 16, 28, 28)])
+def test_means_of_2_by_2_have_the_gradient_of_torchs(shape, layout, dtype):
     torch.manual_seed(0)
     layer = AvgPool2d(2, 2)
-    x = torch.randn(3, 5, 8, 12, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
+    x = torch.randn(shape, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
     found = []
     for layer.fast in (False, True):
         y = layer(x)

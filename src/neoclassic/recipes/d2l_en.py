@@ -28,27 +28,29 @@ def lenet_bn() -> Recipe:
 
 
 def alexnet() -> Recipe:
-    return _row(d2l_zh.alexnet(), "8.1", 0.01)
+    return _row(d2l_zh.alexnet(), "8.1", 0.01, reaches=".7538 after 1 epoch, one run, torch")
 
 
 def vgg11_quarter() -> Recipe:
-    return _row(d2l_zh.vgg11_quarter(), "8.2", 0.01)
+    return _row(d2l_zh.vgg11_quarter(), "8.2", 0.01, reaches=".7181 after 1 epoch, one run, torch")
 
 
 def nin() -> Recipe:
-    return _row(d2l_zh.nin(), "8.3", 0.05, "may get stuck as its Chinese twin does, half as fast")
+    about = "may get stuck as its Chinese twin does, half as fast"
+    return _row(d2l_zh.nin(), "8.3", 0.05, about, ".1000 after 1 epoch, its loss still ln 10; one run, torch")
 
 
 def googlenet() -> Recipe:
-    return _row(d2l_zh.googlenet(), "8.4", 0.01)
+    reaches = ".1000 after 1 epoch, its loss just below ln 10; one run, torch"
+    return _row(d2l_zh.googlenet(), "8.4", 0.01, reaches=reaches)
 
 
 def resnet18() -> Recipe:
-    return _row(d2l_zh.resnet18(), "8.6", 0.01)
+    return _row(d2l_zh.resnet18(), "8.6", 0.01, reaches=".8736 after 1 epoch, one run, torch")
 
 
 def densenet() -> Recipe:
-    return _row(d2l_zh.densenet(), "8.7", 0.01)
+    return _row(d2l_zh.densenet(), "8.7", 0.01, reaches=".8030 after 1 epoch, one run, torch")
 
 
 RECIPES = (lenet, lenet_bn, alexnet, vgg11_quarter, nin, googlenet, resnet18, densenet)

@@ -1,4 +1,4 @@
-"""What PyTorch takes long for on a processor, done otherwise: gradients in bfloat16, means, memory."""
+"""What PyTorch takes long for on a processor, done otherwise: convolutions in bfloat16, means, memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDE = 1 << 16  # input times output channels whose products are large enough to
 
 
 class Convolution(torch.autograd.Function):
-    """In bfloat16 on a processor. torch's, but for two gradients that oneDNN takes very long for."""
+    """In bfloat16 on a processor. torch's, but for the gradients that oneDNN takes very long for."""
 
     @staticmethod
     def forward(
@@ -55,7 +55,7 @@ class Convolution(torch.autograd.Function):
             dw = by(dy, x, weight.shape, stride, padding)
             db = dy.sum((0, 2, 3)) if wanted[2] else None
             wanted[1:] = False, False
-        if wanted[1] and C < NARROW and not dy.is_contiguous(memory_format=torch.channels_last):  # LeNet's: 4 ms, not 1
+        if wanted[1] and C < NARROW and not dy.is_contiguous(memory_format=torch.channels_last):  # 4 ms, not 1
             _, dw, db = gradients(dy.float(), stride, [False, *wanted[1:]])
             wanted[1:] = False, False
         if any(wanted):
@@ -147,12 +147,15 @@ class Halved(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
-        _, _, H, W = x.shape
+        _, C, H, W = x.shape
         context.small = H * W <= SMALL and x.is_contiguous()
         if context.small:
             y: Tensor = (x.flatten(2) @ _means(H, W, x.dtype)).unflatten(2, (H // 2, W // 2))
             return y
-        return functional.avg_pool2d(x, 2)
+        if x.dtype == torch.bfloat16 or (C >= NARROW and not x.is_contiguous()):
+            return functional.avg_pool2d(x, 2)
+        first, *others = (x[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
+        return sum(others, first) / 4
 
     @staticmethod
     def backward(context: Any, dy: Tensor) -> Tensor:
