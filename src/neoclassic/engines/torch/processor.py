@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -148,9 +147,10 @@ class Halved(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
         _, C, H, W = x.shape
-        context.small = H * W <= SMALL and x.is_contiguous()
-        if context.small:
-            y: Tensor = (x.flatten(2) @ _means(H, W, x.dtype)).unflatten(2, (H // 2, W // 2))
+        context.means = None
+        if H * W <= SMALL and x.is_contiguous():
+            context.means = _means(H, W, x.dtype)
+            y: Tensor = (x.flatten(2) @ context.means).unflatten(2, (H // 2, W // 2))
             return y
         if x.dtype == torch.bfloat16 or (C >= NARROW and not x.is_contiguous()):
             return functional.avg_pool2d(x, 2)
@@ -160,9 +160,9 @@ class Halved(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, dy: Tensor) -> Tensor:
         N, C, H, W = dy.shape
-        if context.small:
-            dx_small: Tensor = (dy.flatten(2) @ _means(2 * H, 2 * W, dy.dtype).t()).unflatten(2, (2 * H, 2 * W))
-            return dx_small
+        if context.means is not None:
+            small: Tensor = (dy.flatten(2) @ context.means.t()).unflatten(2, (2 * H, 2 * W))
+            return small
         last = dy.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         dx = torch.empty(N, C, 2 * H, 2 * W, dtype=dy.dtype, memory_format=layout)
@@ -175,12 +175,10 @@ class Halved(torch.autograd.Function):
 SMALL = 144  # pixels of a map whose means are faster as a matrix product
 
 
-@lru_cache
 def _means(H: int, W: int, dtype: torch.dtype) -> Tensor:
     """What a map, flat, is multiplied with for the means of its blocks of 2×2."""
-    rows, columns = (torch.arange(size) // 2 for size in (H, W))
-    place = rows[:, None] * (W // 2) + columns
-    return functional.one_hot(place.flatten()).to(dtype) / 4
+    rows, columns = (torch.eye(n // 2, dtype=dtype).repeat_interleave(2, 0) for n in (H, W))
+    return torch.kron(rows, columns) / 4
 
 
 def keep_memory() -> None:
