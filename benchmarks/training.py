@@ -83,6 +83,7 @@ class Loop:
         self.prepare(splits)
 
     def prepare(self, splits: data.Splits) -> None:
+        """Put the images where the loop takes them from."""
         raise NotImplementedError
 
     def steps(self, steps: int) -> float:
@@ -90,7 +91,7 @@ class Loop:
         raise NotImplementedError
 
     def epoch(self) -> float:
-        """Seconds of a whole epoch and the accuracy on the test set after it."""
+        """Seconds of a whole epoch, and of looking for the accuracy on the test set after it."""
         raise NotImplementedError
 
 
@@ -271,7 +272,9 @@ def main() -> None:
     options = parser.parse_args()
     device = torch_engine.pick_device(options.device)
     splits = data.load("fashion-mnist")
-    splits = replace(splits, train=splits.train.subset(np.arange(options.images)))
+    if options.images < len(splits.train):
+        splits = replace(splits, train=splits.train.subset(np.arange(options.images)))
+    n = len(splits.train)
     for name in options.networks:
         chosen = recipe(ROWS[name])
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
@@ -283,8 +286,11 @@ def main() -> None:
             loops[engine] = Ours(engine, chosen, splits, where, weights)
         for loop in loops.values():
             loop.steps(1 if loop is course else SETTLE)  # they allocate, choose kernels, record graphs
-        of_epoch = -(-options.images // chosen.batch_size)
-        steps = of_epoch if options.epochs else min(max(2, round(options.seconds / course.steps(1))), of_epoch - 2)
+        if options.epochs:
+            steps, images = -(-n // chosen.batch_size), n
+        else:
+            steps = min(max(2, round(options.seconds / course.steps(1))), n // chosen.batch_size - 1)
+            images = steps * chosen.batch_size
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         for _ in range(options.rounds):
             for which, loop in loops.items():
@@ -295,8 +301,7 @@ def main() -> None:
                 loop.end()
         medians = {which: statistics.median(values) for which, values in seconds.items()}
         ratios = {which: round(medians["course"] / medians[which], 2) for which in loops if which != "course"}
-        images = options.images / of_epoch if options.epochs else chosen.batch_size
-        rates = {which: round(images / median, 1) for which, median in medians.items()}
+        rates = {which: round(images / steps / median, 1) for which, median in medians.items()}
         row = {
             "recipe": chosen.name,
             "images_per_second": rates,
