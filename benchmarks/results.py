@@ -42,6 +42,7 @@ def recipe_row(run: dict[str, Any]) -> str:
     where = f"{run['engine']}{' in bf16' * (run.get('precision') == 'bf16')}, {accelerator or run['device']}"
     if cores and run["device"] == "cpu":
         where += f", {cores} core{'s' * (cores > 1)}"
+    at_a_time = run.get("at_a_time")
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
         f"`{run['recipe']['name']}`",
@@ -50,7 +51,7 @@ def recipe_row(run: dict[str, Any]) -> str:
         f"{accuracy['mean']:.4f}{spread}",
         f"{accuracy['worst']:.4f}",
         str(run["n"]),
-        f"{sum(seconds) / len(seconds):,.0f}",
+        f"{sum(seconds) / len(seconds):,.0f}" + f" ({at_a_time} at a time)" * bool(at_a_time),
         where,
         versions(run),
         published(run),

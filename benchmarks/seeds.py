@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="of torch: auto, 32, bf16")
     parser.add_argument("--data-dir")
     parser.add_argument("--runs", help="folder that keeps the runs")
+    parser.add_argument("--at-a-time", type=int, help="runs that share the machine: to be told with their seconds")
     parser.add_argument("--flip", action="store_true", help="test with every image's mirror image, too")
     parser.add_argument("--ensemble", action="store_true", help="test all runs together, too")
     arguments = parser.parse_args()
@@ -69,7 +70,7 @@ def main() -> None:
             found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
             return found.evaluation.accuracy
 
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"at_a_time": arguments.at_a_time} if arguments.at_a_time else {}
         if arguments.flip:
             more["test_accuracy_with_flip"] = [tested([path], True) for path in finished]
         if arguments.ensemble:

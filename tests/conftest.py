@@ -1,12 +1,17 @@
 """What several tests share: a small real data set as a folder of IDX files, and the command line in-process."""
 
 import json
+import os
+import shutil
 
 import pytest
 from helpers import write_idx
 
 from neoclassic import data
 from neoclassic.cli import main
+
+if shutil.which("nvidia-smi") is None:  # before Triton is imported: its kernels then run on the processor
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -98,3 +98,15 @@ def test_images_reach_the_network_bit_for_bit(p):
         np.testing.assert_array_equal(
             x.cpu().numpy(), to_input(images[index if isinstance(index, slice) else index.cpu().numpy()], p)
         )
+
+
+@pytest.mark.parametrize(("name", "side"), NETWORKS.items())
+def test_gradients_in_bfloat16_point_the_same_way(name, side):
+    cpu, _, images, labels = pair(name, side, 32)
+    cuda = TorchEngine(cpu.tree, cpu.input, cpu.weights(), "cuda", bfloat16=True)
+    masks = batch_of(cpu.tree, cpu.input, 32, np.float32)[2]
+    ours, theirs = (engine.gradients(images, labels, masks) for engine in (cuda, cpu))
+    assert ours.loss == pytest.approx(theirs.loss, rel=0.02)
+    one, other = (np.concatenate([found.weights[k].ravel() for k in theirs.weights]) for found in (ours, theirs))
+    assert one @ other > 0.98 * np.linalg.norm(one) * np.linalg.norm(other)
+    np.testing.assert_allclose(cuda.logits(images, exact=False), cpu.logits(images), atol=0.05, rtol=0.05)

@@ -55,7 +55,7 @@ class Ensemble:
     def holds(self, nbytes: int) -> bool:
         return False
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: Array, exact: bool = True) -> Array:
         first, total, n = self.members[0][0].preprocessing, np.zeros(()), 0
         for model, engine in self.members:
             for view in self.views.of(_as_expected(images, first, model.preprocessing)):

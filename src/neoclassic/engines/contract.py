@@ -117,8 +117,8 @@ class Engine(Protocol):
         """Replace them all. NeoclassicError lists what is missing, surplus or of another shape."""
         ...
 
-    def logits(self, images: Array) -> Array:
-        """N×classes, float32."""
+    def logits(self, images: Array, exact: bool = True) -> Array:
+        """N×classes, float32. Not exact: as fast as a step of training, for a look in between."""
         ...
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:

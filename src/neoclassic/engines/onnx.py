@@ -255,7 +255,7 @@ class OnnxEngine:
     def holds(self, nbytes: int) -> bool:
         return False
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: Array, exact: bool = True) -> Array:
         if tuple(images.shape[1:]) != tuple(self.input):
             raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")
         found: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]

@@ -25,12 +25,19 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
 
 
 def logits_of(
-    engine: Engine, pixels: Array, preprocessing: Preprocessing, tick: Callable[[int], object] = lambda n: None
+    engine: Engine,
+    pixels: Array,
+    preprocessing: Preprocessing,
+    tick: Callable[[int], object] = lambda n: None,
+    exact: bool = True,
 ) -> Array:
-    """N×classes logits of uint8 images N×H×W×C of the preprocessing's size. `tick(n)` after every n images."""
+    """N×classes logits of uint8 images N×H×W×C of the preprocessing's size. `tick(n)` after every n images.
+
+    exact: as `Engine.logits` has it.
+    """
     found, there = [], held(engine, pixels)
     for start in range(0, len(pixels), BATCH):
-        found.append(engine.logits(inputs(engine, there[start : start + BATCH], preprocessing)))
+        found.append(engine.logits(inputs(engine, there[start : start + BATCH], preprocessing), exact))
         tick(len(found[-1]))
     return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
@@ -69,12 +76,15 @@ class Evaluation:
             for name, p, r, f, n in zip(self.classes, precision, recall, f1, true, strict=True)
         ]
 
+    @property
+    def summary(self) -> dict[str, float]:
+        """Accuracy, loss and the number of images."""
+        return {"accuracy": self.accuracy, "loss": self.loss, "n": self.n}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "accuracy": self.accuracy,
-            "loss": self.loss,
-            "n": self.n,
+            **self.summary,
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
         }
@@ -88,6 +98,8 @@ def evaluate(
     preprocessing: Preprocessing,
     tick: Callable[[int], object] = lambda n: None,
     temperature: float = 1.0,
+    exact: bool = True,
 ) -> Evaluation:
     """Over uint8 images N×H×W×C and their labels, N. The loss is of logits / temperature."""
-    return Evaluation.of(logits_of(engine, pixels, preprocessing, tick) / np.float32(temperature), labels, classes)
+    logits = logits_of(engine, pixels, preprocessing, tick, exact)
+    return Evaluation.of(logits / np.float32(temperature), labels, classes)

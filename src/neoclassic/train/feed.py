@@ -62,10 +62,11 @@ class Feed:
 def held(engine: Engine, images: Array | Resized) -> Any:
     """uint8 N×H×W×C to take from by place: where the engine computes if there is room, else as they are, on the host.
 
-    Small images that are to be blown up are held small, and enlarged there.
+    Small images that are to be blown up are enlarged there: at once if there is much room, else when they are taken.
     """
     if isinstance(images, Resized) and images.enlarges and engine.holds(images.images.nbytes):
-        return Enlarged(images, engine.xp, engine.put)
+        small = Enlarged(images, engine.xp, engine.put)
+        return small.all() if engine.holds(4 * images.nbytes) else small
     return engine.put(np.asarray(images)) if engine.holds(images.nbytes) else images
 
 

@@ -282,7 +282,7 @@ class _Job:
         sums = self.world.total([state.loss_sum, state.correct, state.n], self.engine.device)
         state.loss_sum, state.correct, state.n = sums[0], round(sums[1]), round(sums[2])
         self.engine.swap_average()
-        found = self.evaluate(self.watched)
+        found = self.evaluate(self.watched, exact=False)
         watches_test = self.recipe.validation == 0
         seconds = state.epoch_seconds + time.monotonic() - started
         row = Epoch(
@@ -313,14 +313,13 @@ class _Job:
             accuracies = [each.test_accuracy if watches_test else each.validation_accuracy for each in state.log]
             line = _line(row, self.recipe.epochs, state.best == len(state.log))
             tqdm.write(f"{line}  {spark([a for a in accuracies if a is not None])}", file=sys.stderr)
-            if due:
+            if due and not last:
                 curves.draw_log([vars(each) for each in state.log], run.folder / "curves.png", self.recipe.network)
 
-    def evaluate(self, part: Dataset, temperature: float = 1.0) -> Evaluation:
+    def evaluate(self, part: Dataset, temperature: float = 1.0, exact: bool = True) -> Evaluation:
         """The network as it is now, on images of the input's size."""
-        return evaluate(
-            self.engine, part.images, part.labels, part.classes, self.preprocessing, temperature=temperature
-        )
+        engine, p = self.engine, self.preprocessing
+        return evaluate(engine, part.images, part.labels, part.classes, p, temperature=temperature, exact=exact)
 
     def save(self, run: Run, state: State) -> None:
         """The best model, if it is not written yet, and the checkpoint that goes with it."""
@@ -348,7 +347,7 @@ class _Job:
             classes=train.classes,
             preprocessing=self.preprocessing,
             weights=self.engine.weights(),
-            metrics={"epoch": state.best, kind: {"accuracy": watched.accuracy, "loss": watched.loss, "n": watched.n}},
+            metrics={"epoch": state.best, kind: watched.summary},
             recipe=self.recipe.to_dict(),
             data={"name": train.name, "fingerprint": train.fingerprint, "images": len(self.training)}
             | ({"photos": self.marks} if self.marks else {}),
@@ -361,12 +360,14 @@ class _Job:
         assert state.best is not None
         kept = state.log[state.best - 1]
         self.engine.load(model.weights)
+        validation = None
         if self.recipe.validation:  # the test set fits nothing
-            logits = logits_of(self.engine, self.watched.images, self.preprocessing)
-            model = replace(model, calibration=fit(logits, self.watched.labels))
+            logits, labels = logits_of(self.engine, self.watched.images, self.preprocessing), self.watched.labels
+            validation = Evaluation.of(logits, labels, model.classes)
+            model = replace(model, calibration=fit(logits, labels))
         found = self.evaluate(self.splits.test, model.temperature)
-        final = {"accuracy": found.accuracy, "loss": found.loss, "n": found.n}
-        run.save_model(replace(model, metrics={**model.metrics, "test": final}))
+        metrics = {"epoch": state.best} | ({"validation": validation.summary} if validation else {})
+        run.save_model(replace(model, metrics=metrics | {"test": found.summary}))
         curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
         curves.draw_confusion(found.confusion, model.classes, run.folder / "confusion.png", self.title(found))
         images = sum(row.images_per_second * row.seconds for row in state.log)
@@ -384,7 +385,7 @@ class _Job:
             epochs=len(state.log),
             best_epoch=state.best,
             train_accuracy=kept.train_accuracy,
-            validation_accuracy=kept.validation_accuracy,
+            validation_accuracy=validation.accuracy if validation else None,
             test_accuracy=found.accuracy,
             test_loss=found.loss,
             seconds=round(state.seconds, 3),

@@ -109,7 +109,7 @@ class NumpyEngine:
 
     # ── at test ──────────────────────────────────────────────────────────────────────────────────────
 
-    def logits(self, images: Array) -> Array:
+    def logits(self, images: Array, exact: bool = True) -> Array:
         return self._infer(self._inference, images, [self._inference.heads[0][0]])[0]
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:

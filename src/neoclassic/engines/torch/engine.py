@@ -15,7 +15,7 @@ from neoclassic import tree as nodes
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.engines.torch.devices import compiles, pick_device
-from neoclassic.engines.torch.modules import Dropout, build, hurry, load, sync_norms
+from neoclassic.engines.torch.modules import Dropout, apart, build, hurry, load, on_cuda, sync_norms
 from neoclassic.engines.torch.processor import NARROW, give_memory_back, keep_memory
 from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape, measure
@@ -59,6 +59,8 @@ class TorchEngine:
                 needs = "a C++ compiler (g++, or what CXX names)" if self._device.type == "cpu" else "Triton"
                 raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
             self._forward = torch.compile(self.module)
+        elif self._device.type == "cuda" and compiles(self._device):
+            on_cuda(self.module, fused=bfloat16)
         self._bfloat16 = bfloat16
         small = bfloat16 or measure(tree, input).memory(256).training < 1 << 28  # the gaps that stay free are not
         self._keeps = small and self._device.type == "cpu"
@@ -81,6 +83,7 @@ class TorchEngine:
     def join(self) -> None:
         """Train as one of the processes of torch.distributed, each with its part of every batch. Before `optimize`."""
         self._processes = torch.distributed.get_world_size()
+        apart(self.module)
         sync_norms(self.module)
 
     def put(self, array: Array) -> Tensor:
@@ -124,13 +127,22 @@ class TorchEngine:
 
     # ── at test ──────────────────────────────────────────────────────────────────────────────────────
 
-    def logits(self, images: Array) -> Array:
-        if self._kept:  # else float32 would come on top of it
+    def logits(self, images: Array, exact: bool = True) -> Array:
+        if exact and self._kept:  # else float32 would come on top of it
             give_memory_back()
             self._kept = False
         self.module.eval()
         with torch.inference_mode(), self._exact():
-            return _array(self.module(self._images(images)))
+            x = self._images(images)
+            if exact or self._replays is None:
+                return _array(self._look(x, exact))
+            look = self._replays.setdefault(("look", x.shape), Replay(self._look, self._generator))
+            return _array(look(x))
+
+    def _look(self, images: Tensor, exact: bool = False) -> Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16 and not exact):
+            logits: Tensor = self.module(images)
+            return logits
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -320,40 +332,38 @@ class Replay:
 
     WARM_UP = 3
 
-    def __init__(self, function: Callable[[Tensor, Tensor], None], generator: torch.Generator) -> None:
+    def __init__(self, function: Callable[..., Any], generator: torch.Generator) -> None:
         self.function, self.generator, self.calls = function, generator, 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
+        self.output: Any = None  # of the function: every replay writes it anew
 
-    def __call__(self, *inputs: Tensor) -> None:
+    def __call__(self, *inputs: Tensor) -> Any:
         self.calls += 1
         if self.calls <= self.WARM_UP:
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                self.function(*inputs)
+                output = self.function(*inputs)
             torch.cuda.current_stream().wait_stream(stream)
-            return
+            return output
         if self.graph is None:
             self.inputs = tuple(tensor.clone() for tensor in inputs)
             self.graph = torch.cuda.CUDAGraph()
             self.graph.register_generator_state(self.generator)
             with torch.cuda.graph(self.graph):
-                self.function(*self.inputs)
+                self.output = self.function(*self.inputs)
         for kept, given in zip(self.inputs, inputs, strict=True):
             kept.copy_(given)
         self.graph.replay()
+        return self.output
 
 
 def _array(tensor: Tensor) -> Array:
     """A copy on the host."""
-    array: Array = tensor.detach().float().cpu().numpy().copy() if tensor.dtype == torch.bfloat16 else _plain(tensor)
-    return array
-
-
-def _plain(tensor: Tensor) -> Array:
-    array: Array = tensor.detach().cpu().numpy().copy()
-    return array
+    wide = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
+    array: Array = wide.cpu().numpy()
+    return array.copy() if wide.device.type == "cpu" else np.ascontiguousarray(array)
 
 
 def torch_optimizer(

@@ -7,7 +7,8 @@ evaluation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,15 @@ class Combinator(nn.Module):
 
 class Sequential(Combinator):
     fast = False  # see `hurry`
+    fused: tuple[Callable[[Tensor], Tensor], ...] = ()  # see `on_cuda`
 
     def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
-        for child in self._pooled_first() if self.fast and self.training else self.children():
-            x = _call(child, x, side)
+        if not self.training:
+            steps: Iterable[Callable[[Tensor], Tensor]] = self.children()
+        else:
+            steps = self.fused or (self._pooled_first() if self.fast else self.children())
+        for step in steps:
+            x = _call(step, x, side)
         return x
 
     def _pooled_first(self) -> Iterator[nn.Module]:
@@ -73,8 +79,12 @@ class Sequential(Combinator):
 
 
 class Sum(Combinator):
+    rectified: Callable[[Tensor, Tensor], Tensor] | None = None  # the sum of two and the ReLU behind it; see `on_cuda`
+
     def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
         first, *others = self.arms(x, side)
+        if self.rectified and self.training:
+            return self.rectified(first, *others)
         for y in others:
             first = first + y
         return first
@@ -89,7 +99,11 @@ class Product(Combinator):
 
 
 class Concat(Combinator):
+    beside: Callable[..., list[Tensor]] | None = None  # all children at the same time; see `on_cuda`
+
     def run(self, x: Tensor, side: list[Tensor]) -> Tensor:
+        if self.beside and self.training and x.is_cuda and len(self._modules) > 2:
+            return torch.cat(self.beside([partial(_call, child, side=side) for child in self.children()], x), 1)
         return torch.cat(self.arms(x, side), 1)
 
 
@@ -100,21 +114,25 @@ class Auxiliary(Sequential):
         return x
 
 
-def _call(module: nn.Module, x: Tensor, side: list[Tensor]) -> Tensor:
-    return module(x, side) if isinstance(module, Combinator) else module(x)
+def _call(step: Callable[..., Tensor], x: Tensor, side: list[Tensor]) -> Tensor:
+    return step(x, side) if isinstance(step, Combinator) else step(x)
 
 
 class Conv2d(nn.Conv2d):
-    """torch's; in a hurry and in bfloat16, by `Convolution` on a processor.
+    """torch's; in a hurry, by `Convolution` on a processor in bfloat16, and by `cuda.convolved` on CUDA.
 
-    On CUDA its input is then filled up to 8 channels, the least that the matrix units take; not with the 11×11 weights
-    of AlexNet and its like, whose products would become 8 times as many: measured.
+    Where there is no Triton, its input is filled up on CUDA to 8 channels, the least that the matrix units take; not
+    with the 11×11 weights of AlexNet and its like, whose products would become 8 times as many: measured.
     """
 
     fast = False
+    convolved: Callable[[nn.Conv2d, Tensor], Tensor] | None = None  # without the bias; see `on_cuda`
     in_blocks = 0  # channels, if it works on blocks of 2×2 pixels: see `hurry`
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.convolved:
+            maps = self.convolved(self, x)
+            return maps if self.bias is None else maps + self.bias.to(maps.dtype)[:, None, None]
         if not self.fast or not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         if x.device.type == "cpu":
@@ -130,12 +148,18 @@ class Conv2d(nn.Conv2d):
 
 
 class AvgPool2d(nn.AvgPool2d):
-    """torch's; in a hurry, windows of 2×2 by `Halved` on a processor."""
+    """torch's; in a hurry, windows of 2×2 by `Halved` on a processor.
+
+    On CUDA, with padding and the channels last, torch before July 2026 finds a wrong gradient and says nothing
+    (github.com/pytorch/pytorch/issues/188344): there the channels come first.
+    """
 
     fast = False
     in_blocks = 0  # channels of the convolution that hands it the four pixels of a block as channels, if one does
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda and self.padding:
+            return super().forward(x.contiguous())
         if self.in_blocks and x.shape[1] > self.in_blocks:
             return blocks_mean(x)
         halved = (self.kernel_size, self.stride, self.padding) == (2, 2, 0)
@@ -274,6 +298,64 @@ def hurry(module: nn.Module, tree: Node) -> None:
                 if channels := _in_blocks(convolution, between, pool):
                     for name in (first, last):
                         module.get_submodule(join(path, name)).in_blocks = channels
+
+
+def on_cuda(module: nn.Module, fused: bool) -> None:
+    """Let the module train and predict with the kernels of `cuda`, in place.
+
+    fused: what stands between two convolutions is a step of its own in training, and takes in the bias of the first.
+    """
+    from neoclassic.engines.torch import cuda
+
+    for child in list(module.modules()):
+        if isinstance(child, Conv2d):
+            child.convolved = cuda.convolved
+        if fused and isinstance(child, Sequential):
+            child.fused = tuple(_fused(list(child.children())))
+        if fused and isinstance(child, Concat):
+            child.beside = cuda.beside
+
+
+def apart(module: nn.Module) -> None:
+    """Undo what `on_cuda` has fused."""
+    for child in module.modules():
+        if isinstance(child, Sequential):
+            child.fused = ()
+        if isinstance(child, Concat):
+            child.beside = None
+        if isinstance(child, Sum):
+            child.rectified = None
+
+
+def _fused(children: list[nn.Module]) -> Iterator[Callable[[Tensor], Tensor]]:
+    from neoclassic.engines.torch import cuda
+
+    while children:
+        bias = None
+        if isinstance(children[0], Conv2d):
+            convolution, *children = children
+            bias = convolution.bias
+            yield partial(cuda.convolved, convolution)
+        match children:
+            case [nn.ReLU(), nn.MaxPool2d() as pool, *children] if cuda.pools(pool):
+                yield partial(cuda.pooled, pool=pool, bias=bias, relu=True)
+            case [nn.MaxPool2d() as pool, *children] if cuda.pools(pool):
+                yield partial(cuda.pooled, pool=pool, bias=bias)
+            case [nn.BatchNorm2d() as norm, nn.ReLU(), *children]:
+                yield partial(cuda.normed, norm=norm, bias=bias, relu=True)
+            case [nn.BatchNorm2d() as norm, *children]:
+                yield partial(cuda.normed, norm=norm, bias=bias)
+            case [nn.ReLU(), *children] if bias is not None:
+                yield partial(cuda.added, bias=bias, relu=True)
+            case _ if bias is not None:
+                yield partial(cuda.added, bias=bias)
+            case [AvgPool2d() as pool, *children] if cuda.averages(pool):
+                yield partial(cuda.averaged, pool=pool)
+            case [Sum() as total, nn.ReLU(), *children] if len(total._modules) == 2:
+                total.rectified = partial(cuda.added, relu=True)
+                yield total
+            case [first, *children] if bias is None and not isinstance(first, Conv2d):
+                yield first
 
 
 def _in_blocks(convolution: Node, activation: Node, pool: Node) -> int:

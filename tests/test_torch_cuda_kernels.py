@@ -1,0 +1,199 @@
+"""The kernels of our own for a GPU, run by Triton's interpreter on the processor, beside torch's layers."""
+
+import numpy as np
+import pytest
+from parity import close, weights_of
+
+from neoclassic.tree import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Flatten,
+    Identity,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Sum,
+)
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from neoclassic.engines.torch import cuda  # noqa: E402
+from neoclassic.engines.torch.modules import apart, build, load, on_cuda  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def maps(*shape, part_of=0):
+    """Random maps, channels last, kept away from each other and from 0; or a part of wider ones."""
+    torch.manual_seed(sum(shape))
+    N, C, H, W = shape
+    wide = (torch.randperm(N * H * W * (C + part_of)) - 0.5 * N * C * H * W + 0.25) / (N * C * H * W)
+    wide = wide.view(N, H, W, C + part_of).permute(0, 3, 1, 2).to(DEVICE)
+    return wide[:, :C]
+
+
+def same(ours, theirs, *inputs):
+    """The outputs of two functions and the gradients of all inputs, beside float64.
+
+    The gradient of the output is a part of a wider map, as behind a concatenation.
+    """
+    found = []
+    for function, dtype in ((ours, torch.float32), (theirs, torch.float64)):
+        given = [x.detach().to(dtype, copy=True).requires_grad_() for x in inputs]
+        y = function(*given)
+        found.append([y, *torch.autograd.grad(y, given, maps(*y.shape, part_of=8).to(dtype))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=1e-4)
+
+
+POOLS = {
+    "halves": nn.MaxPool2d(2),
+    "overlapping": nn.MaxPool2d(3, 2),
+    "padded": nn.MaxPool2d(3, 2, 1),
+    "in place": nn.MaxPool2d(3, 1, 1),
+    "rounded up": nn.MaxPool2d(3, 2, ceil_mode=True),
+    "padded and rounded up": nn.MaxPool2d(2, 2, 1, ceil_mode=True),
+    "apart": nn.MaxPool2d(2, 3),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("shape", [(2, 16, 12, 11), (3, 6, 7, 7), (1, 24, 8, 9)], ids=str)
+def test_pooled(pool, shape):
+    x, bias = maps(*shape), torch.linspace(-0.3, 0.3, shape[1], device=DEVICE)
+    assert cuda.pools(pool)
+    same(lambda x: cuda.pooled(x, pool), pool, x)
+
+    def theirs(x, bias):
+        return pool(functional.relu(x + bias[:, None, None]))
+
+    same(lambda x, bias: cuda.pooled(x, pool, bias, relu=True), theirs, x, bias)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 12, 11), (3, 6, 5, 5), (5, 96, 1, 1)], ids=str)
+def test_added(shape):
+    x, other, bias = maps(*shape), maps(*shape, part_of=8).flip(0), torch.linspace(-0.3, 0.3, shape[1], device=DEVICE)
+    same(lambda x, other: cuda.added(x, other, relu=True), lambda x, other: functional.relu(x + other), x, other)
+    same(lambda x, b: cuda.added(x, bias=b), lambda x, b: x + b[:, None, None], x, bias)
+    same(lambda x, b: cuda.added(x, bias=b, relu=True), lambda x, b: functional.relu(x + b[:, None, None]), x, bias)
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AvgPool2d(3, 2), nn.AvgPool2d(2, 3)], ids=str)
+def test_averaged(pool):
+    assert cuda.averages(pool)
+    assert not cuda.averages(nn.AvgPool2d(3, 1, 1))
+    same(lambda x: cuda.averaged(x, pool), pool, maps(2, 16, 11, 12))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernels", "S", "P"),
+    [((2, 1, 23, 22), (6, 5), 1, 2), ((3, 1, 27, 27), (96, 11), 4, 1), ((2, 3, 9, 9), (64, 7), 2, 3)],
+    ids=str,
+)
+def test_stem(shape, kernels, S, P):
+    x, weight = maps(*shape).contiguous(), maps(kernels[0], shape[1], kernels[1], kernels[1])
+    same(lambda w: cuda.stem(x, w, S, P, w.dtype), lambda w: functional.conv2d(x.double(), w, None, S, P), weight)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(2, 16, 12, 11), (3, 6, 5, 5), (40, 96, 5, 5)], ids=str)
+def test_normed(shape, relu):
+    C = shape[1]
+    x, bias = maps(*shape) + 7, torch.linspace(-3, 3, C, device=DEVICE)
+    norms = [nn.BatchNorm2d(C, 1e-3, 0.3).to(DEVICE, dtype) for dtype in (torch.float32, torch.float64)]
+    weight, shift = torch.linspace(-1, 1, C, device=DEVICE), torch.linspace(-0.5, 0.5, C, device=DEVICE)
+
+    def set_to(norm, weight, shift):
+        norm.__dict__ |= {"weight": weight, "bias": shift}
+        norm._parameters.clear()
+        return norm
+
+    def ours(x, weight, shift):
+        return cuda.normed(x, set_to(norms[0], weight, shift), bias, relu)
+
+    def theirs(x, weight, shift):
+        y = set_to(norms[1], weight, shift)(x + bias[:, None, None])
+        return functional.relu(y) if relu else y
+
+    same(ours, theirs, x, weight, shift)
+    for running in ("running_mean", "running_var"):
+        one, other = (getattr(norm, running).double() for norm in norms)
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    cuda.normed(x, norms[0], bias.requires_grad_()).sum().backward()
+    assert not bias.grad.any()
+
+
+@pytest.mark.parametrize(("K", "S", "P"), [(3, 1, 1), (3, 2, 1), (5, 2, 2), (5, 1, 2)])
+@pytest.mark.parametrize("shape", [(2, 16, 12, 11), (3, 6, 7, 7)], ids=str)
+def test_depthwise(shape, K, S, P):
+    x, weight = maps(*shape), maps(shape[1], 1, K, K)
+    same(
+        lambda x, w: cuda.depthwise(x, w, S, P),
+        lambda x, w: functional.conv2d(x, w, None, S, P, groups=shape[1]),
+        x,
+        weight,
+    )
+
+
+def test_bfloat16_is_rounded_once():
+    x, bias = maps(2, 16, 6, 6).bfloat16(), torch.linspace(-0.3, 0.3, 16, device=DEVICE)
+    wanted = functional.relu(functional.max_pool2d(x.float(), 2) + bias[:, None, None]).bfloat16()
+    last = 0 if DEVICE == "cuda" else 2**-7  # the interpreter cuts off where a GPU rounds
+    torch.testing.assert_close(cuda.pooled(x, nn.MaxPool2d(2), bias, relu=True), wanted, atol=0, rtol=last)
+
+
+def test_windows_that_it_cannot_pool():
+    assert not cuda.pools(nn.MaxPool2d((2, 3)))
+    assert not cuda.pools(nn.MaxPool2d(16))
+
+
+# Every step that `on_cuda` knows, and what it leaves as it is.
+BLOCK = Sequential(
+    depthwise=Conv2d(16, 3, padding=1, groups=16, bias=False),
+    bn1=BatchNorm2d(),
+    relu=ReLU(),
+    conv=Conv2d(16, 3, padding=1),
+    bn2=BatchNorm2d(),
+)
+TREE = Sequential(
+    Sequential(Conv2d(16, 3, padding=1), ReLU(), MaxPool2d(3, 2, 1)),
+    Sequential(Sum(path=BLOCK, shortcut=Identity()), ReLU()),
+    Sequential(BatchNorm2d(), ReLU(), MaxPool2d(2), Conv2d(8, 1), AvgPool2d(2)),
+    Concat(
+        a=Sequential(Conv2d(8, 1), ReLU()),
+        b=Sequential(Conv2d(16, 3, padding=1), ReLU(), Conv2d(8, 1), Sigmoid()),
+        c=Sequential(MaxPool2d(3, 1, 1), Conv2d(8, 1, bias=False), ReLU()),
+    ),
+    *(Conv2d(10, 1), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Linear(10)),
+)
+
+
+def test_a_network_of_every_fused_step():
+    shape = (1, 18, 18)
+    weights = weights_of(TREE, shape, np.float64)
+    images = np.random.default_rng(0).standard_normal((4, *shape))
+    found = []
+    for dtype, kernels in ((torch.float64, False), (torch.float32, True)):
+        module = build(TREE, shape)
+        load(module, weights)
+        module.to(DEVICE, dtype, memory_format=torch.channels_last).train()
+        if kernels:
+            on_cuda(module, fused=True)
+        logits = module(torch.from_numpy(images).to(DEVICE, dtype))
+        logits.square().sum().backward()
+        state = {k: v for k, v in module.state_dict().items() if "running" in k}
+        gradients = {f"gradient of {k}": p.grad for k, p in module.named_parameters()}
+        found.append({"logits": logits.detach(), **gradients, **state})
+    largest = max(g.abs().max() for k, g in found[0].items() if "gradient" in k).item()
+    for key, wanted in found[0].items():
+        close(key, found[1][key].cpu().numpy(), wanted.cpu().numpy(), 1e-5, largest if "gradient" in key else None)
+    apart(module)
+    assert not any(m.fused for m in module.modules() if hasattr(m, "fused"))
