@@ -42,7 +42,9 @@ def recipe_row(run: dict[str, Any]) -> str:
     where = f"{run['engine']}{' in bf16' * (run.get('precision') == 'bf16')}, {accelerator or run['device']}"
     if cores and run["device"] == "cpu":
         where += f", {cores} core{'s' * (cores > 1)}"
-    at_a_time = run.get("at_a_time")
+    diverged, shared = run.get("diverged", ()), run.get("at_a_time", [1] * len(seconds))
+    beside = min(shared)
+    seconds = [each for each, runs in zip(seconds, shared, strict=True) if runs == beside]
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
         f"`{run['recipe']['name']}`",
@@ -50,8 +52,8 @@ def recipe_row(run: dict[str, Any]) -> str:
         f"{epochs} of {printed}" if printed not in (None, epochs) else str(epochs),
         f"{accuracy['mean']:.4f}{spread}",
         f"{accuracy['worst']:.4f}",
-        str(run["n"]),
-        f"{sum(seconds) / len(seconds):,.0f}" + f" ({at_a_time} at a time)" * bool(at_a_time),
+        str(run["n"]) + f", and {len(diverged)} diverged" * bool(diverged),
+        f"{sum(seconds) / len(seconds):,.0f}" + f" ({beside} at a time)" * (beside > 1),
         where,
         versions(run),
         published(run),
@@ -85,19 +87,26 @@ def training_table(found: dict[str, Any], gpu: bool = False) -> str:
     head = "| network | course | plain loop | ours on torch | ours on NumPy | steps | device | versions |\n"
     head += f"{'|---' * 8}|\n"
     about = "`python benchmarks/training.py`: images a second, and how many times the course's; medians."
+    about += " Before `engines/torch/cuda.py`: what it makes of these rates is in the table above." * gpu
     where = " on a GPU" * gpu
     return f"\n## Training, beside the course's loop{where}\n\n{about}\n\n{head}{lines}"
 
 
 def one_command_table(found: dict[str, Any]) -> str:
-    """What `neoclassic bench --recipes` printed."""
+    """What `neoclassic bench --recipes` printed, and the course's loop."""
     lines = ""
     for row in found["rows"]:
-        numbers = (f"{row['images_per_second']:,.0f}", f"{row['seconds']:.1f}", f"{row['test_accuracy']:.4f}")
+        most = row["images_per_second_of_the_median_epoch"]
+        beside = f"{row['course']:,.0f} ({most / row['course']:.1f})"
+        rates = (f"{row['images_per_second']:,.0f}", f"{most:,.0f}", beside)
+        numbers = (*rates, f"{row['seconds']:.1f}", f"{row['test_accuracy']:.4f}")
         lines += f"| `{row['recipe']}` | {row['epochs']} | {' | '.join(numbers)} | {row['reaches']} |\n"
     where = f"{found['device']}, {found['cores']} cores, {versions(found)}, {found['date']}"
-    about = f"`{found['command']}`: {found['seconds_together']} s from start to end, on {where}."
-    head = f"| recipe | epochs | images a second | seconds | accuracy | printed ones reach |\n{'|---' * 6}|\n"
+    about = f"`{found['command']}`: {found['seconds_together']} s from start to end, on {where}. The first epoch "
+    about += "compiles the kernels, so the median epoch is faster than all. The course's loop, and how many times its "
+    about += f"images the median epoch takes: {found['course']}."
+    head = "| recipe | epochs | images a second | in the median epoch | the course's loop | seconds | accuracy "
+    head += f"| printed ones reach |\n{'|---' * 8}|\n"
     return f"\n## The taught recipes in one command, on a GPU\n\n{about}\n\n{head}{lines}"
 
 

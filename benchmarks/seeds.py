@@ -21,7 +21,7 @@ from typing import Any
 from neoclassic import engines, review
 from neoclassic.ensemble import Views, open_models
 from neoclassic.recipes import recipe
-from neoclassic.train.loop import resume, train
+from neoclassic.train.loop import Diverged, resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
 
@@ -54,12 +54,17 @@ def main() -> None:
         name += f"-{arguments.precision}"
     where = Settings(engine, data_dir=arguments.data_dir, precision=arguments.precision)
     with tempfile.TemporaryDirectory() as scratch:
-        runs = Path(arguments.runs or scratch)
+        runs, diverged = Path(arguments.runs or scratch), []
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             folder = runs / f"{name}-{seed}"
             if folder.exists() and Run.open(folder)[1].but(reaches=chosen.reaches) != chosen.but(seed=seed):
                 sys.exit(f"{folder} ran another form of {chosen.name}: give another --runs")
-            result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
+            try:
+                result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
+            except Diverged as error:
+                print(f"seed {seed}  {error}", flush=True)
+                diverged.append(seed)
+                continue
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         seeds = {p.parent.name.removeprefix(f"{name}-"): p for p in runs.glob(f"{name}-*/result.json")}
         finished = [seeds[seed] for seed in sorted(filter(str.isdigit, seeds), key=int)]
@@ -70,11 +75,15 @@ def main() -> None:
             found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
             return found.evaluation.accuracy
 
-        more: dict[str, Any] = {"at_a_time": arguments.at_a_time} if arguments.at_a_time else {}
+        more: dict[str, Any] = {"diverged": diverged} if diverged else {}
+        if arguments.at_a_time:
+            more["at_a_time"] = [arguments.at_a_time] * len(results)
         if arguments.flip:
             more["test_accuracy_with_flip"] = [tested([path], True) for path in finished]
         if arguments.ensemble:
             more["test_accuracy_together"] = tested(finished, arguments.flip)
+    if not results:
+        sys.exit(f"{chosen.name}: every run diverged")
     summarise(chosen, printed.epochs, name, results, more)
 
 

@@ -255,7 +255,7 @@ class Ours:
     def epoch(self) -> float:
         started = time.perf_counter()
         self.train()
-        logits = logits_of(self.engine, self.test.images, self.p)
+        logits = logits_of(self.engine, self.test.images, self.p, exact=False)
         Evaluation.of(logits, self.test.labels, self.test.classes)
         return time.perf_counter() - started + self.share
 

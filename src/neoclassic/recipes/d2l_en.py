@@ -28,11 +28,12 @@ def lenet_bn() -> Recipe:
 
 
 def alexnet() -> Recipe:
-    return _row(d2l_zh.alexnet(), "8.1", 0.01, reaches=".7538 after 1 epoch, one run, torch")
+    about = "the same numbers as d2l-zh:alexnet"
+    return _row(d2l_zh.alexnet(), "8.1", 0.01, about, ".8668 to .8831 over 3 runs, torch in bf16 on a GPU")
 
 
 def vgg11_quarter() -> Recipe:
-    return _row(d2l_zh.vgg11_quarter(), "8.2", 0.01, reaches=".7181 after 1 epoch, one run, torch")
+    return _row(d2l_zh.vgg11_quarter(), "8.2", 0.01, reaches=".8943, one run, torch in bf16 on a GPU")
 
 
 def nin() -> Recipe:
