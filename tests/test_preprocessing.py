@@ -258,6 +258,7 @@ def test_enlarged_by_whole_numbers_as_pillow_does_it(xp, put, old, new, c):
     for index in (slice(2, 9), RNG.permutation(9)):
         there = found[index if isinstance(index, slice) else put(index)]
         np.testing.assert_array_equal(np.asarray(there), later[index])
+    np.testing.assert_array_equal(np.asarray(found.all()), later)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,7 @@ pytest.importorskip("triton")
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from neoclassic.engines.torch import cuda  # noqa: E402
-from neoclassic.engines.torch.modules import apart, build, load, on_cuda  # noqa: E402
+from neoclassic.engines.torch import cuda, modules  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -182,11 +181,11 @@ def test_a_network_of_every_fused_step():
     images = np.random.default_rng(0).standard_normal((4, *shape))
     found = []
     for dtype, kernels in ((torch.float64, False), (torch.float32, True)):
-        module = build(TREE, shape)
-        load(module, weights)
+        module = modules.build(TREE, shape)
+        modules.load(module, weights)
         module.to(DEVICE, dtype, memory_format=torch.channels_last).train()
         if kernels:
-            on_cuda(module, fused=True)
+            assert not modules.on_cuda(module, torch.device(DEVICE), fused=True)
         logits = module(torch.from_numpy(images).to(DEVICE, dtype))
         logits.square().sum().backward()
         state = {k: v for k, v in module.state_dict().items() if "running" in k}
@@ -195,5 +194,28 @@ def test_a_network_of_every_fused_step():
     largest = max(g.abs().max() for k, g in found[0].items() if "gradient" in k).item()
     for key, wanted in found[0].items():
         close(key, found[1][key].cpu().numpy(), wanted.cpu().numpy(), 1e-5, largest if "gradient" in key else None)
-    apart(module)
+    modules.apart(module)
     assert not any(m.fused for m in module.modules() if hasattr(m, "fused"))
+
+
+def test_where_triton_does_not_work(monkeypatch):
+    def nothing(_part):
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC.")
+
+    cuda.reason_against.cache_clear()
+    monkeypatch.setattr(cuda, "_total", nothing)
+    module = modules.build(TREE, (1, 18, 18))
+    assert modules.on_cuda(module, torch.device(DEVICE), fused=True) == "Failed to find C compiler."
+    assert not any(getattr(m, "fused", ()) or getattr(m, "convolved", None) for m in module.modules())
+    cuda.reason_against.cache_clear()
+
+
+def test_a_norm_of_one_number():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        cuda.normed(maps(1, 16, 1, 1), nn.BatchNorm2d(16).to(DEVICE))
+
+
+def test_a_depthwise_convolution_in_float64_is_torchs():
+    layer = modules.Conv2d(16, 16, 3, padding=1, groups=16, bias=False).to(DEVICE).double()
+    x = maps(2, 16, 6, 6).double()
+    torch.testing.assert_close(cuda.convolved(layer, x), layer(x), rtol=1e-12, atol=1e-12)

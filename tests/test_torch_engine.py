@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from neoclassic import tree as nodes  # noqa: E402
+from neoclassic.engines.torch import TorchEngine  # noqa: E402
 from neoclassic.engines.torch.modules import (  # noqa: E402
     AvgPool2d,
     Conv2d,
@@ -15,6 +17,7 @@ from neoclassic.engines.torch.modules import (  # noqa: E402
     hurry,
     sync_norms,
 )
+from neoclassic.engines.weights import initial  # noqa: E402
 from neoclassic.networks import network  # noqa: E402
 
 CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
@@ -116,3 +119,17 @@ def test_batch_norms_that_see_all_processes_keep_names_and_numbers():
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], w) for key, w in before.items())
     assert torch.equal(module.eval()(x), y)
+
+
+@pytest.mark.parametrize("name", ["lenet", "lenet:bn"])
+def test_a_look_computes_as_a_step_does_and_logits_in_float32(name):
+    tree, shape = network(name), (1, 28, 28)
+    weights = initial(tree, shape)
+    images = np.random.default_rng(0).standard_normal((20, *shape), np.float32)
+    plain, fast = TorchEngine(tree, shape, weights, "cpu"), TorchEngine(tree, shape, weights, "cpu", bfloat16=True)
+    exact = plain.logits(images)
+    np.testing.assert_array_equal(plain.logits(images, exact=False), exact)
+    np.testing.assert_allclose(fast.logits(images), exact, atol=1e-5)
+    look = fast.logits(images, exact=False)
+    assert look.dtype == np.float32
+    assert 0 < np.abs(look - exact).max() < 0.02 * np.abs(exact).max()

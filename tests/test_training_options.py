@@ -15,6 +15,7 @@ from neoclassic.engines.weights import initial
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.networks import network
 from neoclassic.train import transfer
+from neoclassic.train.evaluate import evaluate
 from neoclassic.train.feed import class_weights, feed, targets
 from neoclassic.train.loop import _Job, resume, train
 from neoclassic.train.recipe import Recipe
@@ -469,6 +470,12 @@ def test_bfloat16_learns_as_float32_does(splits, tmp_path):
     assert found["bf16"]["precision"] == "bf16"
     assert found["bf16"]["test_accuracy"] == pytest.approx(found["32"]["test_accuracy"], abs=0.08)
     assert model_bytes(tmp_path / "bf16") != model_bytes(tmp_path / "32")
+
+    model = Model.load(tmp_path / "bf16" / "model.safetensors")  # what is said in the end is float32's
+    exact = create("torch", model.tree, model.input, model.weights)
+    accuracy = evaluate(exact, splits.test.images, splits.test.labels, model.classes, model.preprocessing).accuracy
+    assert found["bf16"]["test_accuracy"] == model.metrics["test"]["accuracy"] == accuracy
+    assert found["bf16"]["validation_accuracy"] == model.metrics["validation"]["accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ To a kernel a map N×C×H×W, channels last, is a matrix of pixels and channels;
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,6 +23,16 @@ from triton import language as tl
 TILE = 2048  # numbers that a program works on at a time
 PROGRAMS = 792  # that share a sum: 6 for each multiprocessor of an H100
 CLOSED = 255  # the place of a maximum that ReLU lets nothing through to; windows have fewer places
+
+
+@cache
+def reason_against(device: torch.device) -> str:
+    """Why Triton does not work there, as without a C compiler or Python's headers, or on an old GPU; "" if it does."""
+    try:
+        twos = _total(torch.ones(2, 16, device=device))
+        return "" if bool((twos == 2).all()) else "its sums are wrong"
+    except Exception as error:  # whatever a compiler may raise
+        return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _kernel(function: Any) -> Any:
@@ -476,6 +487,8 @@ def normed(x: Tensor, norm: nn.BatchNorm2d, bias: Tensor | None = None, relu: bo
 
     The bias changes nothing but the running mean, as the mean is taken away again: its gradient is 0.
     """
+    if x.numel() == x.shape[1]:
+        norm(x)  # torch's own error: one number has no variance
     running = norm.running_mean, norm.running_var
     y: Tensor = _Normed.apply(x, norm.weight, norm.bias, bias, running, norm.eps, norm.momentum, relu)
     return y
@@ -504,8 +517,7 @@ def _depthwise(  # type: ignore[no-untyped-def]
 @_kernel
 def _depthwise_back(  # type: ignore[no-untyped-def]
     dy, weight, dx, n, C, H, W, h, w, stride,
-    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, REACH: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, H, W)
@@ -515,9 +527,8 @@ def _depthwise_back(  # type: ignore[no-untyped-def]
         up, left = i + P - k // K, j + P - k % K
         row, column = up // S, left // S
         there = (up >= 0) & (up % S == 0) & (row < h) & (left >= 0) & (left % S == 0) & (column < w)
-        gradient = tl.load(dy + _at((image * h + row) * w + column, channel, stride), there[:, None] & inside, 0.0).to(
-            tl.float32
-        )
+        at = _at((image * h + row) * w + column, channel, stride)
+        gradient = tl.load(dy + at, there[:, None] & inside, 0.0).to(tl.float32)
         total += gradient * tl.load(weight + channel * K * K + k, channel < C, 0.0)[None, :]
     tl.store(dx + _at(pixel, channel, C), total.to(dx.dtype.element_ty), inside)
 
@@ -564,9 +575,7 @@ class _Depthwise(torch.autograd.Function):
         (N, C, H, W), (h, w), K = x.shape, dy.shape[2:], weight.shape[2]
         (x, stride), (dy, dy_stride) = _rows(x), _rows(dy)
         dx = _maps(x, C, H, W)
-        _depthwise_back[_grid(N * H * W, C)](
-            dy, weight, dx, N * H * W, C, H, W, h, w, dy_stride, K, S, P, K, *_block(C)
-        )
+        _depthwise_back[_grid(N * H * W, C)](dy, weight, dx, N * H * W, C, H, W, h, w, dy_stride, K, S, P, *_block(C))
         (across, down), part = _parts(N * h * w, C, C * K * K, dy)
         _depthwise_weights[across * K * K, down](
             dy, x, part, N * h * w, C, H, W, h, w, dy_stride, stride, K, S, P, *_block(C)
@@ -694,7 +703,7 @@ def convolved(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     square = all(a == b for a, b in (convolution.kernel_size, convolution.stride, convolution.padding))
     dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
     how = convolution.stride[0], convolution.padding[0]
-    if square and convolution.groups == c == convolution.out_channels:
+    if square and convolution.groups == c == convolution.out_channels and dtype != torch.float64:
         return depthwise(x.to(dtype), weight, *how)
     narrow = convolution.groups == 1 and c < 8 and not x.requires_grad
     if square and narrow and dtype == torch.bfloat16:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -60,7 +61,9 @@ class TorchEngine:
                 raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
             self._forward = torch.compile(self.module)
         elif self._device.type == "cuda" and compiles(self._device):
-            on_cuda(self.module, fused=bfloat16)
+            reason = on_cuda(self.module, self._device, fused=bfloat16)
+            if reason:
+                warnings.warn(f"this GPU will be slower, as Triton does not work here: {reason}", stacklevel=2)
         self._bfloat16 = bfloat16
         small = bfloat16 or measure(tree, input).memory(256).training < 1 << 28  # the gaps that stay free are not
         self._keeps = small and self._device.type == "cpu"

@@ -300,13 +300,15 @@ def hurry(module: nn.Module, tree: Node) -> None:
                         module.get_submodule(join(path, name)).in_blocks = channels
 
 
-def on_cuda(module: nn.Module, fused: bool) -> None:
-    """Let the module train and predict with the kernels of `cuda`, in place.
+def on_cuda(module: nn.Module, device: torch.device, fused: bool) -> str:
+    """Let the module train and predict with the kernels of `cuda`, in place; else it says why it cannot.
 
     fused: what stands between two convolutions is a step of its own in training, and takes in the bias of the first.
     """
     from neoclassic.engines.torch import cuda
 
+    if reason := cuda.reason_against(device):
+        return reason
     for child in list(module.modules()):
         if isinstance(child, Conv2d):
             child.convolved = cuda.convolved
@@ -314,6 +316,7 @@ def on_cuda(module: nn.Module, fused: bool) -> None:
             child.fused = tuple(_fused(list(child.children())))
         if fused and isinstance(child, Concat):
             child.beside = cuda.beside
+    return ""
 
 
 def apart(module: nn.Module) -> None:
