@@ -1,5 +1,11 @@
 """The kernels of our own for a GPU, run by Triton's interpreter on the processor, beside torch's layers."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from parity import close, weights_of
@@ -21,7 +27,7 @@ from neoclassic.tree import (
 )
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
@@ -219,3 +225,16 @@ def test_a_depthwise_convolution_in_float64_is_torchs():
     layer = modules.Conv2d(16, 16, 3, padding=1, groups=16, bias=False).to(DEVICE).double()
     x = maps(2, 16, 6, 6).double()
     torch.testing.assert_close(cuda.convolved(layer, x), layer(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(
+    tuple(map(int, triton.__version__.split(".")[:2])) < (3, 4), reason="its compiler is called another way"
+)
+def test_every_kernel_compiles_for_a_gpu(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    script = Path(__file__).with_name("compile_kernels.py")
+    done = subprocess.run([sys.executable, script, "80"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    launched = set(re.findall(r"^ +(_\w+)\[", Path(cuda.__file__).read_text(), re.MULTILINE))
+    assert set(done.stdout.split()) == launched

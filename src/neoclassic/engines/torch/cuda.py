@@ -55,6 +55,11 @@ def _spot(pixel, H, W):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _inside(pixel, n, channel, C):  # type: ignore[no-untyped-def]
+    return (pixel < n)[:, None] & (channel < C)[None, :]
+
+
+@triton.jit
 def _at(pixel, channel, stride):  # type: ignore[no-untyped-def]
     return pixel.to(tl.int64)[:, None] * stride + channel[None, :]
 
@@ -81,7 +86,7 @@ def _pool(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, h, w)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     best = tl.full((PIXELS, CHANNELS), float("-inf"), tl.float32)
     where = tl.zeros((PIXELS, CHANNELS), tl.int32)
     for k in tl.static_range(K * K):
@@ -110,7 +115,7 @@ def _pool_back(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, H, W)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for k in tl.static_range(REACH * REACH):
         row, column = (i + P) // S - k // REACH, (j + P) // S - k % REACH
@@ -133,7 +138,7 @@ def _open_sum(  # type: ignore[no-untyped-def]
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for start in range(tl.program_id(0) * PIXELS, n, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        inside = (pixel < n)[:, None] & (channel < C)[None, :]
+        inside = _inside(pixel, n, channel, C)
         found = tl.load(place + _at(pixel, channel, C), inside, 255)
         gradient = tl.load(dy + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
         total += tl.where(found == 255, 0.0, gradient)
@@ -210,7 +215,7 @@ def _add(  # type: ignore[no-untyped-def]
     OTHER: tl.constexpr, BIAS: tl.constexpr, RELU: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     total = tl.load(x + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
     if OTHER:
         total += tl.load(other + _at(pixel, channel, other_stride), inside, 0.0).to(tl.float32)
@@ -230,7 +235,7 @@ def _add_back(  # type: ignore[no-untyped-def]
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for start in range(tl.program_id(0) * PIXELS, n, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        inside = (pixel < n)[:, None] & (channel < C)[None, :]
+        inside = _inside(pixel, n, channel, C)
         at = _at(pixel, channel, C)
         gradient = tl.load(dy + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
         if RELU:
@@ -279,7 +284,7 @@ def _mean(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, h, w)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for k in tl.static_range(K * K):
         seen = (image * H + i * S + k // K) * W + j * S + k % K
@@ -294,7 +299,7 @@ def _mean_back(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, H, W)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for k in tl.static_range(REACH * REACH):
         row, column = i // S - k // REACH, j // S - k % REACH
@@ -348,7 +353,7 @@ def _moments(  # type: ignore[no-untyped-def]
     squares = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for start in range(tl.program_id(0) * PIXELS, n, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        inside = (pixel < n)[:, None] & (channel < C)[None, :]
+        inside = _inside(pixel, n, channel, C)
         value = tl.load(x + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
         value = tl.where(inside, value - first, 0.0)
         total += value
@@ -378,17 +383,23 @@ def _statistics(  # type: ignore[no-untyped-def]
     tl.store(running_var + channel, before + momentum * (variance * n / (n - 1) - before), inside)
 
 
+@triton.jit
+def _affine(moments, weight, shift, channel, C):  # type: ignore[no-untyped-def]
+    """Of each channel its mean, reciprocal deviation, weight and shift, each a row."""
+    mean, scale = tl.load(moments + channel, channel < C, 0.0), tl.load(moments + C + channel, channel < C, 0.0)
+    weights, shifts = tl.load(weight + channel, channel < C, 0.0), tl.load(shift + channel, channel < C, 0.0)
+    return mean[None, :], scale[None, :], weights[None, :], shifts[None, :]
+
+
 @_kernel
 def _normalise(  # type: ignore[no-untyped-def]
     x, y, moments, weight, shift, n, C, stride, RELU: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
-    known = channel < C
-    inside = (pixel < n)[:, None] & known[None, :]
-    mean, scale = tl.load(moments + channel, known, 0.0), tl.load(moments + C + channel, known, 0.0)
-    weights, shifts = tl.load(weight + channel, known, 0.0), tl.load(shift + channel, known, 0.0)
+    inside = _inside(pixel, n, channel, C)
+    mean, scale, weights, shifts = _affine(moments, weight, shift, channel, C)
     value = tl.load(x + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
-    value = (value - mean[None, :]) * scale[None, :] * weights[None, :] + shifts[None, :]
+    value = (value - mean) * scale * weights + shifts
     if RELU:
         value = tl.where(value <= 0, 0.0, value)
     tl.store(y + _at(pixel, channel, C), value.to(y.dtype.element_ty), inside)
@@ -401,24 +412,22 @@ def _norm_sums(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """The gradients of shift and weight."""
     _, channel = _tile(PIXELS, CHANNELS)
-    known = channel < C
-    mean, scale = tl.load(moments + channel, known, 0.0), tl.load(moments + C + channel, known, 0.0)
-    weights, shifts = tl.load(weight + channel, known, 0.0), tl.load(shift + channel, known, 0.0)
+    mean, scale, weights, shifts = _affine(moments, weight, shift, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     product = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for start in range(tl.program_id(0) * PIXELS, n, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
-        inside = (pixel < n)[:, None] & known[None, :]
+        inside = _inside(pixel, n, channel, C)
         gradient = tl.load(dy + _at(pixel, channel, dy_stride), inside, 0.0).to(tl.float32)
         value = tl.load(x + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
-        value = (value - mean[None, :]) * scale[None, :]
+        value = (value - mean) * scale
         if RELU:
-            gradient = tl.where(value * weights[None, :] + shifts[None, :] <= 0, 0.0, gradient)
+            gradient = tl.where(value * weights + shifts <= 0, 0.0, gradient)
         total += gradient
         product += gradient * value
     to = part + tl.program_id(0) * 2 * C + channel
-    tl.store(to, tl.sum(total, 0), known)
-    tl.store(to + C, tl.sum(product, 0), known)
+    tl.store(to, tl.sum(total, 0), channel < C)
+    tl.store(to + C, tl.sum(product, 0), channel < C)
 
 
 @_kernel
@@ -427,17 +436,16 @@ def _norm_back(  # type: ignore[no-untyped-def]
     RELU: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
-    known = channel < C
-    inside = (pixel < n)[:, None] & known[None, :]
-    mean, scale = tl.load(moments + channel, known, 0.0), tl.load(moments + C + channel, known, 0.0)
-    weights, shifts = tl.load(weight + channel, known, 0.0), tl.load(shift + channel, known, 0.0)
-    total, product = tl.load(sums + channel, known, 0.0) / n, tl.load(sums + C + channel, known, 0.0) / n
+    inside = _inside(pixel, n, channel, C)
+    mean, scale, weights, shifts = _affine(moments, weight, shift, channel, C)
+    total = tl.load(sums + channel, channel < C, 0.0)[None, :] / n
+    product = tl.load(sums + C + channel, channel < C, 0.0)[None, :] / n
     gradient = tl.load(dy + _at(pixel, channel, dy_stride), inside, 0.0).to(tl.float32)
     value = tl.load(x + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
-    value = (value - mean[None, :]) * scale[None, :]
+    value = (value - mean) * scale
     if RELU:
-        gradient = tl.where(value * weights[None, :] + shifts[None, :] <= 0, 0.0, gradient)
-    gradient = (scale * weights)[None, :] * (gradient - total[None, :] - value * product[None, :])
+        gradient = tl.where(value * weights + shifts <= 0, 0.0, gradient)
+    gradient = scale * weights * (gradient - total - value * product)
     tl.store(dx + _at(pixel, channel, C), gradient.to(dx.dtype.element_ty), inside)
 
 
@@ -504,7 +512,7 @@ def _depthwise(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, h, w)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for k in tl.static_range(K * K):
         row, column = i * S - P + k // K, j * S - P + k % K
@@ -521,7 +529,7 @@ def _depthwise_back(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     pixel, channel = _tile(PIXELS, CHANNELS)
     image, i, j = _spot(pixel, H, W)
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for k in tl.static_range(K * K):
         up, left = i + P - k // K, j + P - k % K
@@ -546,7 +554,7 @@ def _depthwise_weights(  # type: ignore[no-untyped-def]
     for start in range(part_of * PIXELS, n, tl.num_programs(0) // (K * K) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         image, i, j = _spot(pixel, h, w)
-        inside = (pixel < n)[:, None] & (channel < C)[None, :]
+        inside = _inside(pixel, n, channel, C)
         row, column = i * S - P + k // K, j * S - P + k % K
         there = ((row >= 0) & (row < H) & (column >= 0) & (column < W))[:, None] & inside
         value = tl.load(x + _at((image * H + row) * W + column, channel, stride), there, 0.0).to(tl.float32)
@@ -620,7 +628,7 @@ def _stem(  # type: ignore[no-untyped-def]
         known = (tap < TAPS_IN_ALL)[:, None] & (channel < C)[None, :]
         weights = tl.load(weight + channel[None, :] * TAPS_IN_ALL + tap[:, None], known, 0.0).to(y.dtype.element_ty)
         total = tl.dot(seen, weights, total, input_precision="ieee")
-    inside = (pixel < n)[:, None] & (channel < C)[None, :]
+    inside = _inside(pixel, n, channel, C)
     tl.store(y + _at(pixel, channel, C), total.to(y.dtype.element_ty), inside)
 
 
@@ -636,7 +644,7 @@ def _stem_weights(  # type: ignore[no-untyped-def]
     for start in range(tl.program_id(0) * PIXELS, n, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         seen = _patches(x, pixel, tap, n, H, W, h, w, sn, sc, sh, sw, K, S, P, TAPS_IN_ALL).to(dy.dtype.element_ty)
-        inside = (pixel < n)[:, None] & (channel < C)[None, :]
+        inside = _inside(pixel, n, channel, C)
         gradient = tl.load(dy + _at(pixel, channel, stride), inside, 0.0)
         total = tl.dot(tl.trans(gradient), seen, total, input_precision="ieee")
     known = (channel < C)[:, None] & (tap < TAPS_IN_ALL)[None, :]
