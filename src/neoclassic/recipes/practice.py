@@ -29,7 +29,7 @@ def mnist_inception() -> Recipe:
         name="practice:mnist-inception",
         network="mnist-inception",
         source="lecture 11, advanced CNN",
-        reaches=".9638 after 1 epoch, one run, torch",
+        reaches=".9887, one run, torch in bf16",
     )
 
 
