@@ -171,6 +171,7 @@ def mnist_inception() -> Recipe:
         name="neoclassic:mnist-inception",
         network="mnist-inception",
         data="mnist",
+        reaches=".9927, one run, torch in bf16",
         about="momentum, cosine, images moved and turned a little",
         learning_rate=0.02,
         clip=1.0,
