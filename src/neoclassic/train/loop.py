@@ -358,15 +358,18 @@ class _Job:
         """The test set, once, on the model that is kept; the pictures; the result."""
         model = Model.load(run.model)
         assert state.best is not None
-        kept = state.log[state.best - 1]
         self.engine.load(model.weights)
-        validation = None
+        row, metrics = state.log[state.best - 1], {**model.metrics}
         if self.recipe.validation:  # the test set fits nothing
             logits, labels = logits_of(self.engine, self.watched.images, self.preprocessing), self.watched.labels
-            validation = Evaluation.of(logits, labels, model.classes)
-            model = replace(model, calibration=fit(logits, labels))
+            exact = Evaluation.of(logits, labels, model.classes)
+            model, metrics["validation"] = replace(model, calibration=fit(logits, labels)), exact.summary
+            row = replace(row, validation_loss=round(exact.loss, 6), validation_accuracy=round(exact.accuracy, 6))
         found = self.evaluate(self.splits.test, model.temperature)
-        metrics = {"epoch": state.best} | ({"validation": validation.summary} if validation else {})
+        if not self.recipe.validation:
+            row = replace(row, test_loss=round(found.loss, 6), test_accuracy=round(found.accuracy, 6))
+        state.log[state.best - 1] = row  # of the looks in between, as fast as steps, this one is made exact
+        run.save_log(state.log)
         run.save_model(replace(model, metrics=metrics | {"test": found.summary}))
         curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
         curves.draw_confusion(found.confusion, model.classes, run.folder / "confusion.png", self.title(found))
@@ -384,8 +387,8 @@ class _Job:
             seed=self.recipe.seed,
             epochs=len(state.log),
             best_epoch=state.best,
-            train_accuracy=kept.train_accuracy,
-            validation_accuracy=validation.accuracy if validation else None,
+            train_accuracy=row.train_accuracy,
+            validation_accuracy=row.validation_accuracy,
             test_accuracy=found.accuracy,
             test_loss=found.loss,
             seconds=round(state.seconds, 3),
