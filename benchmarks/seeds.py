@@ -69,6 +69,8 @@ def main() -> None:
         seeds = {p.parent.name.removeprefix(f"{name}-"): p for p in runs.glob(f"{name}-*/result.json")}
         finished = [seeds[seed] for seed in sorted(filter(str.isdigit, seeds), key=int)]
         results = [json.loads(path.read_text()) for path in finished]
+        if not results:
+            sys.exit(f"{chosen.name}: every run diverged")
 
         def tested(paths: list[Path], flip: bool) -> float:
             model, looking = open_models([str(path.parent) for path in paths], engine, views=Views(flip=flip))
@@ -82,8 +84,6 @@ def main() -> None:
             more["test_accuracy_with_flip"] = [tested([path], True) for path in finished]
         if arguments.ensemble:
             more["test_accuracy_together"] = tested(finished, arguments.flip)
-    if not results:
-        sys.exit(f"{chosen.name}: every run diverged")
     summarise(chosen, printed.epochs, name, results, more)
 
 

@@ -374,7 +374,7 @@ class Enlarged:
 
     def all(self) -> Any:
         """Every image, uint8 N×H×W×C."""
-        starts = range(0, len(self.pixels), 1024)  # the sums of so many are whole numbers of 4 bytes
+        starts = range(0, len(self.pixels), 1024)  # at a time: their sums take 4 bytes a pixel
         return self.xp.concatenate([self[start : start + 1024] for start in starts])
 
 

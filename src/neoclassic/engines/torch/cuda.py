@@ -22,7 +22,7 @@ from triton import language as tl
 
 TILE = 2048  # numbers that a program works on at a time
 PROGRAMS = 792  # that share a sum: 6 for each multiprocessor of an H100
-CLOSED = 255  # the place of a maximum that ReLU lets nothing through to; windows have fewer places
+CLOSED = tl.constexpr(255)  # the place of a maximum that ReLU lets nothing through to; windows have fewer places
 
 
 @cache
@@ -52,6 +52,14 @@ def _tile(PIXELS: tl.constexpr, CHANNELS: tl.constexpr):  # type: ignore[no-unty
 def _spot(pixel, H, W):  # type: ignore[no-untyped-def]
     """Image, row and column of a pixel of maps of H×W."""
     return pixel // (H * W), pixel // W % H, pixel % W
+
+
+@triton.jit
+def _seen(image, i, j, k, H, W, K: tl.constexpr, S: tl.constexpr, P: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The pixel of maps of H×W that an output's window has at its place k, and whether it is none of the padding."""
+    row, column = i * S - P + k // K, j * S - P + k % K
+    there = (row >= 0) & (row < H) & (column >= 0) & (column < W)
+    return (image * H + row) * W + column, there[:, None]
 
 
 @triton.jit
@@ -90,9 +98,8 @@ def _pool(  # type: ignore[no-untyped-def]
     best = tl.full((PIXELS, CHANNELS), float("-inf"), tl.float32)
     where = tl.zeros((PIXELS, CHANNELS), tl.int32)
     for k in tl.static_range(K * K):
-        row, column = i * S - P + k // K, j * S - P + k % K
-        there = ((row >= 0) & (row < H) & (column >= 0) & (column < W))[:, None] & inside
-        value = tl.load(x + _at((image * H + row) * W + column, channel, stride), there, float("-inf")).to(tl.float32)
+        seen, there = _seen(image, i, j, k, H, W, K, S, P)
+        value = tl.load(x + _at(seen, channel, stride), there & inside, float("-inf")).to(tl.float32)
         larger = (value > best) | (value != value)
         best = tl.where(larger, value, best)
         where = tl.where(larger, k, where)
@@ -101,7 +108,7 @@ def _pool(  # type: ignore[no-untyped-def]
     if RELU:
         closed = best <= 0
         best = tl.where(closed, 0.0, best)
-        where = tl.where(closed, 255, where)
+        where = tl.where(closed, CLOSED, where)
     to = _at(pixel, channel, C)
     tl.store(y + to, best.to(y.dtype.element_ty), inside)
     tl.store(place + to, where.to(tl.uint8), inside)
@@ -123,7 +130,7 @@ def _pool_back(  # type: ignore[no-untyped-def]
         there = (row >= 0) & (row < h) & (a < K) & (column >= 0) & (column < w) & (b < K)
         window = (image * h + row) * w + column
         mask = there[:, None] & inside
-        found = tl.load(place + _at(window, channel, C), mask, 255).to(tl.int32)
+        found = tl.load(place + _at(window, channel, C), mask, CLOSED).to(tl.int32)
         gradient = tl.load(dy + _at(window, channel, stride), mask, 0.0).to(tl.float32)
         total += tl.where(found == (a * K + b)[:, None], gradient, 0.0)
     tl.store(dx + _at(pixel, channel, C), total.to(dx.dtype.element_ty), inside)
@@ -139,9 +146,9 @@ def _open_sum(  # type: ignore[no-untyped-def]
     for start in range(tl.program_id(0) * PIXELS, n, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         inside = _inside(pixel, n, channel, C)
-        found = tl.load(place + _at(pixel, channel, C), inside, 255)
+        found = tl.load(place + _at(pixel, channel, C), inside, CLOSED)
         gradient = tl.load(dy + _at(pixel, channel, stride), inside, 0.0).to(tl.float32)
-        total += tl.where(found == 255, 0.0, gradient)
+        total += tl.where(found == CLOSED, 0.0, gradient)
     tl.store(part + tl.program_id(0) * C + channel, tl.sum(total, 0), channel < C)
 
 
@@ -188,7 +195,7 @@ def pooled(x: Tensor, pool: nn.MaxPool2d, bias: Tensor | None = None, relu: bool
 
 def pools(pool: nn.MaxPool2d) -> bool:
     """Whether `pooled` can: square windows of fewer places than CLOSED."""
-    return _square(pool) and _side(pool.kernel_size) ** 2 < CLOSED
+    return _square(pool) and _side(pool.kernel_size) ** 2 < CLOSED.value
 
 
 def _side(size: int | tuple[int, int]) -> int:
@@ -515,9 +522,8 @@ def _depthwise(  # type: ignore[no-untyped-def]
     inside = _inside(pixel, n, channel, C)
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
     for k in tl.static_range(K * K):
-        row, column = i * S - P + k // K, j * S - P + k % K
-        there = ((row >= 0) & (row < H) & (column >= 0) & (column < W))[:, None] & inside
-        value = tl.load(x + _at((image * H + row) * W + column, channel, stride), there, 0.0).to(tl.float32)
+        seen, there = _seen(image, i, j, k, H, W, K, S, P)
+        value = tl.load(x + _at(seen, channel, stride), there & inside, 0.0).to(tl.float32)
         total += value * tl.load(weight + channel * K * K + k, channel < C, 0.0)[None, :]
     tl.store(y + _at(pixel, channel, C), total.to(y.dtype.element_ty), inside)
 
@@ -555,9 +561,8 @@ def _depthwise_weights(  # type: ignore[no-untyped-def]
         pixel = start + tl.arange(0, PIXELS)
         image, i, j = _spot(pixel, h, w)
         inside = _inside(pixel, n, channel, C)
-        row, column = i * S - P + k // K, j * S - P + k % K
-        there = ((row >= 0) & (row < H) & (column >= 0) & (column < W))[:, None] & inside
-        value = tl.load(x + _at((image * H + row) * W + column, channel, stride), there, 0.0).to(tl.float32)
+        seen, there = _seen(image, i, j, k, H, W, K, S, P)
+        value = tl.load(x + _at(seen, channel, stride), there & inside, 0.0).to(tl.float32)
         total += value * tl.load(dy + _at(pixel, channel, dy_stride), inside, 0.0).to(tl.float32)
     tl.store(part + (part_of * C + channel) * K * K + k, tl.sum(total, 0), channel < C)
 
@@ -721,7 +726,10 @@ def convolved(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 # ── arms at the same time ───────────────────────────────────────────────────────────────────────────
 
-_streams: dict[tuple[int, int], torch.cuda.Stream] = {}
+
+@cache
+def _stream(device: torch.device, i: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def beside(functions: list[Callable[[Tensor], Tensor]], x: Tensor) -> list[Tensor]:
@@ -730,15 +738,15 @@ def beside(functions: list[Callable[[Tensor], Tensor]], x: Tensor) -> list[Tenso
     The gradients go the same ways back. A tensor that one stream has made and another reads is freed after both have
     waited for each other, here or in autograd.
     """
-    main, found = torch.cuda.current_stream(x.device), []
-    for i, function in enumerate(functions[1:]):
-        stream = _streams.setdefault((x.get_device(), i), torch.cuda.Stream(x.device))
+    main, (first, *others), found = torch.cuda.current_stream(x.device), functions, []
+    streams = [_stream(x.device, i) for i in range(len(others))]
+    for function, stream in zip(others, streams, strict=True):
         stream.wait_stream(main)
         with torch.cuda.stream(stream):
             found.append(function(x))
-    found.insert(0, functions[0](x))
-    for i in range(len(functions) - 1):
-        main.wait_stream(_streams[x.get_device(), i])
+    found.insert(0, first(x))
+    for stream in streams:
+        main.wait_stream(stream)
     return found
 
 
