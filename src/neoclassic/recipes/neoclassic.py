@@ -33,19 +33,24 @@ def lenet_bn() -> Recipe:
     return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches=".9030 after 10 epochs, one run, numpy")
 
 
+MOVED = Augmentation(shift=0.07, rotate=10, scale=0.1)  # digits, a little
+
+
 def deepconvnet() -> Recipe:
     return Recipe(
         name="neoclassic:deepconvnet",
         network="deepconvnet",
         data="mnist",
         source="neoclassic",
-        about="Adam, cosine",
-        epochs=10,
+        about="Adam, cosine, images moved and turned a little, an average of the weights",
+        reaches=".9955 to .9967 over 3 runs, torch in bf16",
+        epochs=20,
         batch_size=100,
-        optimizer=Optimizer("adam"),
-        learning_rate=0.001,
+        optimizer=Optimizer("adam", average=0.999),
+        learning_rate=0.002,
         schedule="cosine",
         warmup_epochs=0.2,
+        augmentation=MOVED,
         initialisation="he",
     )
 
@@ -175,7 +180,7 @@ def mnist_inception() -> Recipe:
         about="momentum, cosine, images moved and turned a little",
         learning_rate=0.02,
         clip=1.0,
-        augmentation=Augmentation(shift=0.07, rotate=10, scale=0.1),
+        augmentation=MOVED,
     )
 
 
