@@ -21,7 +21,7 @@ from typing import Any
 from neoclassic import engines, review
 from neoclassic.ensemble import Views, open_models
 from neoclassic.recipes import recipe
-from neoclassic.train.loop import Diverged, resume, train
+from neoclassic.train.loop import Diverged, Interrupted, resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
 
@@ -65,6 +65,8 @@ def main() -> None:
                 print(f"seed {seed}  {error}", flush=True)
                 diverged.append(seed)
                 continue
+            except Interrupted as stopped:
+                sys.exit(str(stopped))
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         seeds = {p.parent.name.removeprefix(f"{name}-"): p for p in runs.glob(f"{name}-*/result.json")}
         finished = [seeds[seed] for seed in sorted(filter(str.isdigit, seeds), key=int)]
