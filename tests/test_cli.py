@@ -16,6 +16,8 @@ from PIL import Image
 
 import neoclassic
 from neoclassic.cli import cli
+from neoclassic.engines import Optimizer
+from neoclassic.train.run import Run
 
 NEW_CLICK = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)  # which words it so
 
@@ -108,6 +110,14 @@ def test_train_json(trained):
     assert set(wanted.split()) | {"seconds", "images_per_second"} <= result.keys()
     assert result["run"] == str(out)
     assert result["network"] == "lenet:bn"
+
+
+@pytest.mark.parametrize(("recipe", "kept"), [("mnist-residual", {"clip": 1.0}), ("mnist-record", {"average": 0.999})])
+def test_another_optimizer_keeps_what_is_not_of_the_rule(recipe, kept, run, idx_folder, tmp_path):
+    arguments = ["--recipe", f"neoclassic:{recipe}", "--data", idx_folder, "--max-steps", 1, "--out", tmp_path / "run"]
+    code, _, err = run("train", *arguments, "--optimizer", "adam")
+    assert code == 0, err
+    assert Run.open(tmp_path / "run")[1].optimizer == Optimizer("adam", **kept)
 
 
 def test_evaluate_finds_what_training_found(trained, idx_folder, run_json):

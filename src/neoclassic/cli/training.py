@@ -168,7 +168,8 @@ def train(
         overrides["weights"] = str(Path(overrides["weights"]).resolve())
     chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:
-        chosen = chosen.but(optimizer=Optimizer(optimizer))
+        before = chosen.optimizer  # whose constants are its own, but for these
+        chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     used = choose(engine)
     if tensorboard:
