@@ -283,9 +283,10 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 
 @pytest.mark.parametrize("known", list_recipes(), ids=lambda r: r.name)
-def test_every_recipe_can_be_run_and_comes_back_from_json(known):
+def test_every_recipe_can_be_run_comes_back_from_json_and_says_what_it_reaches(known):
     assert recipe(known.name).checked() is known
     assert Recipe.from_dict(json.loads(json.dumps(known.to_dict()))) == known
+    assert known.reaches
 
 
 def test_the_published_lenet_is_what_the_course_prints():
