@@ -17,7 +17,7 @@ def lenet() -> Recipe:
         data="fashion-mnist",
         source="neoclassic",
         about="standardised inputs, Adam, cosine",
-        reaches=".9012, .8920 after 10 epochs, one run each, numpy",
+        reaches=".9010 to .9024 over 3 runs, numpy",
         epochs=15,
         batch_size=128,
         optimizer=Optimizer("adam"),
@@ -30,7 +30,7 @@ def lenet() -> Recipe:
 
 
 def lenet_bn() -> Recipe:
-    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches=".9030 after 10 epochs, one run, numpy")
+    return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches=".9067 to .9091 over 3 runs, numpy")
 
 
 MOVED = Augmentation(shift=0.07, rotate=10, scale=0.1)  # digits, a little
