@@ -65,8 +65,9 @@ def main() -> None:
                 print(f"seed {seed}  {error}", flush=True)
                 diverged.append(seed)
                 continue
-            except Interrupted as stopped:
-                sys.exit(str(stopped))
+            except Interrupted:
+                rest = "the same command goes on" if arguments.runs else "what it had is gone, --runs FOLDER keeps it"
+                sys.exit(f"stopped in seed {seed}: {rest}")
             print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
         seeds = {p.parent.name.removeprefix(f"{name}-"): p for p in runs.glob(f"{name}-*/result.json")}
         finished = [seeds[seed] for seed in sorted(filter(str.isdigit, seeds), key=int)]

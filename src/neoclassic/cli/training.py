@@ -168,7 +168,7 @@ def train(
         overrides["weights"] = str(Path(overrides["weights"]).resolve())
     chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:
-        before = chosen.optimizer  # whose constants are its own, but for these
+        before = chosen.optimizer  # of which stays what belongs to no rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     used = choose(engine)
