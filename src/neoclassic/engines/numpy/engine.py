@@ -67,8 +67,8 @@ class NumpyEngine:
         """One line for all parameters; last those whose gradient the team shares."""
         shapes = arrays.shapes(self.tree, self.input)
         together = {key for i in self._training.instructions if i.together for key in i.parameters}
-        trained = {key for i in self._training.instructions for key in i.parameters}
-        keys = sorted(trained, key=lambda key: key in together)
+        trained = dict.fromkeys(key for i in self._training.instructions for key in i.parameters)
+        keys = sorted(trained, key=lambda key: key in together)  # a set's order would differ between processes
         ends = np.cumsum([0, *(prod(shapes[key]) for key in keys)])
         self._places = {key: slice(*bounds) for key, bounds in zip(keys, pairwise(ends.tolist()), strict=True)}
         self._shapes = shapes
