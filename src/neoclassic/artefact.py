@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,6 +108,7 @@ class Model:
     metrics, recipe, data, versions
                    how good it is and how it came to be: plain JSON values
     calibration    what training.calibration fitted: `temperature` divides the logits before the softmax
+    source         the file that it was read from; not part of the file
     """
 
     network: str
@@ -121,6 +122,7 @@ class Model:
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
+    source: Path | None = field(default=None, compare=False, repr=False)
 
     @property
     def temperature(self) -> float:
@@ -166,7 +168,10 @@ class Model:
                 classes=tuple(map(str, header["classes"])),
                 preprocessing=Preprocessing.from_dict(header["preprocessing"]),
                 weights=weights,
-                **{name: dict(header[name]) for name in ("metrics", "recipe", "data", "versions")},
+                metrics=dict(header["metrics"]),
+                recipe=dict(header["recipe"]),
+                data=dict(header["data"]),
+                versions=dict(header["versions"]),
                 calibration=dict(header.get("calibration", {})),
             )
             measured = measure(model.tree, model.input)
@@ -201,4 +206,4 @@ class Model:
             check(model.tree, model.input, weights)
         except NeoclassicError as error:
             raise NeoclassicError(f"{path}: {error}") from None
-        return model
+        return replace(model, source=path)

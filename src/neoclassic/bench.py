@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neoclassic import engines, networks
+from neoclassic import engines, files, networks
 from neoclassic.engines import Optimizer, Speed
 from neoclassic.engines.weights import initial
 from neoclassic.errors import unknown
@@ -122,8 +122,8 @@ def recipes(
             raise unknown("recipe", pattern.rstrip("*"), [r.name for r in list_recipes()])
         chosen += [each for each in found if each not in chosen]
     for recipe in chosen:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(out or scratch) / recipe.name.replace(":", "-")
+        with nullcontext(Path(out)) if out else files.scratch() as place:
+            folder = place / recipe.name.replace(":", "-")
             result = train(recipe.but(**changes), settings, folder, progress=progress)
         kept = ("recipe", "network", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
         yield {key: result[key] for key in kept} | {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from neoclassic import files
 from neoclassic.artefact import Model
 from neoclassic.errors import UsageError
 from neoclassic.measure import measure
+from neoclassic.text import csv_table
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views import curves
+from neoclassic.views.picture import draw_all
 from neoclassic.views.table import align, spark
 
 
@@ -126,19 +128,17 @@ def write(runs: Sequence[Compared], folder: Path) -> dict[str, str]:
     data = sorted({run.data for run in runs})
     title = f"{len(runs)} runs on {', '.join(data)}"
     lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in runs]
-    curves.draw_runs(lines, folder / "curves.png", title)
     costs = {
         "parameters": [float(run.parameters) for run in runs],
         "multiply-accumulates an image": [float(run.macs) for run in runs],
         "seconds": [max(run.seconds, 1e-3) for run in runs],
     }
-    curves.draw_costs([run.name for run in runs], [r.accuracy for r in runs], costs, folder / "costs.png", title)
     rows = [run.to_dict() for run in runs]
-    lines_of_csv = [",".join(rows[0]), *(",".join(_cell(value) for value in row.values()) for row in rows)]
-    files.write(folder / "runs.csv", "\n".join(lines_of_csv) + "\n")
-    return {name: str(folder / name) for name in ("curves.png", "costs.png", "runs.csv")}
-
-
-def _cell(value: Any) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n') else text
+    files.write(folder / "runs.csv", csv_table(list(rows[0]), (row.values() for row in rows)))
+    names, accuracies = [run.name for run in runs], [run.accuracy for run in runs]
+    pictures: dict[str, Callable[[Path], None]] = {
+        "curves": lambda path: curves.draw_runs(lines, path, title),
+        "costs": lambda path: curves.draw_costs(names, accuracies, costs, path, title),
+    }
+    drawn = {f"{name}.png": path for name, path in draw_all(pictures, folder).items()}
+    return drawn | {"runs.csv": str(folder / "runs.csv")}

@@ -1,9 +1,13 @@
-"""The one exception that users see: a clear line, and whether the call or the work was wrong."""
+"""What users see of failures: one exception, a clear line; and one warning, for what the work does not depend on."""
 
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+from neoclassic.text import printable
 
 
 class NeoclassicError(Exception):
@@ -16,6 +20,27 @@ class UsageError(NeoclassicError):
     """A wrong call: a name, option or value that cannot be. Exit code 2."""
 
     exit_code = 2
+
+
+class NeoclassicWarning(UserWarning):
+    """Something is not as wished, and the work goes on without it. The message is one line."""
+
+
+class Ornament(AbstractContextManager[None, bool]):
+    """Do what the work does not depend on, such as a picture: where it fails, a warning says so and the work goes on.
+
+    what: the subject of the warning's sentence.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):  # nothing failed, or Ctrl-C
+            return False
+        reason = str(error) if isinstance(error, NeoclassicError) else f"{type(error).__name__}: {error}"
+        warnings.warn(f"{self.what} could not be made ({printable(reason)})", NeoclassicWarning, stacklevel=2)
+        return True
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str = "") -> UsageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from neoclassic.measure import Measure, by, measure
 from neoclassic.train.evaluate import logits_of, softmax
 from neoclassic.tree import AdaptiveAvgPool2d, Auxiliary, AvgPool2d, Conv2d, Dropout, MaxPool2d, Node, Sequential, join
 from neoclassic.views import maps
+from neoclassic.views.picture import draw_all
 
 # ── which layer ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -242,19 +244,24 @@ def explain_file(
     NeoclassicError for an image that cannot be read or a folder that cannot be written.
     """
     preprocessing = replace(model.preprocessing, invert=model.preprocessing.invert != invert)
+    files.check_folder(folder)
     found = explain(model, engine, to_pixels(open_image(file), preprocessing), path, label, unit)
     files.make_folder(folder)
     title = f"{file.name}: {found.said[0]} {found.said[1]:.1%}"
     heat = [spread(each, found.pixels.shape[:2]) for each in (found.cam, found.cam_plus)]
     asked = f"{found.label} {found.probability:.1%}"
     first = first_filters(measure(model.tree, model.input))
-    pictures = {name: folder / f"{name}.png" for name in ("cam", "occlusion", "features", "filters", "receptive-field")}
-    maps.draw_cams(found.pixels, heat, found.cam_path, pictures["cam"], f"{title}; what speaks for {asked}")
-    maps.draw_occlusion(found.pixels, found.occlusion, pictures["occlusion"], f"{title}; what {asked} loses if hidden")
-    maps.draw_features(found.features, pictures["features"], f"{file.name}: {found.path}, {by(found.features.shape)}")
-    maps.draw_filters(model.weights[f"{first}.weight"], pictures["filters"], f"{model.network}: the filters of {first}")
-    if found.field and found.unit:
-        maps.draw_field(found.pixels, found.field, pictures["receptive-field"], f"{found.path}, unit {found.unit}")
-    else:
-        del pictures["receptive-field"]
-    return {"image": str(file), **found.to_dict(), "files": {name: str(p) for name, p in pictures.items()}}
+    name, shape, asked_of = file.name, by(found.features.shape), f"{title}; what {asked} loses if hidden"
+    pictures: dict[str, Callable[[Path], None]] = {
+        "cam": lambda to: maps.draw_cams(found.pixels, heat, found.cam_path, to, f"{title}; what speaks for {asked}"),
+        "occlusion": lambda to: maps.draw_occlusion(found.pixels, found.occlusion, to, asked_of),
+        "features": lambda to: maps.draw_features(found.features, to, f"{name}: {found.path}, {shape}"),
+        "filters": lambda to: maps.draw_filters(
+            model.weights[f"{first}.weight"], to, f"{model.network}: the filters of {first}"
+        ),
+    }
+    if (field := found.field) and found.unit:
+        pictures["receptive-field"] = lambda to: maps.draw_field(
+            found.pixels, field, to, f"{found.path}, unit {found.unit}"
+        )
+    return {"image": str(file), **found.to_dict(), "files": draw_all(pictures, folder)}

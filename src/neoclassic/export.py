@@ -10,9 +10,8 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +22,12 @@ from neoclassic import files
 from neoclassic.artefact import FORMAT, Model
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import read_pixels
-from neoclassic.data.sources import find
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.engines.onnx import OnnxEngine, need, session, write
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.predict import probabilities
+from neoclassic.provenance import data_of
 
 SCRIPT = "standalone_predict.py"
 AT_ONCE = 256  # paths on one command line
@@ -66,7 +65,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
             raise NeoclassicError("an ONNX file, but not one of neoclassic's: its metadata say no preprocessing")
         if isinstance(facts.get("format"), int) and facts["format"] > FORMAT:
             raise NeoclassicError("made by a newer neoclassic; pip install --upgrade neoclassic")
-        model = Model.of(facts, {})
+        model = replace(Model.of(facts, {}), source=Path(path))
         return model, cast(Engine, OnnxEngine(model.tree, model.input, running))
     except (ValueError, RecursionError) as error:
         raise NeoclassicError(f"{path}: damaged metadata ({error}); export it again") from None
@@ -123,21 +122,20 @@ def verify(
     Images of a data set that is arrays are written as PNG files first. NeoclassicError for what cannot be read.
     """
     need("onnxruntime", "--verify")
-    name = data or model.recipe.get("data") or model.data.get("name", "")
     recipe = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
-    source = find(name, data_dir, model.classes, **recipe)
+    source = data_of(model, data, data_dir, **recipe)
     p = model.preprocessing
     parts = {role: part for role in ("validation", "test") if (part := source.part(role, p)) is not None}
     if not any(map(len, parts.values())):
-        raise NeoclassicError(f"{name} has no validation or test images to verify with")
+        raise NeoclassicError(f"{data or 'the data'} has no validation or test images to verify with")
     role, part = max(parts.items(), key=lambda item: min(len(item[1]), n))  # the first that has n
     chosen = np.unique(np.linspace(0, len(part) - 1, n).round().astype(int))
-    with tempfile.TemporaryDirectory() as folder:
+    with files.scratch(Path(file)) as folder:
         if isinstance(source, Folder):
             paths = [part.paths[i] for i in chosen]
         else:
             images = getattr(source, role).images[chosen]
-            paths = [_png(Path(folder) / f"{i}.png", image) for i, image in zip(chosen, images, strict=True)]
+            paths = [_png(folder / f"{i}.png", image) for i, image in zip(chosen, images, strict=True)]
         trainer = "torch" if importlib.util.find_spec("torch") else "numpy"
         read = np.stack([read_pixels(path, p) for path in paths])
         found = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
-import tempfile
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import to_input
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.errors import NeoclassicError, Ornament, UsageError
 from neoclassic.explain import grad_cam, last_map, one_hot, spread
 from neoclassic.measure import Measure, by, measure
 from neoclassic.recipes import choose
 from neoclassic.review import Review, captions, of_model
+from neoclassic.text import escape
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views import curves, drawing, page
@@ -39,6 +39,8 @@ def write(folder: str | Path, out: str | Path | None = None, data_dir: str | Non
     there or not finished; NeoclassicError for files that are damaged or a place that cannot be written.
     """
     run, recipe, settings = Run.open(folder)
+    path = Path(out) if out else run.folder / "report.html"
+    files.check(path)
     result = run.result()
     if result is None:
         raise UsageError(f"{folder} is not finished: go on with: neoclassic train --resume {folder}")
@@ -46,33 +48,45 @@ def write(folder: str | Path, out: str | Path | None = None, data_dir: str | Non
     m = measure(model.tree, model.input)
     running = model.engine(engine)
     try:
-        reviewed, test = of_model(model, running, data_dir=data_dir or settings.data_dir)
+        reviewed, test = of_model(model, running, data_dir=data_dir)
     except NeoclassicError as error:
         reviewed, test, missing = None, None, str(error)
     title = f"{recipe.network} on {result['data']}"
     sections = [
         _head(title, result, m, run),
         _trained(recipe, model, result),
-        _network(recipe.network, m),
+        _part("The network", lambda: _network(recipe.network, m)),
         _curves([vars(row) for row in run.log()]),
     ]
     if reviewed is not None and test is not None:
-        sections += [_right_and_wrong(reviewed), _mistakes(reviewed, test), _looked(model, running, reviewed, test, m)]
+        found, images = reviewed, test
+        sections += [
+            _right_and_wrong(found),
+            _part("The worst mistakes", lambda: _mistakes(found, images)),
+            _part("Where it looked", lambda: _looked(model, running, found, images, m)),
+        ]
     else:
         sections.append(page.section("Where it is wrong", page.said(f"The test images are not here: {missing}")))
     sections += [_machine(result), _reproduced(recipe, settings.engine, run), _deployed(run, model)]
     text = page.page(f"{title}: {result['test_accuracy']:.2%}", sections)
-    path = Path(out) if out else run.folder / "report.html"
     files.write(path, text)
     return path
 
 
-def _chart(draw: Callable[[Path], None], about: str) -> str:
-    """What a function draws into a file, inside the page."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "chart.png"
-        draw(file)
-        return page.chart(file.read_bytes(), about)
+def _chart(draw: Callable[[io.BytesIO], None], about: str) -> str:
+    """What a function draws, inside the page; where it fails, a line in its place and a warning."""
+    content = io.BytesIO()
+    with Ornament(f"the picture of the {about}"):
+        draw(content)
+        return page.chart(content.getvalue(), about)
+    return page.said(f"The picture of the {about} could not be drawn.")
+
+
+def _part(title: str, make: Callable[[], str]) -> str:
+    """A section of the page; where it fails, a line in its place and a warning."""
+    with Ornament(f"the section '{title}'"):
+        return make()
+    return page.section(title, page.said("This section could not be made."))
 
 
 # ── what and how ─────────────────────────────────────────────────────────────────────────────────────

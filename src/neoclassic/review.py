@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,15 @@ import numpy as np
 
 from neoclassic import files
 from neoclassic.artefact import Model
-from neoclassic.data import find
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
+from neoclassic.provenance import data_of
+from neoclassic.text import csv_table
 from neoclassic.train.evaluate import Evaluation, logits_of, softmax
 from neoclassic.views import curves, gallery
+from neoclassic.views.picture import draw_all
 
 WORST = 40  # mistakes in the gallery
 BINS = 10
@@ -133,7 +133,7 @@ def of_model(
 
     Of a folder of photos without a test set: all that the model was not trained on.
     """
-    source = find(data or model.recipe.get("data") or model.data["name"], data_dir, model.classes)
+    source = data_of(model, data, data_dir)
     p = model.preprocessing
     test = source.test_set(p, model.data.get("photos", {}))
     return review(engine, test.images, test.labels, test.classes, p, test.paths, model.temperature), test
@@ -143,35 +143,34 @@ def of_model(
 
 
 def write(found: Review, pixels: Array, folder: Path, title: str) -> dict[str, str]:
-    """The pictures and tables of an evaluation; their paths by name. NeoclassicError where they cannot be written."""
+    """The pictures and tables of an evaluation; the paths by name of those that are written.
+
+    NeoclassicError where the tables cannot be written; a warning for a picture that cannot be drawn."""
     files.make_folder(folder)
-    e = found.evaluation
-    pictures = {name: folder / f"{name}.png" for name in ("confusion", "confusion-share", "reliability")}
-    curves.draw_confusion(e.confusion, e.classes, pictures["confusion"], title)
-    curves.draw_confusion(e.confusion, e.classes, pictures["confusion-share"], title, counts=False)
-    curves.draw_reliability(found.reliability, found.calibration_error, pictures["reliability"], title)
-    worst = found.worst[:WORST]
-    if len(worst):
-        pictures["worst"] = folder / "worst.png"
-        gallery.draw(pixels[worst], captions(found, worst), pictures["worst"], f"{title}; the worst mistakes")
-    tables = {name: folder / f"{name}.csv" for name in ("predictions", "per-class", "confusion", "confused-pairs")}
+    e, worst = found.evaluation, found.worst[:WORST]
     said = found.probabilities.max(1)
-    _table(
-        tables["predictions"],
-        ["image", "class", "said", "probability", "probability_of_class"],
-        (
-            [name, e.classes[t], e.classes[a], f"{p:.6f}", f"{row[t]:.6f}"]
-            for name, t, a, p, row in zip(
-                found.names, found.labels, found.answers, said, found.probabilities, strict=True
-            )
-        ),
+    predictions = (
+        [name, e.classes[t], e.classes[a], f"{p:.6f}", f"{row[t]:.6f}"]
+        for name, t, a, p, row in zip(found.names, found.labels, found.answers, said, found.probabilities, strict=True)
     )
-    _table(tables["per-class"], list(e.per_class[0]), (row.values() for row in e.per_class))
-    _table(
-        tables["confusion"], ["class", *e.classes], ([c, *row] for c, row in zip(e.classes, e.confusion, strict=True))
-    )
-    _table(tables["confused-pairs"], ["class", "said", "n", "share"], found.pairs)
-    return {name: str(path) for name, path in pictures.items()} | {f"{n}.csv": str(path) for n, path in tables.items()}
+    tables: dict[str, tuple[Sequence[str], Iterable[Iterable[Any]]]] = {
+        "predictions": (["image", "class", "said", "probability", "probability_of_class"], predictions),
+        "per-class": (list(e.per_class[0]), (row.values() for row in e.per_class)),
+        "confusion": (["class", *e.classes], ([c, *row] for c, row in zip(e.classes, e.confusion, strict=True))),
+        "confused-pairs": (["class", "said", "n", "share"], found.pairs),
+    }
+    for name, (head, rows) in tables.items():
+        files.write(folder / f"{name}.csv", csv_table(head, rows))
+    pictures: dict[str, Callable[[Path], None]] = {
+        "confusion": lambda path: curves.draw_confusion(e.confusion, e.classes, path, title),
+        "confusion-share": lambda path: curves.draw_confusion(e.confusion, e.classes, path, title, counts=False),
+        "reliability": lambda path: curves.draw_reliability(found.reliability, found.calibration_error, path, title),
+    }
+    if len(worst):
+        pictures["worst"] = lambda path: gallery.draw(
+            pixels[worst], captions(found, worst), path, f"{title}; the worst mistakes"
+        )
+    return draw_all(pictures, folder) | {f"{name}.csv": str(folder / f"{name}.csv") for name in tables}
 
 
 def captions(found: Review, indices: Array) -> list[tuple[str, str, str]]:
@@ -185,11 +184,3 @@ def captions(found: Review, indices: Array) -> list[tuple[str, str, str]]:
         )
         for i in indices
     ]
-
-
-def _table(path: Path, head: Sequence[str], rows: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    files.write(path, text.getvalue())

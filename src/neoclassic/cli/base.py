@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
 import click
 
 from neoclassic import __version__
-from neoclassic.errors import NeoclassicError, UsageError, unknown
+from neoclassic.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
+from neoclassic.text import hidden, printable
 
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",
@@ -73,9 +77,11 @@ data_dir = click.option("--data-dir", metavar="FOLDER", help="Where to look for 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 success, 1 a failure of the work, 2 a wrong call."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know few letters
-            stream.reconfigure(errors="backslashreplace")
+    with _terminal(), _one_line_warnings():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         if empty := _empty(arguments):
             raise UsageError(f"{empty} is empty: is a variable of the shell not set?")
@@ -101,6 +107,61 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _Visible(dict[int, Any]):
+    """For `str.translate`: control characters become visible, so that no name of a file or class moves the cursor."""
+
+    def __missing__(self, code: int) -> Any:
+        character = chr(code)
+        shown = code if character in "\n\t\r" or not hidden(character) else printable(character)
+        return self.setdefault(code, shown)
+
+
+class _Terminal:
+    """A stream of text that shows control characters instead of sending them."""
+
+    visible = _Visible()
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> Any:
+        return self._stream.write(text.translate(self.visible))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _terminal() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know few letters
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = (_Terminal(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Our own warnings are a line each, without the source line that raised them; matplotlib's log stays silent."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
+        if issubclass(category, NeoclassicWarning):
+            click.echo(f"neoclassic: {printable(str(message))}", err=True)
+        else:
+            shown(message, category, *where, **how)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NeoclassicWarning)
+        warnings.showwarning = show
+        yield
+
+
 def _empty(arguments: list[str]) -> str | None:
     """The option or argument that is given as nothing, which would else be the folder here, or as if left out."""
     for before, argument in pairwise(["", *arguments]):
@@ -116,7 +177,8 @@ def _fail(error: BaseException, message: str, code: int, arguments: list[str]) -
         import traceback
 
         traceback.print_exception(error)
-    click.echo(f"neoclassic: {message}", err=True)
+    with suppress(OSError):  # the terminal may be gone
+        click.echo(f"neoclassic: {printable(message)}", err=True)
     return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from typing import Any
 
 import click
@@ -45,10 +44,12 @@ def evaluate(
     """
     from pathlib import Path
 
-    from neoclassic import review
+    from neoclassic import files, review
     from neoclassic.ensemble import Views, open_models
     from neoclassic.views import table
 
+    if out:
+        files.check_folder(Path(out))
     loaded, running = open_models(models, engine, device, Views(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir)
     found = reviewed.evaluation
@@ -83,7 +84,9 @@ def evaluate(
 @click.argument("given", nargs=-1, required=True, metavar="MODEL… IMAGE|FOLDER|PATTERN…")
 @click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
 @click.option("--threshold", metavar="P", help="Say 'unknown' below this probability, or below the 'stored' one.")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write path, label and probability there.")
+@click.option(
+    "--csv", "csv_file", metavar="FILE", help="Write path, label and probability there; - is standard output."
+)
 @click.option("--invert", is_flag=True, help="Take the negative first: for dark figures on white paper.")
 @views
 @any_engine
@@ -108,27 +111,28 @@ def predict(
     from neoclassic.ensemble import Views, models_first, open_models
     from neoclassic.predict import images_in, threshold_of
     from neoclassic.predict import predict as run
+    from neoclassic.text import csv_table
 
     models, images = models_first(given)
     if not images:
         raise UsageError("name the images, or folders of them, behind the model")
     paths = images_in(images)
+    csv_to_stdout = csv_file is not None and files.to_stdout(csv_file)
+    if as_json and csv_to_stdout:
+        raise UsageError("--json and --csv - both write to standard output: give --csv a file")
+    if csv_file:
+        files.check(Path(csv_file))
     loaded, running = open_models(models, engine, device, Views(flip, shift))
     found = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
     if csv_file:
-        import io
-
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["path", "label", "probability", "error"])
-        writer.writerows([p.path, p.label, p.probability, p.error] for p in found)
-        files.write(Path(csv_file), text.getvalue())
+        rows = ([p.path, p.label, p.probability, p.error] for p in found)
+        files.write(Path(csv_file), csv_table(["path", "label", "probability", "error"], rows))
     if as_json:
         print_json([p.to_dict() for p in found])
     for p in found:
         if p.error:
             click.echo(f"neoclassic: {p.error}", err=True)
-        elif not as_json:
+        elif not (as_json or csv_to_stdout):
             named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
             click.echo(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
     if any(p.bright for p in found) and "mnist" in loaded.data.get("name", ""):
@@ -153,12 +157,19 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
     """
     from pathlib import Path
 
+    from neoclassic import files
     from neoclassic.artefact import Model
     from neoclassic.export import export as write
     from neoclassic.export import verify
 
+    if files.to_stdout(file):
+        if n or as_json:
+            raise UsageError("an export to standard output is that file alone: give --verify and --json a FILE.onnx")
+        write(Model.load(model), file)
+        return
     if Path(file).suffix.lower() != ".onnx":
         raise UsageError(f"the file to write ends in .onnx, not {file!r}")
+    files.check(Path(file))
     loaded = Model.load(model)
     write(loaded, file)
     found = verify(loaded, file, n, data, data_dir) if n else None

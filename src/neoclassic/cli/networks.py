@@ -61,7 +61,7 @@ def list_(pattern: str, as_json: bool) -> None:
 @click.option("--depth", type=click.IntRange(1), help="1: the network's own children only, as courses print them.")
 @click.option("--explain", is_flag=True, help="Each figure as a formula, filled in; what 1×1 convolutions save.")
 @click.option("--compare", is_flag=True, help="Networks side by side: show lenet --compare vgg11 resnet18")
-@click.option("--svg", metavar="FILE", help="Draw the network there.")
+@click.option("--svg", metavar="FILE", help="Draw the network there; - is standard output.")
 @click.option("--blocks", is_flag=True, help="With --svg: its maps as blocks, to scale; for small networks.")
 @as_json
 def show(
@@ -96,7 +96,8 @@ def show(
         from neoclassic.views import drawing
 
         files.write(Path(svg), drawing.blocks(name, m) if blocks else drawing.tree(name, m))
-        click.echo(f"drawn in {svg}", err=True)
+        if not files.to_stdout(svg):
+            click.echo(f"drawn in {svg}", err=True)
     elif blocks:
         raise UsageError("--blocks is a kind of drawing: add --svg FILE")
     if as_json:

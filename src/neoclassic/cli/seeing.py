@@ -67,8 +67,10 @@ def explain(
 @as_json
 def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     """Accuracy against time, parameters and MACs, as a table and as pictures."""
-    from neoclassic import compare
+    from neoclassic import compare, files
 
+    if out:
+        files.check_folder(Path(out))
     found = compare.open_runs(runs)
     written = compare.write(found, Path(out)) if out else {}
     if as_json:
@@ -81,7 +83,9 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
 
 @verb
 @click.argument("run")
-@click.option("--out", metavar="FILE", help="Where it goes; report.html in the run's folder when omitted.")
+@click.option(
+    "--out", metavar="FILE", help="Where it goes, - is standard output; report.html in the run's folder when omitted."
+)
 @data_dir
 @engine
 def report(run: str, out: str | None, data_dir: str | None, engine: str) -> None:
@@ -89,4 +93,5 @@ def report(run: str, out: str | None, data_dir: str | None, engine: str) -> None
     from neoclassic import report
 
     path = report.write(run, out, data_dir, engine)
-    click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if path.is_file():
+        click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -180,13 +181,17 @@ def stratified_split(labels: Array, fraction: float, seed: int) -> tuple[Array, 
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
-def batches(n: int, size: int, seed: int, epoch: int, shuffle: bool = True) -> list[Array]:
+def batches(n: int, size: int, seed: int, epoch: int, shuffle: bool = True, alone: bool = True) -> list[Array]:
     """The indices 0 … n − 1 in batches, the last one perhaps smaller.
 
-    The order depends on (seed, epoch) alone: a resumed run sees what it would have seen.
+    alone: False where a batch of one image cannot be trained on: a last image on its own then joins the batch before
+    it. The order depends on (seed, epoch) alone: a resumed run sees what it would have seen.
     """
     order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle else np.arange(n)
-    return [order[start : start + size] for start in range(0, n, size)]
+    starts = list(range(0, n, size))
+    if not alone and len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    return [order[start:stop] for start, stop in pairwise([*starts, n])]
 
 
 def check_labels(name: str, labels: Array, classes: int) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from neoclassic import data, engines, networks
+from neoclassic import data, engines, files, networks
 from neoclassic.artefact import Model
 from neoclassic.data.check import brief
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
@@ -33,16 +33,16 @@ from neoclassic.engines import Engine, Speed
 from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.machine import cores
-from neoclassic.measure import Shape, measure
-from neoclassic.train import transfer, tuned
+from neoclassic.measure import Row, Shape, measure
+from neoclassic.text import printable
+from neoclassic.train import pictures, transfer, tuned
 from neoclassic.train.calibration import fit
 from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
 from neoclassic.train.feed import feed
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run, Settings, State
-from neoclassic.tree import Node
-from neoclassic.views import curves
+from neoclassic.tree import BatchNorm2d, Node
 from neoclassic.views.events import written
 from neoclassic.views.table import spark
 
@@ -75,23 +75,34 @@ def train(
     """
     world = World.here()
     settings, progress = _settled(recipe.checked(), settings), progress and not world.rank
+    if splits is None:
+        settings = _placed(recipe, settings)
     if world.size > 1:
         if out is None:
             raise UsageError("several processes write to one place: give --out")
         if world.restarts and (Path(out) / "recipe.json").exists():
             return resume(out, splits, progress)
+    if not world.rank:
+        Run.check(out)
     if settings.engine == "torch":
         _say(f"precision {settings.precision}, compile {settings.compile}", progress)
     job = _Job.prepare(recipe, settings, splits, progress)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
     if world.rank:
-        return job.run_beside(State())
+        return job.run_beside(State(), out)
     run = Run.create(out, name, recipe, settings)
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         _say(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}", progress)
     return job.run(run, State(), progress)
+
+
+def _placed(recipe: Recipe, settings: Settings) -> Settings:
+    """With the places of the data as they are seen from any folder."""
+    path = None if recipe.data in data.SOURCES else files.absolute(recipe.data)
+    folder = settings.data_dir and str(files.absolute(settings.data_dir))
+    return replace(settings, place=str(path) if path and path.exists() else None, data_dir=folder)
 
 
 def _settled(recipe: Recipe, settings: Settings) -> Settings:
@@ -108,9 +119,10 @@ def _settled(recipe: Recipe, settings: Settings) -> Settings:
 
 
 def resume(folder: str | Path, splits: Splits | None = None, progress: bool = False) -> dict[str, Any]:
-    """Go on with a run that was stopped. A finished run is left as it is and its result returned."""
+    """Continue a run that was stopped. A finished run only gets the pictures that it lacks; its result is returned."""
     run, recipe, settings = Run.open(folder)
     if result := run.result():
+        pictures.draw(run, result, again=False)
         return result
     world = World.here()
     job = _Job.prepare(recipe, settings, splits)
@@ -121,7 +133,7 @@ def resume(folder: str | Path, splits: Splits | None = None, progress: bool = Fa
             raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
         job.engine.load(weights)
         job.engine.load_optimizer_state(optimizer)
-    return job.run_beside(state) if world.rank else job.run(run, state, progress)
+    return job.run_beside(state, folder) if world.rank else job.run(run, state, progress)
 
 
 @dataclass
@@ -154,20 +166,22 @@ class _Job:
     marks: dict[str, list[str]]  # of photos: which were in which part
     last_step: int
     steps_per_epoch: int
+    alone: bool  # a last batch of one image is possible
     world: World
     kept: _Kept = field(default_factory=_Kept)
 
     @classmethod
     def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None, progress: bool = False) -> _Job:
         row = networks.entry(recipe.network)
-        found = splits or data.find(recipe.data, settings.data_dir, None, recipe.validation, recipe.seed)
+        where = settings.place or recipe.data
+        found = splits or data.find(where, settings.data_dir, None, recipe.validation, recipe.seed)
         if recipe.classes not in (None, len(found.classes)):
             raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(found.classes)} classes")
         tree = networks.network(recipe.network, len(found.classes))
         height, width = (recipe.image_size, recipe.image_size) if recipe.image_size else row.input[1:]
         preprocessing = found.preprocessing((height, width), recipe.channels, recipe.fit)
         shape = (preprocessing.channels, height, width)
-        measure(tree, shape)  # a shape that cannot be ends here
+        lone = [row.path for row in measure(tree, shape).layers if _lone(row)]  # a shape that cannot be ends here
 
         photos = found if isinstance(found, Folder) else None
         for line in brief(photos, preprocessing) if photos and progress else ():
@@ -180,6 +194,10 @@ class _Job:
             train, watched = train.subset(kept), train.subset(held)
         if not len(train) or not len(watched):
             raise NeoclassicError(f"{train.name}: {len(splits.train)} images are too few to train on and to validate")
+        smallest = min(len(train), recipe.batch_size)
+        if lone and smallest < 2:
+            wish = "--batch-size 2" if len(train) > 1 else "more images"
+            raise UsageError(f"{lone[0]} normalises over the batch, and a batch of one has nothing to: use {wish}")
         if recipe.standardise:
             mean, std = statistics(train.images)
             preprocessing = replace(preprocessing, mean=mean, std=std)
@@ -195,19 +213,32 @@ class _Job:
         engine = engines.create(settings.engine, tree, shape, begin.weights, device, speed)
         if world.size > 1:
             engine.join()
-            world.part(len(train) % recipe.batch_size or recipe.batch_size)
+            world.part(len(batches(len(train), recipe.batch_size, 0, 0, alone=not lone)[-1]))
         engine.optimize(recipe.optimizer, transfer.rates(recipe, arrays.parameters(tree, shape)))
-        per_epoch = math.ceil(len(train) / recipe.batch_size)
+        per_epoch = len(batches(len(train), recipe.batch_size, 0, 0, alone=not lone))
         last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
         marks = photos.marks if photos else {}
         return cls(
-            recipe, settings, splits, tree, shape, preprocessing, engine, train, watched, marks, last, per_epoch, world
+            recipe,
+            settings,
+            splits,
+            tree,
+            shape,
+            preprocessing,
+            engine,
+            train,
+            watched,
+            marks,
+            last,
+            per_epoch,
+            not lone,
+            world,
         )
 
-    def run_beside(self, state: State) -> dict[str, Any]:
+    def run_beside(self, state: State, out: str | Path | None) -> dict[str, Any]:
         """The same for a process that does not write: what it keeps is thrown away, and it has no result."""
-        with tempfile.TemporaryDirectory() as folder:
-            return self.run(Run(Path(folder)), state, progress=False)
+        with files.scratch(Path(out) if out else None) as folder:
+            return self.run(Run(folder), state, progress=False)
 
     def run(self, run: Run, state: State, progress: bool) -> dict[str, Any]:
         """From `state` to the end."""
@@ -220,7 +251,7 @@ class _Job:
             unit_scale=True,
             dynamic_ncols=True,
             disable=not (progress and sys.stderr.isatty()),
-            file=sys.stderr,
+            file=_Quiet(),
         )
         self.kept.saved = time.monotonic()
         events = written(run.folder, [vars(row) for row in state.log], self.settings.tensorboard)
@@ -231,7 +262,7 @@ class _Job:
                 bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
                 started = looked = time.monotonic()
                 before = state.epoch_seconds
-                for index in batches(len(labels), recipe.batch_size, recipe.seed, epoch)[at:]:
+                for index in batches(len(labels), recipe.batch_size, recipe.seed, epoch, alone=self.alone)[at:]:
                     rate = recipe.learning_rate_at(state.step, self.steps_per_epoch)
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
                     part = self.world.part(len(index)) if self.world.size > 1 else slice(None)
@@ -242,7 +273,7 @@ class _Job:
                     now = time.monotonic()
                     state.epoch_seconds = before + now - started
                     if state.step == end:
-                        break  # a checkpoint belongs after the evaluation, which would else be left out
+                        break  # a checkpoint belongs after the evaluation, which would otherwise be left out
                     if now - looked > LOOK_SECONDS:
                         self.look(state, run, bar)
                         looked = now
@@ -250,12 +281,21 @@ class _Job:
                         self.look(state, run, bar)
                         self.save(run, state)
                     if interrupted():
-                        done = f"stopped in epoch {epoch + 1}, after step {state.step:,} of {self.last_step:,}"
-                        raise Interrupted(f"{done}; go on with: neoclassic train --resume {run.folder}")
+                        raise self.interrupted(run, state)
                 self.look(state, run, bar)
                 self.end_of_epoch(run, state, epoch, rate, progress)
                 tell(vars(state.log[-1]))
+                if interrupted() and state.step < self.last_step and not self.exhausted(state):
+                    if self.world.size == 1:
+                        self.save(run, state)
+                    raise self.interrupted(run, state)
         return {} if self.world.rank else self.finish(run, state)
+
+    def interrupted(self, run: Run, state: State) -> Interrupted:
+        """What is raised once everything is saved."""
+        epoch = math.ceil(state.step / self.steps_per_epoch)
+        done = f"stopped in epoch {epoch}, after step {state.step:,} of {self.last_step:,}"
+        return Interrupted(f"{done}; go on with: neoclassic train --resume {shlex.quote(str(run.folder))}")
 
     def exhausted(self, state: State) -> bool:
         """Whether the recipe's patience with the validation accuracy is at its end."""
@@ -277,7 +317,7 @@ class _Job:
             bar.set_postfix(loss=f"{metrics.loss:.3f}", accuracy=f"{metrics.accuracy:.3f}")
 
     def end_of_epoch(self, run: Run, state: State, epoch: int, rate: float, progress: bool) -> None:
-        """Evaluate, log, keep the model if it is the best, and save."""
+        """Evaluate, log, keep the model if it is the best, and save if it is time."""
         started = time.monotonic()
         sums = self.world.total([state.loss_sum, state.correct, state.n], self.engine.device)
         state.loss_sum, state.correct, state.n = sums[0], round(sums[1]), round(sums[2])
@@ -312,9 +352,9 @@ class _Job:
         if progress:
             accuracies = [each.test_accuracy if watches_test else each.validation_accuracy for each in state.log]
             line = _line(row, self.recipe.epochs, state.best == len(state.log))
-            tqdm.write(f"{line}  {spark([a for a in accuracies if a is not None])}", file=sys.stderr)
+            _say(f"{line}  {spark([a for a in accuracies if a is not None])}", progress)
             if due and not last:
-                curves.draw_log([vars(each) for each in state.log], run.folder / "curves.png", self.recipe.network)
+                pictures.draw_curves(run, state.log, self.recipe.network)
 
     def evaluate(self, part: Dataset, temperature: float = 1.0, exact: bool = True) -> Evaluation:
         """The network as it is now, on images of the input's size."""
@@ -355,7 +395,7 @@ class _Job:
         )
 
     def finish(self, run: Run, state: State) -> dict[str, Any]:
-        """The test set, once, on the model that is kept; the pictures; the result."""
+        """The test set, once, on the model that is kept; the result; and the pictures, without which it is complete."""
         model = Model.load(run.model)
         assert state.best is not None
         self.engine.load(model.weights)
@@ -371,8 +411,6 @@ class _Job:
         state.log[state.best - 1] = row  # of the looks in between, as fast as steps, this one is made exact
         run.save_log(state.log)
         run.save_model(replace(model, metrics=metrics | {"test": found.summary}))
-        curves.draw_log([vars(row) for row in state.log], run.folder / "curves.png", self.title(found))
-        curves.draw_confusion(found.confusion, model.classes, run.folder / "confusion.png", self.title(found))
         images = sum(row.images_per_second * row.seconds for row in state.log)
         result = Result(
             run=str(run.folder),
@@ -401,16 +439,33 @@ class _Job:
             evaluation=found.to_dict(),
         )
         run.save_result(result)
+        pictures.draw(run, asdict(result))
         return asdict(result)
 
-    def title(self, found: Evaluation) -> str:
-        """Above the pictures."""
-        return f"{self.recipe.network} on {self.splits.train.name}: {found.accuracy:.2%} of {found.n:,} test images"
+
+class _Quiet:
+    """Standard error for progress, whose failure ends nothing: the terminal may be closed."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 def _say(line: str, progress: bool) -> None:
     if progress:
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(printable(line), file=_Quiet())
+
+
+def _lone(row: Row) -> bool:
+    """Whether a layer normalises each channel over one value an image, so that a batch of one has no deviation."""
+    return isinstance(row.node, BatchNorm2d) and math.prod(row.input[1:]) == 1
 
 
 def versions(engine: str) -> dict[str, str]:
@@ -454,7 +509,10 @@ def _line(row: Epoch, epochs: int, best: bool) -> str:
 
 @contextmanager
 def _interrupts() -> Iterator[Any]:
-    """Ctrl-C and a polite kill are noted and answered between two steps; a second Ctrl-C ends at once."""
+    """Ctrl-C, a polite kill and a closed terminal are noted and answered between two steps; a second one ends at once.
+
+    A process that ignores hang-ups, as one started by nohup does, goes on ignoring them.
+    """
     caught: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -463,7 +521,10 @@ def _interrupts() -> Iterator[Any]:
         caught.append(number)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, note) for number in numbers}
     except ValueError:  # not the main thread: the caller's handlers stand
         before = {}
     try:

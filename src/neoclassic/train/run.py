@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,21 +13,23 @@ from neoclassic.artefact import Model
 from neoclassic.engines import Weights
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.records import record
+from neoclassic.text import csv_table
 from neoclassic.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a run happens, besides what the recipe says: engine, device, folder of data, an early end, events."""
+    """Where a run happens, besides what the recipe says: engine, device, places of the data, an early end, events."""
 
     engine: str = "auto"
     device: str = "auto"
-    data_dir: str | None = None
+    data_dir: str | None = None  # where data sets are looked for first
     max_steps: int | None = None
     precision: str = "auto"  # "32", "bf16"; see engines.decide
     compile: str = "auto"  # "on", "off"
     strict: bool = False  # a photo that cannot be read ends the run
     tensorboard: bool = False  # write the log as TensorBoard events too
+    place: str | None = None  # absolute path of the data, where the recipe names a path: it may do so from elsewhere
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,13 @@ class Run:
         return self.folder / "result.json"
 
     @classmethod
+    def check(cls, out: str | Path | None) -> None:
+        """Raise before the work what `create` would raise after it; nothing is written."""
+        if out is not None and (Path(out) / "recipe.json").exists():
+            raise UsageError(f"{out} holds a run already: go on with --resume {out}, or choose another --out")
+        files.check_folder(Path(out or "runs"))
+
+    @classmethod
     def create(cls, out: str | Path | None, name: str, recipe: Recipe, settings: Settings) -> Self:
         """A new run folder; `runs/<name>-<number>` when none is given. UsageError when it holds a run already."""
         if out is None:
@@ -125,9 +133,8 @@ class Run:
             while not files.make_folder(folder := Path("runs") / f"{name}-{number}", new=True):
                 number += 1
         else:
+            cls.check(out)
             folder = Path(out)
-            if (folder / "recipe.json").exists():
-                raise UsageError(f"{folder} holds a run already: go on with --resume {folder}, or choose another --out")
             files.make_folder(folder)
         run = cls(folder)
         files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": asdict(settings)}))
@@ -138,13 +145,14 @@ class Run:
         """An existing run with its recipe and settings. UsageError where there is none."""
         run = cls(Path(folder))
         try:
-            data = json.loads((run.folder / "recipe.json").read_text())
+            data = json.loads((run.folder / "recipe.json").read_text("utf-8"))
             settings = record(Settings, data.pop("run"))
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None
-        return run, Recipe.from_dict(data), settings
+        place, data_dir = (path and files.from_text(path) for path in (settings.place, settings.data_dir))
+        return run, Recipe.from_dict(data), replace(settings, place=place, data_dir=data_dir)
 
     def save_checkpoint(
         self, weights: Weights, optimizer: Weights, state: State, fingerprint: str, engine: str
@@ -169,18 +177,12 @@ class Run:
 
     def save_log(self, log: list[Epoch]) -> None:
         """Write `log.csv`: one row an epoch."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, [f.name for f in fields(Epoch)], lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in log)
-        files.write(self.folder / "log.csv", text.getvalue())
+        names = [f.name for f in fields(Epoch)]
+        files.write(self.folder / "log.csv", csv_table(names, (asdict(row).values() for row in log)))
 
     def save_skipped(self, skipped: tuple[tuple[str, str], ...]) -> None:
         """Write `skipped.csv`: path and reason of each photo that could not be read."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerows([("path", "reason"), *skipped])
-        files.write(self.skipped, text.getvalue())
+        files.write(self.skipped, csv_table(["path", "reason"], skipped))
 
     def save_model(self, model: Model) -> None:
         """Write the artefact."""
@@ -195,7 +197,7 @@ class Run:
         if not self.result_file.exists():
             return None
         try:
-            return asdict(record(Result, json.loads(self.result_file.read_text())))
+            return asdict(record(Result, json.loads(self.result_file.read_text("utf-8"))))
         except (OSError, ValueError) as error:
             again = f"remove it, and train --resume {self.folder} makes it again"
             raise NeoclassicError(f"{self.result_file}: damaged ({error}); {again}") from None
@@ -204,7 +206,7 @@ class Run:
         """What `save_log` wrote. UsageError for a run without an epoch, NeoclassicError for a file that is damaged."""
         path = self.folder / "log.csv"
         try:
-            with path.open(newline="") as file:
+            with path.open(encoding="utf-8", newline="") as file:
                 rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
             log = [record(Epoch, {**row, "epoch": int(row["epoch"] or 0)}) for row in rows]
         except FileNotFoundError:

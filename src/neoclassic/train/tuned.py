@@ -38,7 +38,7 @@ def _key(network: str, device: str) -> str:
 
 def _read() -> dict[str, dict[str, str]]:
     try:
-        found = json.loads(file().read_text())
+        found = json.loads(file().read_text("utf-8"))
     except (OSError, ValueError):  # nothing remembered, or nothing that can be used
         return {}
     return found if isinstance(found, dict) else {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import accumulate, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from neoclassic.views import lettering
 from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, WATCHED, figure, plain, save
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def draw_log(
-    log: Sequence[Mapping[str, Any]], path: Path, title: str, panels: Sequence[str] = ("loss", "accuracy")
+    log: Sequence[Mapping[str, Any]], path: Path | BytesIO, title: str, panels: Sequence[str] = ("loss", "accuracy")
 ) -> None:
     """Loss and accuracy over the epochs: two panels, training against what was watched, ends labelled."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -54,17 +56,19 @@ def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], wha
         ).set_position((8, (y - value) / (high - low) * axes.bbox.height * 72 / axes.figure.dpi))
 
 
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path, title: str, counts: bool = True) -> None:
+def draw_confusion(
+    confusion: np.ndarray, classes: Sequence[str], path: Path | BytesIO, title: str, counts: bool = True
+) -> None:
     """Each row is a true class, shaded by the share that was called each name; up to 30 classes with the numbers."""
-    n = len(classes)
+    n, names = len(classes), [lettering.name(each) for each in classes]
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     side = min(3.4 + 0.42 * n, 14)
     panel = figure(side + 0.6, side, title)
     axes = panel.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if n <= 60:
-        axes.set_xticks(range(n), classes, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(n), classes)
+        axes.set_xticks(range(n), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(n), names)
     axes.tick_params(labelsize=8 if n <= 30 else 5, length=0, colors=INK)
     axes.set_xlabel("the network said", fontsize=9, color=INK)
     axes.set_ylabel("it was", fontsize=9, color=INK)
@@ -93,7 +97,7 @@ class Bin(Protocol):
     def n(self) -> int: ...
 
 
-def draw_reliability(bins: Sequence[Bin], error: float, path: Path, title: str) -> None:
+def draw_reliability(bins: Sequence[Bin], error: float, path: Path | BytesIO, title: str) -> None:
     """How often the network is right against how sure it is; the area of a point is the number of its answers."""
     from matplotlib.ticker import PercentFormatter
 
@@ -136,7 +140,7 @@ def watched(row: Mapping[str, Any], what: str) -> float:
     return float(row[f"test_{what}"] if value is None else value)
 
 
-def draw_runs(runs: Sequence[Curve], path: Path, title: str) -> None:
+def draw_runs(runs: Sequence[Curve], path: Path | BytesIO, title: str) -> None:
     """Accuracy over the epochs and over the seconds, training loss over the epochs: a colour each, named at its end."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -146,7 +150,7 @@ def draw_runs(runs: Sequence[Curve], path: Path, title: str) -> None:
         for run, colour in zip(runs, cycle(SERIES), strict=False):
             x = list(accumulate(row["seconds"] for row in run.log)) if place == 1 else [r["epoch"] for r in run.log]
             y = [row["train_loss"] if place == 2 else watched(row, "accuracy") for row in run.log]
-            axes.plot(x, y, color=colour, linewidth=1.8, marker="o", markersize=2.5, label=run.name)
+            axes.plot(x, y, color=colour, linewidth=1.8, marker="o", markersize=2.5, label=lettering.name(run.name))
         axes.set_xlabel("seconds, training and evaluation" if place == 1 else "epoch", fontsize=9, color=INK)
         axes.set_title("training loss (nats)" if place == 2 else "accuracy", fontsize=9, color=INK, loc="left")
         if place != 1:
@@ -159,7 +163,11 @@ def draw_runs(runs: Sequence[Curve], path: Path, title: str) -> None:
 
 
 def draw_costs(
-    names: Sequence[str], accuracies: Sequence[float], costs: Mapping[str, Sequence[float]], path: Path, title: str
+    names: Sequence[str],
+    accuracies: Sequence[float],
+    costs: Mapping[str, Sequence[float]],
+    path: Path | BytesIO,
+    title: str,
 ) -> None:
     """Accuracy against each cost, which grows by decades; every point has its name."""
     from matplotlib.ticker import PercentFormatter
@@ -212,7 +220,9 @@ def _name_points(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequen
                 best, place = hidden, box
         taken.append(place)
         middle = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
-        axes.annotate(name, middle, xycoords="axes fraction", ha="center", va="center", fontsize=8, color=INK)
+        axes.annotate(
+            lettering.name(name), middle, xycoords="axes fraction", ha="center", va="center", fontsize=8, color=INK
+        )
 
 
 def _common(one: tuple[float, ...], two: tuple[float, ...]) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 
+from neoclassic.views import lettering
 from neoclassic.views.maps import show
 from neoclassic.views.picture import GREY, INK, TRAIN, figure, save
 
@@ -23,7 +25,7 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else "…" + text[-most:]
 
 
-def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Path, title: str) -> None:
+def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Path | BytesIO, title: str) -> None:
     """uint8 N×H×W×C as a grid; under each image what it is, what it was called, and its name."""
     n = len(pixels)
     rows, columns = ceil(n / COLUMNS), min(n, COLUMNS)
@@ -42,7 +44,7 @@ def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Pat
             for j, (text, colour) in enumerate(lines):
                 size = 7.5 if j < 2 else 5.5
                 axes.annotate(
-                    text,
+                    lettering.name(text),
                     (0.5, 0),
                     (0, -5 - 9 * j),
                     xycoords="axes fraction",

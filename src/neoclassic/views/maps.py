@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neoclassic.views import lettering
 from neoclassic.views.picture import GREY, INK, TRAIN, figure, save
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def _bare(axes: Axes, title: str = "") -> None:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     if title:
-        axes.set_title(title, fontsize=8.5, color=INK)
+        axes.set_title(lettering.name(title), fontsize=8.5, color=INK)
 
 
 def show(axes: Axes, pixels: Array, title: str = "", faint: bool = False) -> None:
@@ -36,7 +38,7 @@ def show(axes: Axes, pixels: Array, title: str = "", faint: bool = False) -> Non
     _bare(axes, title)
 
 
-def draw_cams(pixels: Array, heat: Sequence[Array], layer: str, path: Path, title: str) -> None:
+def draw_cams(pixels: Array, heat: Sequence[Array], layer: str, path: Path | BytesIO, title: str) -> None:
     """The image, and Grad-CAM and Grad-CAM++ over it; `heat` is scaled to 1."""
     panel = figure(8.4, 3.2, title)
     axes = panel.subplots(1, 3)
@@ -52,7 +54,7 @@ def lay(axes: Axes, pixels: Array, heat: Array, title: str = "") -> None:
     axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=np.clip(0.15 + 0.6 * heat, 0, 0.75))
 
 
-def draw_occlusion(pixels: Array, lost: Array, path: Path, title: str) -> None:
+def draw_occlusion(pixels: Array, lost: Array, path: Path | BytesIO, title: str) -> None:
     """The image, and the probability lost where it was hidden: red lost, blue won."""
     panel = figure(6.2, 3.2, title)
     axes = panel.subplots(1, 2)
@@ -71,7 +73,7 @@ def _grid(n: int, columns: int | None = None) -> tuple[int, int]:
     return ceil(n / columns), columns
 
 
-def draw_features(features: Array, path: Path, title: str) -> None:
+def draw_features(features: Array, path: Path | BytesIO, title: str) -> None:
     """K×h×w, each map scaled by itself, the first 64 of them; or K numbers as bars."""
     if features.ndim == 1 or features.shape[1:] == (1, 1):
         values = features.reshape(-1)
@@ -97,7 +99,7 @@ def draw_features(features: Array, path: Path, title: str) -> None:
     save(panel, path)
 
 
-def draw_filters(weights_OIHW: Array, path: Path, title: str) -> None:
+def draw_filters(weights_OIHW: Array, path: Path | BytesIO, title: str) -> None:
     """Each filter of a first layer: of three channels in colour, of one in grey; grey is 0, all to one scale."""
     shown = weights_OIHW[:MOST]
     most = float(np.abs(shown).max()) or 1.0
@@ -112,7 +114,7 @@ def draw_filters(weights_OIHW: Array, path: Path, title: str) -> None:
     save(panel, path)
 
 
-def draw_field(pixels: Array, field: tuple[tuple[int, int], tuple[int, int]], path: Path, title: str) -> None:
+def draw_field(pixels: Array, field: tuple[tuple[int, int], tuple[int, int]], path: Path | BytesIO, title: str) -> None:
     """The pixels that a unit sees, framed; the rest is dimmed."""
     (top, bottom), (left, right) = field
     panel = figure(4.2, 4.2, f"{title} sees {bottom - top}×{right - left} pixels")

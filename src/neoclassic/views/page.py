@@ -6,10 +6,11 @@ import base64
 import io
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
 import numpy as np
 from PIL import Image
+
+from neoclassic.text import escape
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1f2430;--soft:#596073;--page:#fff;--card:#f5f6f9;--rim:#dde1ea;--accent:#2563a8}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neoclassic import files
+from neoclassic.errors import Ornament
+from neoclassic.views import lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,15 +26,30 @@ def figure(width: float, height: float, title: str) -> Figure:
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    made.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", weight="bold", wrap=True)
+    made.suptitle(lettering.name(title), fontsize=11, color=INK, x=0.01, ha="left", weight="bold", wrap=True)
     return made
 
 
-def save(made: Figure, path: Path) -> None:
-    """As PNG, atomically; the bytes depend on the picture alone."""
+def save(made: Figure, path: Path | io.BytesIO) -> None:
+    """As PNG, atomically, or into memory; the bytes depend on the picture alone."""
     content = io.BytesIO()
+    lettering.find_letters(made)
     made.savefig(content, format="png", metadata={"Software": "neoclassic"})
-    files.write(path, content.getvalue())
+    if isinstance(path, io.BytesIO):
+        path.write(content.getvalue())
+    else:
+        files.write(path, content.getvalue())
+
+
+def draw_all(pictures: Mapping[str, Callable[[Path], None]], folder: Path) -> dict[str, str]:
+    """Draw each picture into `folder/name.png`; the paths by name, without those that failed, which a warning names."""
+    drawn = {}
+    for name, draw in pictures.items():
+        path = folder / f"{name}.png"
+        with Ornament(str(path)):
+            draw(path)
+            drawn[name] = str(path)
+    return drawn
 
 
 def plain(axes: Axes) -> None:

@@ -1,0 +1,59 @@
+"""Names that users gave to classes and files, as text in the languages that neoclassic writes: one function for each.
+
+A name may hold anything: markup, formulas, commands to a terminal. Whatever is written stays that text.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def hidden(character: str) -> bool:
+    """Whether a terminal may obey a character instead of showing it: control codes, and what turns text around."""
+    joins = "\u200c\u200d\u00ad"  # letters of some scripts, parts of emoji, syllables
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and character not in joins
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text whose control characters can be seen: each, but those to keep, is written as in JSON.
+
+    >>> print(printable("two\\nlines"))
+    two\\u000alines
+    """
+    return "".join(f"\\u{ord(c):04x}" if c not in keep and hidden(c) else c for c in text)
+
+
+def escape(text: str) -> str:
+    """For HTML and SVG, between tags or inside a quoted attribute."""
+    return html.escape(printable(text, keep="\n\t"))
+
+
+def csv_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV, with `csv_cell` for each value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([csv_cell(value) for value in head])
+    writer.writerows([csv_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for CSV. A spreadsheet would run text that begins with = + - @: an apostrophe in front keeps it text.
+
+    Numbers are left as they are, written out or not.
+
+    >>> csv_cell("=1+1"), csv_cell("-1.5"), csv_cell(-1)
+    ("'=1+1", '-1.5', -1)
+    """
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
