@@ -1,13 +1,42 @@
 """Functions that several tests share."""
 
 import gzip
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     """An array of bytes as a compressed IDX file."""
     header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+def fill_photos(root: Path, names, n: int = 14, first: int = 0, ending: str = "jpg") -> Path:
+    """A folder of n small photos a class: each class has its own colour, and no two photos are alike."""
+    for k, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            rng = np.random.default_rng([first, k, i])
+            pixels = np.full((36, 48, 3), 40, np.int64)
+            pixels[..., k % 3] = 200
+            pixels += rng.integers(-30, 30, pixels.shape)
+            top, left = rng.integers(0, 24, 2)
+            pixels[top : top + 12, left : left + 12] = rng.integers(0, 255, 3)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{i}.{ending}")
+    return root
+
+
+TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", "28", "--epochs", "1")  # on photos, in a second
+
+
+def neoclassic(*arguments, env=None, **how) -> subprocess.CompletedProcess:
+    """A command line in a process of its own; `env` changes this one's variables, None removes one."""
+    variables = {k: v for k, v in (os.environ | (env or {})).items() if v is not None}
+    command = [sys.executable, "-m", "neoclassic", *map(str, arguments)]
+    return subprocess.run(command, env=variables, **{"capture_output": True, "text": True, "timeout": 120, **how})

@@ -244,7 +244,6 @@ def explain_file(
     NeoclassicError for an image that cannot be read or a folder that cannot be written.
     """
     preprocessing = replace(model.preprocessing, invert=model.preprocessing.invert != invert)
-    files.check_folder(folder)
     found = explain(model, engine, to_pixels(open_image(file), preprocessing), path, label, unit)
     files.make_folder(folder)
     title = f"{file.name}: {found.said[0]} {found.said[1]:.1%}"

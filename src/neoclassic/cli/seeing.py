@@ -45,12 +45,14 @@ def explain(
     as_json: bool,
 ) -> None:
     """Where a model looked: class-activation maps, occlusion, feature maps, filters, a receptive field."""
+    from neoclassic import files
     from neoclassic.artefact import Model
     from neoclassic.explain import explain_file
 
     place = _unit(unit)
-    loaded = Model.load(model)
     folder = Path(out or f"explained-{Path(image).stem}")
+    files.check_folder(folder)
+    loaded = Model.load(model)
     found = explain_file(loaded, loaded.engine(engine, device), Path(image), folder, path, label, place, invert)
     if as_json:
         print_json(found)
