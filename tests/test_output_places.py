@@ -1,4 +1,4 @@
-"""Where output goes: pipes and links are written into, "-" is standard output, and what cannot be written is said first."""
+"""Where output goes: pipes and links are written into, "-" is standard output, what cannot be written is told first."""
 
 import os
 import socket
@@ -199,7 +199,7 @@ def test_a_run_folder_that_cannot_be_made_is_told_before_photos_are_read(trained
 
 
 def test_without_any_temporary_folder_one_is_made_next_to_the_output(tmp_path, monkeypatch):
-    def none(*_, dir=None, **__):
+    def none(*_, dir=None, **__):  # noqa: A002
         if dir is None:
             raise FileNotFoundError("No usable temporary directory found")
         return made(dir=dir)

@@ -16,15 +16,6 @@ from neoclassic.views.picture import GREY, INK, TRAIN, figure, save
 COLUMNS = 8
 
 
-def shortened(text: str, most: int) -> str:
-    """The end of a long name is what tells it from the others.
-
-    >>> shortened("IMG_20240517_183012.jpg", 14)
-    '…517_183012.jpg'
-    """
-    return text if len(text) <= most else "…" + text[-most:]
-
-
 def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Path | BytesIO, title: str) -> None:
     """uint8 N×H×W×C as a grid; under each image what it is, what it was called, and its name."""
     n = len(pixels)
@@ -37,14 +28,14 @@ def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Pat
             name, true, said = captions[i]
             show(axes, pixels[i])
             lines = (
-                (shortened(f"is {true}", 20), INK),
-                (shortened(f"not {said}", 22), TRAIN),
-                (shortened(name, 22), GREY),
+                (lettering.name(f"is {true}", 20), INK),
+                (lettering.name(f"not {said}", 22), TRAIN),
+                (lettering.name(name, 22), GREY),
             )
             for j, (text, colour) in enumerate(lines):
                 size = 7.5 if j < 2 else 5.5
                 axes.annotate(
-                    lettering.name(text),
+                    text,
                     (0.5, 0),
                     (0, -5 - 9 * j),
                     xycoords="axes fraction",

@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 LIKED = ("noto sans cjk", "noto sans", "source han sans", "sans", "hei", "gothic")  # of several, the first of these
 
 
-def name(text: str) -> str:
-    """A user's text as matplotlib takes it."""
+def name(text: str, most: int | None = None) -> str:
+    """A user's text as matplotlib takes it; of more than `most` characters, the end: what tells names apart.
+
+    >>> name("IMG_20240517_183012.jpg", 14)
+    '…517_183012.jpg'
+    """
     shown = "".join(c if _font_of(c) is not None else f"U+{ord(c):04X}" for c in printable(text, keep="\n"))
+    if most and len(shown) > most:
+        shown = "…" + shown[-most:]
     return shown.replace("$", r"\$")  # between two dollars would be mathematics
 
 

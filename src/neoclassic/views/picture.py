@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,9 @@ def save(made: Figure, path: Path | io.BytesIO) -> None:
     """As PNG, atomically, or into memory; the bytes depend on the picture alone."""
     content = io.BytesIO()
     lettering.find_letters(made)
-    made.savefig(content, format="png", metadata={"Software": "neoclassic"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a long name may leave a picture little room
+        made.savefig(content, format="png", metadata={"Software": "neoclassic"})
     if isinstance(path, io.BytesIO):
         path.write(content.getvalue())
     else:
