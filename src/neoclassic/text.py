@@ -45,12 +45,15 @@ def csv_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 def csv_cell(value: Any) -> Any:
     """A value for CSV. A spreadsheet would run text that begins with = + - @: an apostrophe in front keeps it text.
 
-    Numbers are left as they are, written out or not.
+    Numbers are left as they are, written out or not. Control characters can be seen, as `printable` shows them.
 
     >>> csv_cell("=1+1"), csv_cell("-1.5"), csv_cell(-1)
     ("'=1+1", '-1.5', -1)
     """
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(value, str):
+        return value
+    value = printable(value, keep="\n\t")
+    if not value.startswith(("=", "+", "-", "@", "\t")):
         return value
     try:
         float(value)
