@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from neoclassic.errors import UsageError
+from neoclassic.errors import Ornament, UsageError
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -23,28 +23,48 @@ def need() -> None:
 def written(folder: Path, log: Sequence[Mapping[str, Any]], wanted: bool = True) -> Iterator[Tell]:
     """What takes one row of the log after each epoch; nothing is done unless wanted.
 
-    The rows of a run that goes on are written first: there is one file, in `folder/tensorboard`, however often a run
-    was stopped. UsageError where the writer is not installed.
+    The rows of a run that is resumed are written first: there is one file, in `folder/tensorboard`, however often a run
+    was stopped. UsageError where the writer is not installed; events that cannot be written are a warning, once.
     """
     if not wanted:
         yield lambda row: None
         return
     need()
+    writer: Any = None
+
+    def tell(*rows: Mapping[str, Any]) -> None:
+        nonlocal writer
+        if writer is None:
+            return
+        working, writer = writer, None
+        with Ornament("the TensorBoard events"):
+            for row in rows:
+                _add(working, row)
+            working.flush()
+            writer = working
+
+    with Ornament("the TensorBoard events"):
+        writer = _opened(folder / "tensorboard")
+    tell(*log)
+    try:
+        yield tell
+    finally:
+        if writer is not None:
+            with Ornament("the TensorBoard events"):
+                writer.close()
+
+
+def _opened(place: Path) -> Any:
     from tensorboardX import SummaryWriter
 
-    place = folder / "tensorboard"
     for old in place.glob("events.out.tfevents.*"):
         old.unlink()
-    with SummaryWriter(str(place)) as writer:
+    return SummaryWriter(str(place))
 
-        def tell(row: Mapping[str, Any]) -> None:
-            for name, value in row.items():
-                if name != "epoch" and value is not None:
-                    part, _, what = name.partition("_")
-                    tag = f"{what}/{part}" if what in ("loss", "accuracy") else name
-                    writer.add_scalar(tag, value, row["epoch"])
-            writer.flush()
 
-        for row in log:
-            tell(row)
-        yield tell
+def _add(writer: Any, row: Mapping[str, Any]) -> None:
+    for name, value in row.items():
+        if name != "epoch" and value is not None:
+            part, _, what = name.partition("_")
+            tag = f"{what}/{part}" if what in ("loss", "accuracy") else name
+            writer.add_scalar(tag, value, row["epoch"])
