@@ -31,8 +31,8 @@ def data_of(
     if data or name in SOURCES:
         return find(name, data_dir, model.classes, validation, seed)
     other = None
-    for path in (run.get("place"), name):
-        if path and Path(path).exists():
+    for path in dict.fromkeys((where(name, run.get("place")), name)):
+        if files.absolute(path).exists():
             found = find(path, data_dir, model.classes, validation, seed)
             if _same(found, model):
                 return found
@@ -40,6 +40,11 @@ def data_of(
     if other:
         raise NeoclassicError(f"{other} does not hold the data that the model was trained on: name them with --data")
     raise NeoclassicError(f"the data that the model was trained on, {name!r}, are not there: name them with --data")
+
+
+def where(name: str, place: str | None) -> str:
+    """The path of data that were called `name` and were at `place`: the name as the user typed it, if it leads there."""
+    return name if place is None or files.absolute(name) == Path(place) else place
 
 
 def _run_of(model: Model) -> dict[str, str]:

@@ -34,6 +34,7 @@ from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.machine import cores
 from neoclassic.measure import Row, Shape, measure
+from neoclassic.provenance import where
 from neoclassic.text import printable
 from neoclassic.train import pictures, transfer, tuned
 from neoclassic.train.calibration import fit
@@ -173,8 +174,8 @@ class _Job:
     @classmethod
     def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None, progress: bool = False) -> _Job:
         row = networks.entry(recipe.network)
-        where = settings.place or recipe.data
-        found = splits or data.find(where, settings.data_dir, None, recipe.validation, recipe.seed)
+        source = where(recipe.data, settings.place)
+        found = splits or data.find(source, settings.data_dir, None, recipe.validation, recipe.seed)
         if recipe.classes not in (None, len(found.classes)):
             raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(found.classes)} classes")
         tree = networks.network(recipe.network, len(found.classes))
