@@ -25,10 +25,12 @@ NEAR = 0.995
 FLAT = 4.0  # grey levels of deviation below which a thumbnail shows nothing to compare
 MOST = 20_000  # photos among which near duplicates are looked for: the work grows with the square
 FEW = 10  # photos of a class in the training set that are too few to learn from
+HELD = 5  # photos of a class of which a tenth, rounded, is one
 RARE = 0.02  # of the photos: what has a rarer format or colour mode stands out
 UNEVEN = 10  # times as many photos in the largest class as in the smallest
 MANY = 3  # findings that a brief check spells out
 THUMBNAIL = (16, 16)
+LARGE = 1 << 23  # pixels of an image that is decoded while no other is: it takes memory
 WORDS = {"error": "wrong", "warning": "warning", "note": "note"}
 
 
@@ -165,9 +167,11 @@ def _thumbnails(folder: Folder) -> tuple[dict[Path, Array], dict[Path, str]]:
             return str(error).removeprefix(f"{path}: ")
         return np.asarray(Image.fromarray(pixels.squeeze()).convert("L"))
 
-    paths = list(dict.fromkeys(photo.path for photo in folder.photos))
+    pixels = {photo.path: folder.looks[photo.path].width * folder.looks[photo.path].height for photo in folder.photos}
+    small = [path for path, n in pixels.items() if n <= LARGE]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(paths, pool.map(one, paths), strict=True))
+        found = dict(zip(small, pool.map(one, small), strict=True))
+    found = {path: found[path] if path in found else one(path) for path in pixels}
     failed = {path: value for path, value in found.items() if isinstance(value, str)}
     return {path: value for path, value in found.items() if not isinstance(value, str)}, failed
 
@@ -200,6 +204,9 @@ def _classes(folder: Folder, failed: dict[Path, str]) -> Iterator[Finding]:
         if empty := [name for name, n in by_class.items() if not n]:
             severity = "error" if part == "train" else "warning"
             yield Finding(severity, "empty", f"{part} has no readable image of {_listed(empty)}")
+    if train and "validation" not in counts and max(train.values()) < HELD:
+        text = "no class has enough images to hold a tenth of them out: train with --validation 0, or add images"
+        yield Finding("warning", "held-out", text)
     if small := [f"{name} ({n})" for name, n in train.items() if 0 < n < FEW]:
         yield Finding("warning", "tiny", f"fewer than {FEW} images to learn from: {_listed(small)}")
     if len(train) > 1 and 0 < UNEVEN * min(train.values()) < max(train.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 from neoclassic.errors import NeoclassicError, UsageError
@@ -14,15 +15,29 @@ MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", 
 def expanded(path: str | os.PathLike[str]) -> Path:
     """The path, with ~ and ~user replaced. UsageError for a user who is not known or has no home folder."""
     try:
-        return Path(path).expanduser()
+        return Path(on_disk(os.fspath(path))).expanduser()
     except RuntimeError:
         raise UsageError(
             f"{os.fspath(path)}: the home folder of that user is not known: write the whole path"
         ) from None
 
 
+def on_disk(path: str) -> str:
+    """A path that was read from a file, as this system's functions want it: its locale may know fewer letters."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+    return path
+
+
 def same(name: str) -> str:
-    """The name in composed form (NFC): macOS decomposes the accents of file names, other systems do not."""
+    """A name of the file system in one form, whatever the system: as Unicode text, composed (NFC).
+
+    macOS decomposes accents; where the locale knows no accents, Python escapes their bytes.
+    """
+    with suppress(UnicodeError):
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     return unicodedata.normalize("NFC", name)
 
 

@@ -126,7 +126,9 @@ def _read(place: Place, classes: set[str]) -> Reading:
         if (known and known <= classes) or not _as_parts(place, reading):
             inner = None if known & classes else _wrapped(place)
             if inner is not None:
-                reading.layout.append(f"all photos are in the subfolder {inner.path.name!r}, which is read in its place")
+                reading.layout.append(
+                    f"all photos are in the subfolder {inner.path.name!r}, which is read in its place"
+                )
                 place = inner
                 continue
             _as_classes(place, reading)

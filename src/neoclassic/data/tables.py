@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from neoclassic.data.given import read_text, same
+from neoclassic.data.given import on_disk, read_text, same
 from neoclassic.data.layouts import Reading, roles
 from neoclassic.errors import NeoclassicError, unknown
 
@@ -42,7 +42,7 @@ def read(table: Path) -> Reading:
         if "\\" in row["path"] and os.sep == "/" and not os.path.lexists(table.parent / row["path"]):
             right = row["path"].replace("\\", "/")
             raise NeoclassicError(f"{table}, line {line}: {row['path']} has Windows separators: write {right}")
-        photo, label, split = disk.find(row["path"]), same(row["label"]), row.get("split", "")
+        photo, label, split = disk.find(on_disk(row["path"])), same(row["label"]), row.get("split", "")
         n, missing = n + 1, missing + (photo is None)
         rows.setdefault((split, label, photo or table.parent / row["path"]), line)
     told = roles(sorted({split for split, _, _ in rows}))
