@@ -149,4 +149,4 @@ def _begins_as_image(start: bytes) -> bool:
         return start[8:12] in BRANDS
     if start[:2] == b"BM":
         return int.from_bytes(start[14:18], "little") in BMP_HEADERS
-    return start[:2] in (b"P4", b"P5", b"P6") and start[2:3].isspace() and start[3:4].isalnum()
+    return start[:2] in (b"P4", b"P5", b"P6") and start[2:3].isspace() and (start[3:4].isdigit() or start[3:4] == b"#")

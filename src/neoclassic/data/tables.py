@@ -70,8 +70,8 @@ def _rows(table: Path) -> tuple[Lines, list[str], dict[str, int]]:
     text = read_text(table)
     told = text[:5].lower()  # Excel's own line that tells the delimiter
     first = told[4] if told.startswith("sep=") and len(told) == 5 else None
-    tried = [_parsed(text, delimiter, table, skip=bool(first)) for delimiter in first or DELIMITERS]
-    headers = [next(lines, (1, []))[1] for lines in tried]
+    tried = first or DELIMITERS
+    headers = [next(_parsed(text, delimiter, table, bool(first), False), (1, []))[1] for delimiter in tried]
     columns = [_columns(header) for header in headers]
     best = max(range(len(tried)), key=lambda i: len(columns[i]))  # the first of equals
     for column in ("path", "label"):
@@ -79,11 +79,14 @@ def _rows(table: Path) -> tuple[Lines, list[str], dict[str, int]]:
             have = ", ".join(name.strip() for name in headers[best][:10]) or "nothing"
             wanted = "the first line names path, label and perhaps split"
             raise NeoclassicError(f"{table}: no column {column!r}: {wanted}, here it has {have}")
-    return tried[best], headers[best], columns[best]
+    lines = _parsed(text, tried[best], table, bool(first))
+    next(lines)
+    return lines, headers[best], columns[best]
 
 
-def _parsed(text: str, delimiter: str, table: Path, skip: bool) -> Lines:
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t")
+def _parsed(text: str, delimiter: str, table: Path, skip: bool, strict: bool = True) -> Lines:
+    spaced = delimiter != "\t"
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=strict, skipinitialspace=spaced)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells) and not (skip and reader.line_num == 1):
