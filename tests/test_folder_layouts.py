@@ -73,6 +73,11 @@ THREE = {**PARTS, "validation": ["cat", "dog"]}
         (both("archive/dataset/train", "archive/dataset/test"), PARTS),
         (both("deep/PetImages"), PARTS),
         (["cat/train", "cat/test", "dog/train", "dog/test"], PARTS),
+        ([*both("train"), "test_stg1"], PARTS),
+        ([*both("imgs/train"), "imgs/test"], PARTS),
+        (["train/cat/images", "train/dog/images", "val/images", "test/images"], PARTS),
+        ([*both("train", "val", "test"), *both("chest_xray/train", "chest_xray/test")], THREE),
+        ([*both("letters_train/letters_train"), "letters_test/letters_test"], PARTS),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -87,14 +92,17 @@ def test_usual_layouts_are_read_as_they_are_meant_and_it_is_said(folders, parts,
 @pytest.mark.parametrize(
     ("folders", "words"),
     [
-        (["train", "test"], "12 images of test, train are in no class's folder: put the photos of each class into a"),
-        (["training_set", "validation_set"], "12 images of training_set, validation_set are in no class's folder"),
-        (["train/train", "test1/test1"], "are in no class's folder"),
-        (["train", *both("val")], "6 images of train are in no class's folder"),
-        (["images/train", "images/val"], "are in no class's folder"),
-        (["."], "6 images are in no class's folder"),
-        (["bus", "car", "train/diesel", "train/steam"], "'train' is either a part, of the classes diesel, steam, or a"),
-        (["bike", "test/a", "test/b"], "rename 'test' if it is a class, move bike elsewhere if it is a part"),
+        (["train", "test"], "found 12 images in test, train, but no folders of classes: put the photos of each class"),
+        (["training_set", "validation_set"], "found 12 images in training_set, validation_set, but no folders"),
+        (["train/train", "test1/test1"], "but no folders of classes"),
+        (["train", *both("val")], "found 6 images in train, but no folders of classes"),
+        (["images/train", "images/val"], "but no folders of classes"),
+        (["."], "found 6 images, but no folders of classes"),
+        (
+            ["bus", "car", "train/diesel", "train/steam"],
+            "'train' can be the training set, of the classes diesel, steam, or",
+        ),
+        (["bike", "test/a", "test/b"], "a class like bike: rename it if it is a class, or move bike elsewhere"),
         (both("val", "valid", "train"), "two folders are the validation set, 'val' and 'valid': rename one, or merge"),
         (both("train", "test", "holdout", "val"), "two folders are the validation set, 'holdout' and 'val'"),
     ],
@@ -117,12 +125,16 @@ def test_a_layout_that_cannot_be_read_is_one_line_that_says_what_to_do(folders, 
         (
             [*both("train", "test"), "extra"],
             ["cat", "dog"],
-            "'extra' is left out, 6 images: name it train, val or test",
+            "'extra' is left out with its 6 images: name it train, val or test",
         ),
-        (both("train", "old"), ["cat", "dog"], "'old' is left out, 12 images: name it train, val or test if"),
+        (both("train", "old"), ["cat", "dog"], "'old' is left out with its 12 images: name it train, val or test if"),
         ([*both("train"), "test"], ["cat", "dog"], "'test' is left out: its 6 images are in no class's folder"),
         ([*both("train"), "test/unknown"], ["cat", "dog"], "'test' is left out: its images are all in the folder"),
-        ([*both("train"), "train"], ["cat", "dog"], "6 images of 'train' left out, in no class's folder, first 0.jpg"),
+        (
+            [*both("train"), "train"],
+            ["cat", "dog"],
+            "'train' holds 6 images outside the folders of classes, left out (first: 0.jpg)",
+        ),
         (both("fold1", "fold2"), ["fold1", "fold2"], "though each holds the folders cat, dog"),
         (["a/train", "a/test", "a/truth", "b"], ["a", "b"], "'a' is read as a class, with its train and test in one"),
     ],
@@ -152,7 +164,7 @@ def test_photos_without_labels_beside_the_parts_are_only_noted(checked, tmp_path
     make(tmp_path, *both("seg_train", "seg_test"), "seg_pred")
     code, parts, layout = checked(tmp_path)
     assert (code, parts) == (0, PARTS)
-    assert "note: 'seg_pred' is left out, 6 images" in layout
+    assert "note: 'seg_pred' is left out with its 6 images" in layout
 
 
 def test_folders_inside_a_class_belong_to_it_and_it_is_said(checked, tmp_path):

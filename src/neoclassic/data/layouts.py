@@ -79,7 +79,7 @@ def roles(names: Sequence[str]) -> dict[str, str]:
     found = {
         name: role
         for name, (role, rest) in told.items()
-        if role and (not rest or any(other not in ("", role) and rest == its for other, its in told.values()))
+        if role in _WORDS and (not rest or any(other not in ("", role) and rest == its for other, its in told.values()))
     }
     held = "validation" if "test" in found.values() else "test"
     return {name: held if role == HELD else role for name, role in found.items()}
@@ -89,10 +89,9 @@ def _told(name: str) -> tuple[str, tuple[str, ...]]:
     text = re.sub(r"\b(hold|held)[\W_]*out", "holdout", _plain(name))
     words = [_without_ending(word) for word in re.findall(r"[^\W\d_]+", text)]
     words = [word for word in words if word not in _SURPLUS]
-    telling = [word for word in words if word in _ROLES]
-    if len(telling) != 1:
-        return "", ()
-    return _ROLES[telling[0]], tuple(word for word in words if word != telling[0])
+    telling = {_ROLES[word]: word for word in words if word in _ROLES}
+    rest = tuple(word for word in words if word not in telling.values())
+    return (next(iter(telling)), rest) if len(telling) == 1 else ("several" if telling else "", rest)
 
 
 def _without_ending(word: str) -> str:
@@ -127,7 +126,7 @@ def _read(place: Place, classes: set[str]) -> Reading:
             inner = None if known & classes else _wrapped(place)
             if inner is not None:
                 reading.layout.append(
-                    f"all photos are in the subfolder {inner.path.name!r}, which is read in its place"
+                    f"the photos are read from the subfolder {inner.path.name!r}, which holds all of them"
                 )
                 place = inner
                 continue
@@ -150,7 +149,9 @@ def _unwrapped(part: Place) -> Place:
     if inner is not None:
         return _unwrapped(inner)
     only = part.folders[0] if len(part.folders) == 1 and not part.photos else None
-    return only if only and only.photos and roles([only.name, part.name]).get(only.name) else part
+    if only and only.photos and (only.name == part.name or only.name in roles([only.name, part.name])):
+        return only
+    return part
 
 
 # ── as parts ─────────────────────────────────────────────────────────────────────────────────────────
@@ -177,7 +178,7 @@ def _as_parts(place: Place, reading: Reading) -> bool:
     if unread := [part for part in loose if named[part.name] == "train"]:
         raise _outside(place, unread)
     if len(parts) == 1 and len(others) == len(strangers):
-        _certain(place, inner[parts[0]], parts[0], strangers)
+        _certain(place, inner[parts[0]], parts[0], named[parts[0].name], strangers)
     for part in classed:
         role = named[part.name]
         if role in reading.parts:
@@ -195,7 +196,7 @@ def _as_parts(place: Place, reading: Reading) -> bool:
             reading.doubts.append(f"{part.name!r} is left out: {what}")
     _unlabelled(reading, {named[part.name]: part.name for part in classed})
     for folder in others:
-        text = f"{folder.name!r} is left out, {_images(len(folder.all_photos))}"
+        text = f"{folder.name!r} is left out with its {_images(len(folder.all_photos))}"
         if folder in strangers:
             reading.doubts.append(f"{text}: name it train, val or test if it is one of these parts")
         else:
@@ -207,15 +208,16 @@ def _holds_classes(place: Place) -> bool:
     return bool(place.folders) and (not place.photos or any(folder.all_photos for folder in place.folders))
 
 
-def _certain(place: Place, inner: Place, part: Place, strangers: Sequence[Place]) -> None:
+def _certain(place: Place, inner: Place, part: Place, role: str, strangers: Sequence[Place]) -> None:
     """NeoclassicError if the only folder that is named like a part may as well be a class beside others."""
     classes = {folder.name for folder in inner.folders}
-    rivals = [other for other in strangers if other.photos or not classes & {folder.name for folder in other.folders}]
+    likely = [other for other in strangers if not _told(other.name)[0]]  # `test_stg1` is hardly a class
+    rivals = [other for other in likely if other.photos or not classes & {folder.name for folder in other.folders}]
     if rivals:
-        name, beside = part.name, _names(rivals)
+        beside = _names(rivals)
         raise NeoclassicError(
-            f"{place.path}: {name!r} is either a part, of the classes {_names(inner.folders)}, or a class beside "
-            f"{beside}: rename {name!r} if it is a class, move {beside} elsewhere if it is a part"
+            f"{place.path}: {part.name!r} can be the {NAMES[role]}, of the classes {_names(inner.folders)}, or a class "
+            f"like {beside}: rename it if it is a class, or move {beside} elsewhere if it is not"
         )
 
 
@@ -236,7 +238,7 @@ def _unlabelled(reading: Reading, names: dict[str, str]) -> None:
 
 def _outside(place: Place, folders: Sequence[Place]) -> NeoclassicError:
     n = sum(len(folder.all_photos) for folder in folders)
-    return NeoclassicError(f"{place.path}: {_images(n)} of {_names(folders)} are in no class's folder: {LOOSE}")
+    return NeoclassicError(f"{place.path}: found {_images(n)} in {_names(folders)}, but no folders of classes: {LOOSE}")
 
 
 # ── as classes ───────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +246,7 @@ def _outside(place: Place, folders: Sequence[Place]) -> NeoclassicError:
 
 def _as_classes(place: Place, reading: Reading) -> None:
     if place.photos and not any(folder.all_photos for folder in place.folders):
-        raise NeoclassicError(f"{place.path}: {_images(len(place.photos))} are in no class's folder: {LOOSE}")
+        raise NeoclassicError(f"{place.path}: found {_images(len(place.photos))}, but no folders of classes: {LOOSE}")
     empty = [folder for folder in place.folders if not folder.all_photos and roles([folder.name])]
     folders = [folder for folder in place.folders if folder not in empty or len(place.folders) == len(empty)]
     if len(folders) < len(place.folders):
@@ -261,7 +263,7 @@ def _as_classes(place: Place, reading: Reading) -> None:
     reading.doubts += [f"{folder.name!r} is read as a class, with its train and test in one" for folder in halves]
     inner_names = [{inner.name for inner in folder.folders if inner.all_photos} for folder in folders]
     common = sorted(set.intersection(*inner_names)) if len(folders) > 1 else []
-    if len(common) > 1 and not any(folder.photos for folder in folders):
+    if len(common) > 1 and not halves and not any(folder.photos for folder in folders):
         reading.doubts.append(
             f"{_names(folders)} are read as the classes, though each holds the folders {_listed(common)}: "
             "if these are the classes, name the folders around them train, val and test"
@@ -273,14 +275,15 @@ def _divided(folder: Place, inside: dict[str, str]) -> bool:
     """Whether a class's folder holds a training set and others, and nothing else."""
     found = [inside.get(inner.name, "") for inner in folder.folders]
     several = "train" in found and len(found) > 1 and len(set(found)) == len(found)
-    return several and set(found) <= {"train", "validation", "test"} and not folder.photos
+    deeper = any(inner.all_photos for part in folder.folders for inner in part.folders)
+    return several and set(found) <= NAMES.keys() and not folder.photos and not deeper
 
 
 def _by_class(place: Place, reading: Reading, folders: Sequence[Place] | None = None) -> ByClass:
     """The photos of each class, whose folders are those of `place`. Names of two Unicode forms are one class."""
     if place.photos:
-        n, first = len(place.photos), place.photos[0]
-        reading.doubts.append(f"{_images(n)} of {place.name!r} left out, in no class's folder, first {first.name}")
+        found_outside = f"{_images(len(place.photos))} outside the folders of classes"
+        reading.doubts.append(f"{place.name!r} holds {found_outside}, left out (first: {place.photos[0].name})")
     found: ByClass = {}
     for folder in place.folders if folders is None else folders:
         found.setdefault(folder.name, []).extend(folder.all_photos)

@@ -25,7 +25,7 @@ _RAW = "3fr arw cr2 dcr dng erf iiq k25 kdc mef mos mrw nef nrw orf pef raw rw2 
 NEVER = tuple(f".{name}" for name in f"{_RAW} db thm".split())
 JUNK = (
     *("__macosx", "@eadir", "@__thumb", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
-    *("system volume information", "lost+found", "lost.dir", "__pycache__"),
+    *("system volume information", "network trash folder", "temporary items", "lost+found", "lost.dir", "__pycache__"),
 )
 STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
