@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from neoclassic.data import folders, preprocessing, scan, suspects
+from neoclassic.errors import NeoclassicError
 
 TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", 28, "--epochs", 1, "--max-steps", 1)
 
@@ -202,6 +203,15 @@ def test_what_fails_to_be_looked_at_and_can_be_read_a_moment_later_does_no_harm(
     assert code == 0
     assert "warning: 2 images cannot be read" in out
     assert run(*TRAIN, "--data", root, "--out", root.parent / "run")[0] == 0
+
+
+def test_check_needs_no_place_for_a_cache(root, run, monkeypatch):
+    def nowhere():
+        raise NeoclassicError("there is no place for a cache")
+
+    before = run("check", root)
+    monkeypatch.setattr(folders.cache, "folder", nowhere)
+    assert run("check", root) == before
 
 
 # ── too few to hold some out ─────────────────────────────────────────────────────────────────────────

@@ -312,10 +312,10 @@ def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
     """`look` at each file, in threads; what is known of a file that has not changed since is taken from the cache.
 
     A failure is not remembered: rights and plug-ins change without the file."""
-    place = cache.folder() / "looks" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
+    memory = f"looks/{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
     try:
-        known = dict(json.loads(place.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        known = dict(json.loads((cache.folder() / memory).read_text("utf-8")))
+    except (OSError, ValueError, TypeError, NeoclassicError):
         known = {}
 
     stamps = {path: _stamp(path) for path in paths}
@@ -333,6 +333,7 @@ def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
     told_now = {os.fspath(path): [stamp, list(vars(found[path]).values())] for path, stamp in kept.items()}
     if told_now != known:
         with suppress(OSError, NeoclassicError):  # without a cache it only takes longer
+            place = cache.folder() / memory
             place.parent.mkdir(parents=True, exist_ok=True)
             files.write(place, json.dumps(told_now))
     return found

@@ -122,7 +122,7 @@ def _read(place: Place, classes: set[str]) -> Reading:
     reading = Reading()
     while True:
         known = {folder.name for folder in place.folders if folder.all_photos}
-        if (known and known <= classes) or not _as_parts(place, reading):
+        if (known and known <= classes) or not _as_parts(place, classes, reading):
             inner = None if known & classes else _wrapped(place)
             if inner is not None:
                 reading.layout.append(
@@ -143,11 +143,13 @@ def _wrapped(place: Place) -> Place | None:
     return inner if not inner.photos and any(folder.all_photos for folder in inner.folders) else None
 
 
-def _unwrapped(part: Place) -> Place:
+def _unwrapped(part: Place, classes: set[str]) -> Place:
     """The folder in a part that holds the folders of classes: `seg_train/seg_train`, say."""
+    if any(folder.name in classes for folder in part.folders):
+        return part
     inner = _wrapped(part)
     if inner is not None:
-        return _unwrapped(inner)
+        return _unwrapped(inner, classes)
     only = part.folders[0] if len(part.folders) == 1 and not part.photos else None
     if only and only.photos and (only.name == part.name or only.name in roles([only.name, part.name])):
         return only
@@ -157,11 +159,14 @@ def _unwrapped(part: Place) -> Place:
 # ── as parts ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _as_parts(place: Place, reading: Reading) -> bool:
+def _as_parts(place: Place, classes: set[str], reading: Reading) -> bool:
     """Read the folders whose names tell a part, if they hold folders of classes."""
     named = roles([folder.name for folder in place.folders])
     parts = [folder for folder in place.folders if named.get(folder.name, "unlabelled") != "unlabelled"]
-    inner = {part: _unwrapped(part) for part in parts}
+    inner: dict[Place, Place] = {}
+    for part in sorted(parts, key=lambda part: named[part.name] != "train"):  # whose classes are known to the others
+        inner[part] = _unwrapped(part, classes)
+        classes = classes or {folder.name for folder in inner[part].folders}
     classed = [part for part in parts if _holds_classes(inner[part])]
     loose = [part for part in parts if part not in classed and part.all_photos]
     others = [folder for folder in place.folders if folder not in parts and folder.all_photos]
@@ -170,10 +175,8 @@ def _as_parts(place: Place, reading: Reading) -> bool:
         if loose and (not strangers or len({named[part.name] for part in loose}) > 1):
             raise _outside(place, loose)
         for part in loose:
-            beside = _names(strangers)
-            reading.doubts.append(
-                f"{part.name!r} is read as a class, like {beside}: as a part it would hold a folder for each class"
-            )
+            text = f"{part.name!r} is read as a class, like {_names(strangers)}"
+            reading.doubts.append(f"{text}: as a part it would hold a folder for each class")
         return False
     if unread := [part for part in loose if named[part.name] == "train"]:
         raise _outside(place, unread)
@@ -187,14 +190,12 @@ def _as_parts(place: Place, reading: Reading) -> bool:
             raise NeoclassicError(f"{place.path}: two folders are the {role} set, {names}: rename one, or merge them")
         reading.parts[role] = _by_class(inner[part], reading)
     where = {part: str(inner[part].path.relative_to(place.path)) for part in classed}
-    if any(where[part].lower() not in USUAL for part in classed):
-        read_as = ", ".join(f"{where[part]} is the {NAMES[named[part.name]]}" for part in classed)
-        reading.layout.append(read_as)
-    for part in parts:
-        if part not in classed:
-            what = f"its {_images(len(part.all_photos))} are in no class's folder" if part in loose else "it is empty"
-            reading.doubts.append(f"{part.name!r} is left out: {what}")
+    if any(path.lower() not in USUAL for path in where.values()):
+        reading.layout.append(", ".join(f"{path} is the {NAMES[named[part.name]]}" for part, path in where.items()))
     _unlabelled(reading, {named[part.name]: part.name for part in classed})
+    for part in (part for part in parts if part not in classed):
+        what = f"its {_images(len(part.all_photos))} are in no class's folder" if part in loose else "it is empty"
+        reading.doubts.append(f"{part.name!r} is left out: {what}")
     for folder in others:
         text = f"{folder.name!r} is left out with its {_images(len(folder.all_photos))}"
         if folder in strangers:
