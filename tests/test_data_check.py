@@ -160,4 +160,4 @@ def test_the_report_in_json_and_in_words(good):
     (finding,) = data["findings"]
     assert (finding["severity"], finding["kind"], len(finding["paths"])) == ("warning", "unreadable", 9)
     assert "… and 4 more" in report.text()
-    assert "look at: 9 images cannot be read" in report.text()
+    assert "warning: 9 images cannot be read" in report.text()

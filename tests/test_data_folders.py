@@ -160,8 +160,8 @@ def test_a_table_of_paths_and_labels(tmp_path):
     ("text", "reason"),
     [
         ("", "no column 'path'"),
-        ("file,label\na,b\n", "no column 'path'"),
-        ("path,class\na,b\n", "no column 'label'"),
+        ("where,label\na,b\n", "no column 'path'"),
+        ("path,what\na,b\n", "no column 'label'"),
         ("path,label\na.jpg,\n", "line 2: the label is missing"),
         ("path,label,split\na.jpg,x,trian\n", "line 2: unknown split 'trian': did you mean 'train'"),
     ],
@@ -341,7 +341,7 @@ def test_a_look_tells_the_header_and_decodes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     seen = folders.look(tmp_path / "a.jpg")
     assert (seen.width, seen.height, seen.mode, seen.format, seen.orientation) == (9, 12, "RGB", "JPEG", 6)
-    assert folders.look(tmp_path / "nowhere.jpg").error == "No such file or directory"
+    assert folders.look(tmp_path / "nowhere.jpg").error == "no such image"
 
 
 def test_grey_photos_make_one_channel(tmp_path):

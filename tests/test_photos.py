@@ -200,7 +200,7 @@ def test_before_training_the_folder_is_checked_in_a_few_lines(run, tmp_path):
     wrong = next(line for line in lines if line.startswith("wrong: "))
     assert "the same file in two parts" in wrong
     assert "again.jpg" in wrong
-    assert any(line.startswith("look at: 1 image stored as GIF") and "lone.gif" in line for line in lines)
+    assert any(line.startswith("warning: 1 image stored as GIF") and "lone.gif" in line for line in lines)
     assert f"'neoclassic check {tmp_path / 'garden'}' shows all" in lines
 
 

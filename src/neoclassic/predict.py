@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neoclassic.artefact import Model
-from neoclassic.data.folders import ENDINGS, files_in
+from neoclassic.data.listing import photos_in
 from neoclassic.data.preprocessing import bright_border, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.errors import NeoclassicError, UsageError
@@ -72,7 +72,7 @@ def images_in(paths: Iterable[str]) -> list[Path]:
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            inside = [photo for photo in files_in(path) if photo.suffix.lower() in ENDINGS]
+            inside = photos_in(path)
             if not inside:
                 raise UsageError(f"no images in {path}")
             found += inside

@@ -15,20 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from neoclassic.data.folders import Folder, Photo, choose_fit, cut
-from neoclassic.data.preprocessing import Array, Preprocessing, open_image, to_pixels
+from neoclassic.data.folders import Folder, Photo, choose_fit, cut, one_class
+from neoclassic.data.preprocessing import Array, Preprocessing, read_pixels
 from neoclassic.errors import NeoclassicError
 
 NEAR = 0.995
 FLAT = 4.0  # grey levels of deviation below which a thumbnail shows nothing to compare
 MOST = 20_000  # photos among which near duplicates are looked for: the work grows with the square
 FEW = 10  # photos of a class in the training set that are too few to learn from
+HELD = 5  # photos of a class of which a tenth, rounded, is one
 RARE = 0.02  # of the photos: what has a rarer format or colour mode stands out
 UNEVEN = 10  # times as many photos in the largest class as in the smallest
 MANY = 3  # findings that a brief check spells out
-THUMBNAIL = Preprocessing((16, 16), 1, fit="stretch")
-WORDS = {"error": "wrong", "warning": "look at", "note": "note"}
+THUMBNAIL = (16, 16)
+LARGE = 1 << 23  # pixels of an image that is decoded while no other is: it takes memory
+WORDS = {"error": "wrong", "warning": "warning", "note": "note"}
+
+
+Group = list[tuple[str, Photo]]  # photos with their parts
 
 
 @dataclass(frozen=True)
@@ -102,14 +108,15 @@ class Report:
 
 def check(folder: Folder, size: tuple[int, int] = (224, 224)) -> Report:
     """Read and decode every photo of a folder, and tell what is wrong with it for training at that size."""
-    thumbnails, failed = _thumbnails(folder.photos)
+    thumbnails, failed = _thumbnails(folder)
     readable = [photo for photo in folder.photos if photo.path not in failed]
     fit, why = choose_fit([folder.looks[photo.path] for photo in readable], size)
     findings = [
+        *_layout(folder),
         *_unreadable(folder, failed),
         *_classes(folder, failed),
         *_duplicates(folder),
-        *_near(folder, readable, thumbnails),
+        *_near(folder, [one for one in _placed(folder) if one[1].path in thumbnails], thumbnails),
         *_orientation(folder, readable),
         *_odd(folder, readable),
         *_shapes(folder, readable, size, fit),
@@ -131,12 +138,13 @@ def brief(folder: Folder, p: Preprocessing) -> list[str]:
     fit, why = choose_fit([folder.looks[photo.path] for photo in readable], p.size)
     lines = [f"{_images(len(folder.photos))} in {len(folder.classes)} classes: {sizes}", *folder.notes]
     lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}" + (f": {why}" if fit == p.fit else ""))
+    lines += [f"{f.kind if f.severity == 'note' else WORDS[f.severity]}: {f.text}" for f in _layout(folder)]
     findings = [*_classes(folder, failed), *_duplicates(folder), *_odd(folder, readable)]
     seen = {f.paths or f.text: f for f in reversed(findings) if f.severity != "note"}  # a file's worst, once
     grave = list(reversed(seen.values()))
     lines += [f"{WORDS[f.severity]}: {f.text}" + (f" ({f.paths[0]})" if f.paths else "") for f in grave[:MANY]]
     more = f"{len(grave) - MANY} more; " if len(grave) > MANY else ""
-    return lines + [f"{more}'neoclassic check {folder.root}' shows all"] * bool(grave)
+    return lines + [f"{more}'neoclassic check {folder.root}' shows all"] * bool(grave or folder.doubts)
 
 
 def _counts(folder: Folder, without: Iterable[Path] = ()) -> dict[str, dict[str, int]]:
@@ -146,18 +154,24 @@ def _counts(folder: Folder, without: Iterable[Path] = ()) -> dict[str, dict[str,
     return {part: {name: n[label] for label, name in enumerate(folder.classes)} for part, n in counted.items()}
 
 
-def _thumbnails(photos: Sequence[Photo]) -> tuple[dict[Path, Array], dict[Path, str]]:
-    """Of each photo that can be read; and why the others cannot."""
+def _thumbnails(folder: Folder) -> tuple[dict[Path, Array], dict[Path, str]]:
+    """Grey, of each photo that training can read, by what training reads it with; and why it cannot read the others."""
+    p = folder.preprocessing(THUMBNAIL, fit="stretch")
 
-    def one(photo: Photo) -> Array | str:
+    def one(path: Path) -> Array | str:
+        if error := folder.looks[path].error:
+            return error
         try:
-            image = open_image(photo.path)
-            return to_pixels(image, THUMBNAIL)
+            pixels = read_pixels(path, p)
         except NeoclassicError as error:
-            return str(error).removeprefix(f"{photo.path}: ")
+            return str(error).removeprefix(f"{path}: ")
+        return np.asarray(Image.fromarray(pixels.squeeze()).convert("L"))
 
+    pixels = {photo.path: folder.looks[photo.path].width * folder.looks[photo.path].height for photo in folder.photos}
+    small = [path for path, n in pixels.items() if n <= LARGE]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip((photo.path for photo in photos), pool.map(one, photos), strict=True))
+        found = dict(zip(small, pool.map(one, small), strict=True))
+    found = {path: found[path] if path in found else one(path) for path in pixels}
     failed = {path: value for path, value in found.items() if isinstance(value, str)}
     return {path: value for path, value in found.items() if not isinstance(value, str)}, failed
 
@@ -165,9 +179,20 @@ def _thumbnails(photos: Sequence[Photo]) -> tuple[dict[Path, Array], dict[Path, 
 # ── one function a kind of finding ───────────────────────────────────────────────────────────────────
 
 
+def _layout(folder: Folder) -> Iterator[Finding]:
+    if len(folder.classes) == 1:
+        yield Finding("error", "one-class", one_class(folder.classes[0]))
+    for doubt in folder.doubts:
+        yield Finding("warning", "layout", doubt)
+    for text in folder.layout:
+        yield Finding("note", "layout", text)
+
+
 def _unreadable(folder: Folder, failed: dict[Path, str]) -> Iterator[Finding]:
-    if failed:
-        paths = tuple(f"{path}: {reason}" for path, reason in failed.items())
+    paths = tuple(f"{path}: {reason}" for path, reason in failed.items())
+    if all(photo.path in failed for photo in folder.photos):
+        yield Finding("error", "unreadable", "no image can be read", paths)
+    elif failed:
         text = f"{_images(len(failed))} cannot be read: training leaves them out, --strict stops at them"
         yield Finding("warning", "unreadable", text, paths)
 
@@ -179,6 +204,9 @@ def _classes(folder: Folder, failed: dict[Path, str]) -> Iterator[Finding]:
         if empty := [name for name, n in by_class.items() if not n]:
             severity = "error" if part == "train" else "warning"
             yield Finding(severity, "empty", f"{part} has no readable image of {_listed(empty)}")
+    if train and "validation" not in counts and max(train.values()) < HELD:
+        text = "no class has enough images to hold a tenth of them out: train with --validation 0, or add images"
+        yield Finding("warning", "held-out", text)
     if small := [f"{name} ({n})" for name, n in train.items() if 0 < n < FEW]:
         yield Finding("warning", "tiny", f"fewer than {FEW} images to learn from: {_listed(small)}")
     if len(train) > 1 and 0 < UNEVEN * min(train.values()) < max(train.values()):
@@ -188,22 +216,22 @@ def _classes(folder: Folder, failed: dict[Path, str]) -> Iterator[Finding]:
 
 
 def _duplicates(folder: Folder) -> Iterator[Finding]:
-    same: dict[str, list[Photo]] = defaultdict(list)
-    for photo in folder.photos:
-        if folder.looks[photo.path].digest != "unread" and photo.path.stat().st_size:
-            same[folder.looks[photo.path].digest].append(photo)
+    same: dict[str, Group] = defaultdict(list)
+    for part, photo in _placed(folder):
+        if not folder.looks[photo.path].error:
+            same[folder.looks[photo.path].digest].append((part, photo))
     groups = [group for group in same.values() if len(group) > 1]
-    yield from _grouped(folder, groups, "duplicate", "the same file")
+    yield from _grouped(groups, "duplicate", "the same file")
 
 
-def _near(folder: Folder, photos: Sequence[Photo], thumbnails: dict[Path, Array]) -> Iterator[Finding]:
+def _near(folder: Folder, placed: Group, thumbnails: dict[Path, Array]) -> Iterator[Finding]:
+    photos = [photo for _, photo in placed]
     if len(photos) > MOST:
         yield Finding("note", "unsought", f"near duplicates are looked for among at most {MOST:,} images")
         return
-    rows = np.array([thumbnails[photo.path].ravel() for photo in photos], np.float32).reshape(len(photos), -1)
-    rows -= rows.mean(1, keepdims=True) if len(rows) else 0
-    deviations = rows.std(1) if len(rows) else np.empty(0)
-    seen = np.flatnonzero(deviations > FLAT)
+    rows = np.array([thumbnails[photo.path].ravel() for photo in photos], np.float32).reshape(len(photos), 16 * 16)
+    rows -= rows.mean(1, keepdims=True)
+    seen = np.flatnonzero(rows.std(1) > FLAT)
     rows = rows[seen] / np.linalg.norm(rows[seen], axis=1, keepdims=True)
     leader = list(range(len(photos)))  # of the group that each belongs to: union-find
 
@@ -218,21 +246,24 @@ def _near(folder: Folder, photos: Sequence[Photo], thumbnails: dict[Path, Array]
         for i, j in np.argwhere(block > NEAR):
             if i < j:
                 leader[find(int(seen[start + j]))] = find(int(seen[start + i]))
-    groups: dict[int, list[Photo]] = defaultdict(list)
-    for i, photo in enumerate(photos):
-        groups[find(i)].append(photo)
-    unlike = [group for group in groups.values() if len({folder.looks[photo.path].digest for photo in group}) > 1]
-    yield from _grouped(folder, unlike, "near-duplicate", "almost the same picture")
+    groups: dict[int, Group] = defaultdict(list)
+    for i, one in enumerate(placed):
+        groups[find(i)].append(one)
+    unlike = [group for group in groups.values() if len({folder.looks[photo.path].digest for _, photo in group}) > 1]
+    yield from _grouped(unlike, "near-duplicate", "almost the same picture")
 
 
-def _grouped(folder: Folder, groups: list[list[Photo]], kind: str, what: str) -> Iterator[Finding]:
+def _placed(folder: Folder) -> Group:
+    return [(part, photo) for part, photos in folder.parts.items() for photo in photos]
+
+
+def _grouped(groups: list[Group], kind: str, what: str) -> Iterator[Finding]:
     """Three findings: groups of two classes, groups across parts, and the rest."""
-    part_of = {photo.path: part for part, photos in folder.parts.items() for photo in photos}
     found: dict[str, list[str]] = {"-classes": [], "-parts": [], "": []}
     for group in groups:
-        labels, parts = {photo.label for photo in group}, {part_of[photo.path] for photo in group}
+        labels, parts = {photo.label for _, photo in group}, {part for part, _ in group}
         suffix = "-classes" if len(labels) > 1 else "-parts" if len(parts) > 1 else ""
-        found[suffix].append(" = ".join(str(photo.path) for photo in group))
+        found[suffix].append(" = ".join(str(photo.path) for _, photo in group))
     for suffix, severity, text in (
         ("-classes", "error", f"{what} in two classes: one label is wrong"),
         ("-parts", "error", f"{what} in two parts: what is tested was learnt, and accuracy will flatter"),
@@ -275,7 +306,7 @@ def _shapes(folder: Folder, photos: Sequence[Photo], size: tuple[int, int], fit:
 
 def _surplus(folder: Folder) -> Iterator[Finding]:
     if folder.surplus:
-        text = f"{len(folder.surplus):,} files are not read: no image by their ending, or in no class's folder"
+        text = f"{len(folder.surplus):,} files are not read: they are no images, or in no class's folder"
         yield Finding("note", "surplus", text, _names(folder.surplus))
 
 

@@ -4,18 +4,19 @@
     root/<class>/…                      a fifth of each class is the test set
     table.csv                           columns path and label, perhaps split; paths from the table's folder
 
+`layouts` says what else is understood, `listing` what counts as a photo, `tables` what a table may look like.
+
 A held-out photo is chosen by a hash of its path: photos that are added later move no other one. Classes are
 in the order of their names unless they are given, and are matched by name, never by position.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,31 +26,24 @@ from pathlib import Path
 import numpy as np
 
 from neoclassic import files
-from neoclassic.data import cache
+from neoclassic.data import cache, layouts, tables
 from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
+from neoclassic.data.given import expanded, same
+from neoclassic.data.listing import listed
 from neoclassic.data.preprocessing import Preprocessing, header, orientation
+from neoclassic.data.suspects import refusal, what_is
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 ORDER: tuple[str, ...] = ("train", "validation", "test")
-ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".ppm", ".pgm", ".pnm"),
-)
 TEST = 0.2  # of each class, where no test set is set apart
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 CUT = 0.35  # of a photo that a crop may cut away: a 3:2 photo loses a third to a square
 ALIKE = 1.1  # of aspect ratios, the largest over the smallest
+TOO_FEW = {
+    "validation": "add images, or train without one, --validation 0",
+    "test": "add images, at least 3 of each class, or a folder for the test set",
+}
 SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
 
 
@@ -86,7 +80,9 @@ class Folder:
     classes  in the order of the labels
     parts    the photos of "train", "validation" and "test", as far as they exist, by path
     notes    what was decided about the parts, in words
-    surplus  files that are not read: no image by their ending, or of no class
+    layout   how the folder or table is read where that is not plain, in words
+    doubts   what may be meant otherwise, or is left out, in words
+    surplus  files that are not read: no image, or of no class
     divided  the test set was chosen here: the folder has none of its own
     """
 
@@ -95,6 +91,8 @@ class Folder:
     classes: tuple[str, ...]
     parts: Mapping[str, tuple[Photo, ...]]
     notes: tuple[str, ...] = ()
+    layout: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     surplus: tuple[Path, ...] = ()
     divided: bool = False
 
@@ -154,29 +152,52 @@ class Folder:
         return test
 
     def _decoded(self, photos: Sequence[Photo], name: str, p: Preprocessing, strict: bool) -> Dataset:
-        digests = [self.looks[photo.path].digest for photo in photos]
-        images, skipped = decode([photo.path for photo in photos], digests, p, f"{self.name} {name}")
-        lost = dict(skipped)
-        named = tuple((str(photos[i].path), reason) for i, reason in skipped)
+        readable = [photo for photo in photos if not self.looks[photo.path].error]
+        digests = {photo.path: self.looks[photo.path].digest for photo in readable}
+        about = f"{self.name} {name}"
+        images, lost = decode([photo.path for photo in readable], [digests[p.path] for p in readable], p, about)
+        reasons = {photo.path: self.looks[photo.path].error for photo in photos if photo.path not in digests}
+        reasons |= {readable[i].path: reason for i, reason in lost}
+        named = tuple((str(photo.path), reasons[photo.path]) for photo in photos if photo.path in reasons)
         if strict and named:
             listed = "; ".join(f"{path}: {reason}" for path, reason in named[:3])
             more = f"; and {len(named) - 3} more" if len(named) > 3 else ""
             raise NeoclassicError(f"{len(named)} of {len(photos)} images cannot be read: {listed}{more}")
-        kept = [photo for i, photo in enumerate(photos) if i not in lost]
+        kept = [photo for photo in readable if photo.path not in reasons]
         labels = np.array([photo.label for photo in kept], np.int64)
-        for label, about in enumerate(self.classes):
-            if name == "train" and label not in labels:
-                raise NeoclassicError(f"{self.root}: no image of class {about!r} can be read")
+        if name == "train":
+            self._all_readable(photos, reasons)
         paths = tuple(str(photo.path) for photo in kept)
-        origin = _fingerprint(self.classes, labels, [digests[i] for i in range(len(photos)) if i not in lost])
+        origin = _fingerprint(self.classes, labels, [digests[photo.path] for photo in kept])
         return Dataset(self.name, images, labels, self.classes, paths, named, origin)
 
+    def _all_readable(self, photos: Sequence[Photo], reasons: Mapping[Path, str]) -> None:
+        """NeoclassicError for a class without a photo that can be read."""
+        there = {photo.label for photo in photos if photo.path not in reasons}
+        for label, about in enumerate(self.classes):
+            if label not in there:
+                first = next((f": {one.path}: {reasons[one.path]}" for one in photos if one.label == label), "")
+                raise NeoclassicError(f"{self.root}: no image of class {about!r} can be read{first}")
+
     def at(self, p: Preprocessing, strict: bool = False) -> Splits:
-        """Every part as p wants it. NeoclassicError where there is nothing to train on or to test with."""
+        """Every part as p wants it. NeoclassicError where there is nothing to train on, to choose or to test with."""
+        if not self.parts.get("train"):
+            raise NeoclassicError(f"{self.root}: there is no training set")
+        if len(self.classes) < 2:
+            raise NeoclassicError(f"{self.root}: {one_class(self.classes[0])}")
+        self._all_readable(self.parts["train"], {path: look.error for path, look in self.looks.items() if look.error})
+        for part, remedy in TOO_FEW.items():
+            if part in self.parts and not self.parts[part]:
+                raise NeoclassicError(f"{self.root}: no class has enough images for a {part} set: {remedy}")
         train, test = self.part("train", p, strict), self.part("test", p, strict)
         if not train or not test:
-            raise NeoclassicError(f"{self.root}: there is no {'test' if train else 'training'} set")
+            raise NeoclassicError(f"{self.root}: there is no test image that can be read")
         return Splits(train, test, self.part("validation", p, strict))
+
+
+def one_class(name: str) -> str:
+    """What is wrong where there is one class only."""
+    return f"all images are of one class, {name!r}: put the photos of each class into a folder of its name"
 
 
 def _fingerprint(classes: Sequence[str], labels: np.ndarray, digests: Sequence[str]) -> str:
@@ -195,101 +216,37 @@ def scan(
     that is held out, where there is no validation part; chosen by the seed. UsageError for a path that is
     neither; NeoclassicError for a class that is unknown or missing, named, and for one without photos.
     """
-    path = Path(root).expanduser()
+    path = expanded(root)
     if path.is_dir():
-        found, surplus = _folders(path)
-    elif path.is_file() and path.suffix.lower() == ".csv":
-        found, surplus = _table(path), []
+        reading = layouts.read(listed(path), classes)
+    elif path.is_file() and path.suffix.lower() in tables.ENDINGS:
+        reading = tables.read(path)
     else:
         raise UsageError(f"{path} is no folder of photos and no .csv table")
+    found = reading.parts
     names = tuple(classes or sorted(found.get("train") or next(iter(found.values()), {})))
     if not names:
         raise NeoclassicError(f"{path}: no photos: put those of each class in a folder of its name")
+    known = {same(name): name for name in names}
     for part, by_class in found.items():
         where = path if part == "all" else f"{path}, {part}"
-        if stranger := next((name for name in by_class if name not in names), None):
+        if stranger := next((name for name in by_class if name not in known), None):
             raise NeoclassicError(f"{where}: {unknown('class', stranger, names)}")
-        if missing := next((name for name in names if name not in by_class), None):
+        if missing := next((name for name in known if name not in by_class), None):
             raise NeoclassicError(f"{where}: the class {missing!r} is missing; the classes are {', '.join(names)}")
-        empty = next((name for name in names if not by_class[name]), None)
+        empty = next((name for name in known if not by_class[name]), None)
         if empty and classes is None and part in ("all", "train"):
             raise NeoclassicError(f"{where}: the class {empty!r} has no images: add some, or remove its folder")
     parts = {
-        part: [Photo(photo, label) for label, name in enumerate(names) for photo in by_class[name]]
+        part: [Photo(photo, label) for label, name in enumerate(known) for photo in by_class[name]]
         for part, by_class in found.items()
     }
     divided = "all" in parts or parts.keys() == {"train"}
     parts, notes = _divided(parts, path if path.is_dir() else path.parent, validation, seed)
     stem = path.resolve().name if path.is_dir() else path.stem
     ordered = {part: tuple(parts[part]) for part in ORDER if part in parts}
-    return Folder(stem, path, names, ordered, notes, tuple(surplus), divided)
-
-
-ByClass = dict[str, list[Path]]
-
-
-def _folders(root: Path) -> tuple[dict[str, ByClass], list[Path]]:
-    """The photos of each class of each part ("all" where the folder has no parts), and what is not read."""
-    inside = _inside(root)
-    parts = [entry for entry in inside if entry.is_dir() and entry.name.lower() in PARTS]
-    if not any(child.is_dir() for part in parts for child in _inside(part.path)):
-        parts = []
-    found: dict[str, ByClass] = {}
-    surplus = [Path(entry.path) for entry in inside if parts and entry not in parts]
-    for place, role in [(part.path, PARTS[part.name.lower()]) for part in parts] or [(os.fspath(root), "all")]:
-        if role in found:
-            raise NeoclassicError(f"{root}: two folders are the {role} set; {place} is one")
-        by_class = found.setdefault(role, {})
-        for entry in _inside(place):
-            if entry.is_dir():
-                paths = list(files_in(entry.path))
-                by_class[entry.name] = [path for path in paths if path.suffix.lower() in ENDINGS]
-                surplus += [path for path in paths if path.suffix.lower() not in ENDINGS]
-            else:
-                surplus.append(Path(entry.path))
-    return found, surplus
-
-
-def _inside(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, without what is hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
-    except OSError as error:
-        raise NeoclassicError(f"{os.fspath(folder)}: {error.strerror or error}") from None
-
-
-def files_in(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """The files in a folder and in those inside it, by name, without what is hidden. NeoclassicError for none such."""
-    for entry in _inside(folder):
-        if not entry.is_dir():
-            yield Path(entry.path)
-        elif not entry.is_symlink():  # it may lead in a circle
-            yield from files_in(entry.path)
-
-
-def _table(path: Path) -> dict[str, ByClass]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-            columns = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NeoclassicError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    for column in ("path", "label"):
-        if column not in columns:
-            raise NeoclassicError(f"{path}: no column {column!r}: the first line names path, label and perhaps split")
-    found: dict[str, ByClass] = {}
-    names = {(row[columns["label"]] or "").strip() for row in rows}
-    for line, row in enumerate(rows, 2):
-        photo, name = (row[columns["path"]] or "").strip(), (row[columns["label"]] or "").strip()
-        part = (row[columns["split"]] or "").strip() if "split" in columns else "all"
-        if not photo or not name:
-            raise NeoclassicError(f"{path}, line {line}: the {'label' if photo else 'path'} is missing")
-        if part != "all" and part.lower() not in PARTS:
-            raise NeoclassicError(f"{path}, line {line}: {unknown('split', part, PARTS)}")
-        by_class = found.setdefault(PARTS.get(part.lower(), part), {name: [] for name in sorted(names)})
-        by_class[name].append(path.parent / photo)
-    return found
+    told = tuple(notes), tuple(reading.layout), tuple(reading.doubts), tuple(reading.surplus)
+    return Folder(stem, path, names, ordered, *told, divided)
 
 
 # ── which are held out ───────────────────────────────────────────────────────────────────────────────
@@ -297,7 +254,7 @@ def _table(path: Path) -> dict[str, ByClass]:
 
 def _divided(
     parts: dict[str, list[Photo]], root: Path, validation: float, seed: int
-) -> tuple[dict[str, list[Photo]], tuple[str, ...]]:
+) -> tuple[dict[str, list[Photo]], list[str]]:
     notes = []
     if "all" in parts or parts.keys() == {"train"}:
         train, test = _hold_out(next(iter(parts.values())), root, TEST, "test")
@@ -310,7 +267,7 @@ def _divided(
         train, held = _hold_out(parts["train"], root, validation, f"validation {seed}")
         parts = {"train": train, "validation": held} | {k: v for k, v in parts.items() if k != "train"}
         notes.append(f"{validation:.0%} of each class of the training set, {len(held):,} images, are held out")
-    return parts, tuple(notes)
+    return parts, notes
 
 
 def _hold_out(photos: list[Photo], root: Path, fraction: float, salt: str) -> tuple[list[Photo], list[Photo]]:
@@ -324,7 +281,7 @@ def _hold_out(photos: list[Photo], root: Path, fraction: float, salt: str) -> tu
 
 
 def _within(path: Path, root: Path) -> str:
-    return ascii(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
+    return ascii(same((path.relative_to(root) if path.is_relative_to(root) else path).as_posix()))
 
 
 # ── what the files tell ──────────────────────────────────────────────────────────────────────────────
@@ -332,6 +289,8 @@ def _within(path: Path, root: Path) -> str:
 
 def look(path: Path) -> Look:
     """Read a file, but decode no pixels. What is wrong with it is said in the result's `error`."""
+    if reason := refusal(path):
+        return Look("unread", error=reason)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -340,7 +299,7 @@ def look(path: Path) -> Look:
     try:
         image = header(content, str(path))
     except NeoclassicError as error:
-        return Look(digest, error=str(error).removeprefix(f"{path}: "))
+        return Look(digest, error=what_is(content) or str(error).removeprefix(f"{path}: "))
     turned = orientation(image)
     w, h = image.size
     if image.format == "TIFF":  # which Pillow turns itself
@@ -350,11 +309,13 @@ def look(path: Path) -> Look:
 
 
 def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
-    """`look` at each file, in threads; what is known of a file that has not changed since is taken from the cache."""
-    place = cache.folder() / "looks" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
+    """`look` at each file, in threads; what is known of a file that has not changed since is taken from the cache.
+
+    A failure is not remembered: rights and plug-ins change without the file."""
+    memory = f"looks/{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
     try:
-        known = dict(json.loads(place.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        known = dict(json.loads((cache.folder() / memory).read_text("utf-8")))
+    except (OSError, ValueError, TypeError, NeoclassicError):
         known = {}
 
     stamps = {path: _stamp(path) for path in paths}
@@ -362,14 +323,17 @@ def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
     for path, stamp in stamps.items():
         with suppress(KeyError, TypeError, ValueError):
             before, told = known[os.fspath(path)]
-            if stamp and before == stamp:
-                found[path] = Look(*told)
+            before_look = Look(*told)
+            if stamp and before == stamp and before_look.height and before_look.width and not before_look.error:
+                found[path] = before_look
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
         missing = [path for path in stamps if path not in found]
         found |= zip(missing, pool.map(look, missing), strict=True)
-    told_now = {os.fspath(p): [stamp, list(vars(found[p]).values())] for p, stamp in stamps.items() if stamp}
+    kept = {path: stamp for path, stamp in stamps.items() if stamp and not found[path].error}
+    told_now = {os.fspath(path): [stamp, list(vars(found[path]).values())] for path, stamp in kept.items()}
     if told_now != known:
         with suppress(OSError, NeoclassicError):  # without a cache it only takes longer
+            place = cache.folder() / memory
             place.parent.mkdir(parents=True, exist_ok=True)
             files.write(place, json.dumps(told_now))
     return found

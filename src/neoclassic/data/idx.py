@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from neoclassic.data.dataset import Dataset, Splits, check_labels
+from neoclassic.data.given import read_text, same
 from neoclassic.data.preprocessing import Array
 from neoclassic.errors import NeoclassicError
 
@@ -111,7 +112,10 @@ def load(folder: Path, name: str, classes: tuple[str, ...] | None = None, md5: d
 def _classes(folder: Path, path: Path, labels: Array) -> tuple[str, ...]:
     listing = folder / "classes.txt"
     if listing.is_file():
-        return tuple(line.strip() for line in listing.read_text("utf-8").splitlines() if line.strip())
+        names = tuple(same(line.strip()) for line in read_text(listing).split("\n") if line.strip())
+        if len(names) <= labels.max(initial=0):
+            raise NeoclassicError(f"{listing}: names {len(names)} classes, but labels reach {labels.max(initial=0)}")
+        return names
     present = np.bincount(labels, minlength=1)
     gaps = np.flatnonzero(present == 0)
     if len(gaps):

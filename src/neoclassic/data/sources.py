@@ -15,6 +15,7 @@ from typing import Protocol
 from neoclassic.data import cache, cifar, idx
 from neoclassic.data.dataset import Splits
 from neoclassic.data.folders import Folder, scan
+from neoclassic.data.given import expanded, same
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 
 DEBIAN = Path("/usr/share/datasets")
@@ -111,16 +112,16 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
     UsageError for a name or folder that cannot be.
     """
     if name not in SOURCES:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.is_dir():
             raise _nowhere(name)
         if len(cifar.find(path)) == len(cifar.ROLES):
             return cifar.load(path, "cifar-10", SOURCES["cifar-10"].classes)
         return idx.load(path, path.resolve().name)
     source = SOURCES[name]
-    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+    if data_dir is not None and not expanded(data_dir).is_dir():
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
-    given = [] if data_dir is None else list(_under(Path(data_dir).expanduser(), source))
+    given = [] if data_dir is None else list(_under(expanded(data_dir), source))
     own = [PACKAGE / source.packaged] if source.packaged else []
     places = [*given, *own, cache.folder() / source.name, DEBIAN / source.name]
     for place in places:
@@ -145,7 +146,7 @@ def find(
     if is_photos(name):
         return scan(name, classes, validation, seed)
     splits = load(name, data_dir)
-    if classes is not None and splits.classes != tuple(classes):
+    if classes is not None and [*map(same, splits.classes)] != [*map(same, classes)]:
         theirs, ours = ", ".join(splits.classes[:10]), ", ".join(classes[:10])
         raise NeoclassicError(f"the classes of {splits.train.name} ({theirs}) are not the model's ({ours})")
     return splits
@@ -153,7 +154,7 @@ def find(
 
 def is_photos(name: str) -> bool:
     """Whether it is the path of a folder or table of photos, and neither a name nor a folder of arrays."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return name not in SOURCES and path.exists() and not (idx.find(path) or cifar.find(path))
 
 

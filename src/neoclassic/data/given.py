@@ -1,0 +1,74 @@
+"""What people give, as their systems write it: paths that begin with ~, names in either Unicode form, text files."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from contextlib import suppress
+from pathlib import Path
+
+from neoclassic.errors import NeoclassicError, UsageError
+
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, with ~ and ~user replaced. UsageError for a user who is not known or has no home folder."""
+    try:
+        return Path(on_disk(os.fspath(path))).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{os.fspath(path)}: the home folder of that user is not known: write the whole path"
+        ) from None
+
+
+def on_disk(path: str) -> str:
+    """A path that was read from a file, as this system's functions want it: its locale may know fewer letters."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+    return path
+
+
+def same(name: str) -> str:
+    """A name of the file system in one form, whatever the system: as Unicode text, composed (NFC).
+
+    macOS decomposes accents; where the locale knows no accents, Python escapes their bytes.
+    """
+    with suppress(UnicodeError):
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    return unicodedata.normalize("NFC", name)
+
+
+def read_text(path: Path) -> str:
+    r"""The text of a file in UTF-8, or in UTF-16 as Excel and PowerShell write it, with every line ended by \n.
+
+    NeoclassicError, naming the file and the line: unreadable, another encoding, NUL bytes.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NeoclassicError(f"{path}: {error.strerror or error}") from None
+    encoding = _encoding(content)
+    try:
+        text = content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise NeoclassicError(f"{path}, line {line}: this is not UTF-8 text: save the file as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise NeoclassicError(f"{path}, line {line}: there is a NUL byte in the text: save the file anew as UTF-8")
+    return text
+
+
+def _encoding(content: bytes) -> str:
+    for mark, encoding in MARKS:
+        if content.startswith(mark):
+            return encoding
+    if len(content) >= 8:  # of UTF-16 without a mark, every second byte of plain letters is zero
+        if not any(content[1:8:2]) and all(content[0:8:2]):
+            return "utf-16-le"
+        if not any(content[0:8:2]) and all(content[1:8:2]):
+            return "utf-16-be"
+    return "utf-8"
