@@ -102,23 +102,23 @@ def scratch(near: Path | None = None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def absolute(path: str | os.PathLike[str]) -> Path:
-    """The path as it is seen from any folder, a leading ~ expanded, links kept. UsageError for an unknown user."""
-    try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError:
-        raise UsageError(
-            f"{os.fspath(path)}: there is no such user, or no home folder: write the path in full"
-        ) from None
-
-
-def from_text(path: str) -> str:
-    """A path that was kept in a file, as this system names it: also where the locale knows fewer letters than UTF-8."""
+def on_disk(path: str) -> str:
+    """A path that was read from a file, as this system's functions want it: its locale may know fewer letters."""
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
         return os.fsdecode(path.encode("utf-8", "surrogateescape"))
     return path
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, with ~ and ~user replaced. UsageError for a user who is not known or has no home folder."""
+    try:
+        return Path(on_disk(os.fspath(path))).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{os.fspath(path)}: the home folder of that user is not known: write the whole path"
+        ) from None
 
 
 # ── where a path leads ───────────────────────────────────────────────────────────────────────────────

@@ -27,12 +27,12 @@ def data_of(
     NeoclassicError, one line, where the model's own data are not found."""
     run = _run_of(model)
     data_dir = data_dir or run.get("data_dir")
-    name = files.from_text(str(data or model.recipe.get("data") or model.data.get("name", "")))
+    name = files.on_disk(str(data or model.recipe.get("data") or model.data.get("name", "")))
     if data or name in SOURCES:
         return find(name, data_dir, model.classes, validation, seed)
     other = None
     for path in dict.fromkeys((where(name, run.get("place")), name)):
-        if files.absolute(path).exists():
+        if files.expanded(path).absolute().exists():
             found = find(path, data_dir, model.classes, validation, seed)
             if _same(found, model):
                 return found
@@ -43,8 +43,8 @@ def data_of(
 
 
 def where(name: str, place: str | None) -> str:
-    """The path of data that were called `name` and were at `place`: the name as the user typed it, if it leads there."""
-    return name if place is None or files.absolute(name) == Path(place) else place
+    """The path of data that were called `name` and were at `place`: the name as it was typed, if it leads there."""
+    return name if place is None or files.expanded(name).absolute() == Path(place) else place
 
 
 def _run_of(model: Model) -> dict[str, str]:
@@ -52,7 +52,7 @@ def _run_of(model: Model) -> dict[str, str]:
     if model.source is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             run = json.loads((model.source.parent / "recipe.json").read_text("utf-8"))["run"]
-            return {name: files.from_text(run[name]) for name in ("place", "data_dir") if run.get(name)}
+            return {name: files.on_disk(run[name]) for name in ("place", "data_dir") if run.get(name)}
     return {}
 
 

@@ -29,11 +29,12 @@ from neoclassic import files
 from neoclassic.data import cache, layouts, tables
 from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
-from neoclassic.data.given import expanded, same
+from neoclassic.data.given import same
 from neoclassic.data.listing import listed
 from neoclassic.data.preprocessing import Preprocessing, header, orientation
 from neoclassic.data.suspects import refusal, what_is
 from neoclassic.errors import NeoclassicError, UsageError, unknown
+from neoclassic.files import expanded
 
 ORDER: tuple[str, ...] = ("train", "validation", "test")
 TEST = 0.2  # of each class, where no test set is set apart

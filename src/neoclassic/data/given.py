@@ -1,34 +1,14 @@
-"""What people give, as their systems write it: paths that begin with ~, names in either Unicode form, text files."""
+"""What people give, as their systems write it: names in either Unicode form, and text files."""
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.errors import NeoclassicError
 
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-
-
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path, with ~ and ~user replaced. UsageError for a user who is not known or has no home folder."""
-    try:
-        return Path(on_disk(os.fspath(path))).expanduser()
-    except RuntimeError:
-        raise UsageError(
-            f"{os.fspath(path)}: the home folder of that user is not known: write the whole path"
-        ) from None
-
-
-def on_disk(path: str) -> str:
-    """A path that was read from a file, as this system's functions want it: its locale may know fewer letters."""
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
-    return path
 
 
 def same(name: str) -> str:

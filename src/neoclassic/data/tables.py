@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from neoclassic.data.given import on_disk, read_text, same
+from neoclassic.data.given import read_text, same
 from neoclassic.data.layouts import Reading, roles
 from neoclassic.errors import NeoclassicError, unknown
+from neoclassic.files import on_disk
 
 ENDINGS = (".csv", ".tsv", ".tab")
 DELIMITERS = ",;\t|"

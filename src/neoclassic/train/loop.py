@@ -101,8 +101,8 @@ def train(
 
 def _placed(recipe: Recipe, settings: Settings) -> Settings:
     """With the places of the data as they are seen from any folder."""
-    path = None if recipe.data in data.SOURCES else files.absolute(recipe.data)
-    folder = settings.data_dir and str(files.absolute(settings.data_dir))
+    path = None if recipe.data in data.SOURCES else files.expanded(recipe.data).absolute()
+    folder = settings.data_dir and str(files.expanded(settings.data_dir).absolute())
     return replace(settings, place=str(path) if path and path.exists() else None, data_dir=folder)
 
 

@@ -151,7 +151,7 @@ class Run:
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None
-        place, data_dir = (path and files.from_text(path) for path in (settings.place, settings.data_dir))
+        place, data_dir = (path and files.on_disk(path) for path in (settings.place, settings.data_dir))
         return run, Recipe.from_dict(data), replace(settings, place=place, data_dir=data_dir)
 
     def save_checkpoint(
