@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from neoclassic.cli import cli
 from neoclassic.train.recipe import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OPTIONAL = ("IPython", "h11", "onnx", "onnxruntime", "prometheus_client", "python_multipart", "sklearn", "starlette")
 OPTIONAL += ("tensorboardX", "torch", "torchvision", "triton", "uvicorn")
 # A process as `pip install .` leaves it, which can reach no other machine.
@@ -99,6 +101,15 @@ def test_every_link_of_a_page_leads_somewhere(name):
     assert [link for link in local if not ((ROOT / name).parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/books.md", "docs/books.zh-CN.md", "docs/deploy.md"])
+def test_what_a_page_says_to_install_is_an_extra_of_this_source_tree(name):
+    """The package is on no index: an extra is installed from here."""
+    advised = re.findall(r"pip install [^`\n]*?\[(\w+)\]'", page(name))
+    assert advised
+    assert set(advised) <= PROJECT["optional-dependencies"].keys()
+    assert "pip install 'neoclassic" not in page(name)
+
+
 # ── the pages ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -149,9 +160,8 @@ def model_file(tmp_path):
     from neoclassic.engines import weights
 
     tree, shape = networks.network("lenet", 10), (1, 28, 28)
-    made = Model(
-        "lenet", tree, shape, tuple("abcdefghij"), Preprocessing((28, 28), 1), weights.initial(tree, shape, seed=0)
-    )
+    first = weights.initial(tree, shape, seed=0)
+    made = Model("lenet", tree, shape, tuple("abcdefghij"), Preprocessing((28, 28), 1), first)
     made.save(tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
@@ -239,6 +249,7 @@ def test_training_needs_a_place_for_the_run_and_for_the_cache(container, idx_fol
     train = ("train", "lenet", "--data", idx_folder, "--engine", "numpy", "--max-steps", "2", "--out", run)
     done = container(*train, **container.cache)
     assert done.returncode == 0, done.stderr
+    assert "Matplotlib" not in done.stderr, "its advice is not ours"
     assert {"model.safetensors", "result.json", "curves.png"} <= {path.name for path in run.iterdir()}
     for line in (("evaluate", run), ("report", run)):
         done = container(*line, "--engine", "numpy", **container.cache)
@@ -255,4 +266,4 @@ def test_training_where_nothing_can_be_written_is_one_line(container):
         pytest.skip("root may write everywhere")
     done = container("train", "lenet", "--engine", "numpy", "--max-steps", "2", **container.cache)
     assert done.returncode == 1
-    assert re.search(r"^neoclassic: .*--out", done.stderr, re.M)
+    assert re.fullmatch(r"(lenet on .*\n)?neoclassic: cannot make runs/.*\n", done.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -22,17 +23,20 @@ SERIES = ("#2563a8", "#e07a1f", "#14776e", "#b5468b", "#8a6d00", "#56a0d3", "#7a
 
 
 def import_matplotlib() -> None:
-    """Import matplotlib, whatever MPLBACKEND names.
+    """Import matplotlib, whatever MPLBACKEND names, and without its advice on where it keeps its fonts.
 
     The variable chooses windows, which no picture here needs. A notebook hands its own to every command that it
     starts, and where that backend is not installed, the import would fail.
     """
     if "matplotlib" in sys.modules:
         return
-    backend = os.environ.pop("MPLBACKEND", None)
+    backend, log = os.environ.pop("MPLBACKEND", None), logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         import matplotlib
     finally:
+        log.setLevel(level)
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     if backend:
