@@ -19,7 +19,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 def needs(module: str) -> None:
     """Skip the test where a package of the test extra is not installed; in CI (CI=true) that is a failure."""
     if importlib.util.find_spec(module) is None:
-        missing(f"needs {module}: pip install 'neoclassic[test]'")
+        missing(f"needs {module}: pip install '.[test]'")
 
 
 def missing(what: str) -> None:
