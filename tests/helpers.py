@@ -1,6 +1,7 @@
 """Functions that several tests share."""
 
 import gzip
+import importlib.util
 import os
 import struct
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -40,3 +42,14 @@ def neoclassic(*arguments, env=None, **how) -> subprocess.CompletedProcess:
     variables = {k: v for k, v in (os.environ | (env or {})).items() if v is not None}
     command = [sys.executable, "-m", "neoclassic", *map(str, arguments)]
     return subprocess.run(command, env=variables, **{"capture_output": True, "text": True, "timeout": 120, **how})
+
+
+def needs(module: str) -> None:
+    """Skip the test where a package of the test extra is not installed; in CI (CI=true) that is a failure."""
+    if importlib.util.find_spec(module) is None:
+        missing(f"needs {module}: pip install '.[test]'")
+
+
+def missing(what: str) -> None:
+    """Skip the test for want of something; in CI (CI=true), where everything is there, fail."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)

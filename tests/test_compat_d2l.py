@@ -359,7 +359,6 @@ def test_one_epoch_can_be_drawn_on_an_axis_from_one_to_one(tmp_path):
     animator.add(1, (0.5, None))
     animator.add(1, [None, 0.25])
     assert (animator.X, animator.Y) == ([[1.0], [1.0]], [[0.5], [0.25]])
-    animator._screen.flush()
     assert [line.get_ydata().tolist() for line in animator.axes[0].lines] == [[0.5], [0.25]]
 
 
@@ -396,7 +395,7 @@ def test_in_a_notebook_one_picture_is_brought_up_to_date(monkeypatch, capsys):
         shown.append("display")
         return Handle()
 
-    shell = types.SimpleNamespace(kernel=object())
+    shell = types.SimpleNamespace(kernel=object(), events=types.SimpleNamespace(register=lambda *_: None))
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
     monkeypatch.setattr(pictures, "REST", 0)

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +31,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import weights as arrays
 from neoclassic.predict import predict
 from neoclassic.web import server
+from neoclassic.web.names import is_loopback
 from neoclassic.web.server import Limits, Refusal, Service
 
 SECONDS = 2.0  # the server's --timeout
@@ -77,7 +81,7 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
         )
-        line = self.process.stderr.readline()
+        self.said = line = self.process.stderr.readline()
         assert "answers with" in line, line + self.process.stderr.read()
         self.port = int(re.search(r":(\d+) ", line)[1])
 
@@ -321,7 +325,7 @@ def until_closed(connection):
 
 
 def test_slow_senders_are_sent_away_and_hold_up_nobody(running):
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     silent, started, stuck = (connect(running, data) for data in (b"", b"POST /pred", head + b"only a little"))
     begun = time.monotonic()
     assert running.predict(picture(0))[0] == 200
@@ -332,8 +336,24 @@ def test_slow_senders_are_sent_away_and_hold_up_nobody(running):
     assert b"not sent within 2 seconds" in answer
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/predict"])
+def test_a_byte_now_and_then_keeps_no_connection_open(running, path):
+    """A body that never ends is waited for as long as the limit says, whoever would have read it."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    connection = connect(running, head.encode())
+    connection.settimeout(0.2)
+    ended = time.monotonic() + 5 * SECONDS
+    with connection, suppress(ConnectionError):
+        while time.monotonic() < ended:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                if not connection.recv(65536):
+                    break
+    assert time.monotonic() < ended
+
+
 def test_a_second_request_may_not_stop_half_way_either(running):
-    connection = connect(running, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection = connect(running, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = b""
     while not answer.endswith(b'{"status":"ok"}'):
         answer += connection.recv(65536)
@@ -347,7 +367,7 @@ def test_no_http_is_refused(running):
 
 def test_a_sender_that_leaves_is_forgotten(running):
     for _ in range(20):
-        connect(running, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc").close()
+        connect(running, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nabc").close()
     assert running.predict(picture(0))[0] == 200
 
 
@@ -359,6 +379,159 @@ def test_zz_nothing_was_written(running):
     assert running.written() == []
 
 
+# ── only by its own names, and for no page of another site ───────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8000",
+        "localhost.",
+        "a.localhost",
+        "127.0.0.1:1",
+        "[::1]:8000",
+        "192.168.1.20",
+        socket.gethostname(),
+    ],
+)
+def test_its_own_names_and_addresses_are_answered(running, host):
+    assert running.ask("GET", "/model", headers={"Host": host})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "attacker.example",
+        "attacker.example:8000",
+        "127.0.0.1.attacker.example",
+        "localhost.attacker.example",
+        "",
+        "[x",
+        "a b",
+        "1.2.3",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/metrics", "/nowhere"])
+def test_a_name_that_is_not_its_own_is_refused(running, host, path):
+    status, _, text = running.ask("GET", path, headers={"Host": host})
+    assert status == 421
+    assert "--allow-host" in json.loads(text)["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # no browser
+        ({"Origin": "http://127.0.0.1:PORT"}, 200),
+        ({"Origin": "https://models.example.org", "Sec-Fetch-Site": "same-origin"}, 200),  # through a proxy
+        ({"Origin": "http://attacker.example"}, 403),
+        ({"Origin": "http://attacker.example", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://127.0.0.1:PORT@attacker.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+    ],
+)
+def test_a_page_of_another_site_may_not_send_images(running, headers, status):
+    headers = {name: value.replace("PORT", str(running.port)) for name, value in headers.items()}
+    found, sent, text = running.ask("POST", "/predict", picture(0), headers)
+    assert found == status, text
+    assert "access-control-allow-origin" not in {name.lower() for name in sent}
+    if status == 403:
+        assert "--allow-host" in json.loads(text)["error"]
+
+
+def test_names_can_be_added(model, tmp_path):
+    one = Running(model, tmp_path, "--engine", "numpy", "--allow-host", "Models.example.org", "--allow-host", "model")
+    host, origin = {"Host": "models.example.org"}, {"Origin": "https://models.example.org"}
+    assert one.ask("GET", "/model", headers=host)[0] == 200
+    assert one.ask("GET", "/model", headers={"Host": "model:8000"})[0] == 200
+    assert one.ask("POST", "/predict", picture(0), {**host, **origin})[0] == 200
+    assert one.ask("POST", "/predict", picture(0), origin)[0] == 200
+    assert one.ask("GET", "/model", headers={"Host": "example.org"})[0] == 421
+    assert one.end() == (0, "")
+
+
+def test_every_name_can_be_allowed():
+    from neoclassic.web.names import Names
+
+    everywhere = Names.of(["*"])
+    assert everywhere.refusal("GET", {"host": "attacker.example"}) is None
+    assert everywhere.refusal("POST", {"host": "a.example", "origin": "http://b.example"}) is None
+
+
+def test_a_url_is_no_name(model, run):
+    code, out, err = run("serve", model, "--port", 0, "--allow-host", "http://models.example.org/")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "models.example.org, not 'http" in err
+
+
+# ── names and numbers of a model are data ────────────────────────────────────────────────────────────
+
+ODD = ('"quoted" \\ back', "line\nbreak\u2028", "<img src=x onerror=alert(1)>", "\x1b[31mred\ud800")
+
+
+def asked(model, engine, method, path, body=b""):
+    """Status and body of the application's answer, without a server."""
+    service = Service(model, engine)
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    async def ask():
+        async with service.running(None):
+            await server.application(service)(scope, receive, send)
+
+    asyncio.run(ask())
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
+def strict(text):
+    def constant(name):
+        raise ValueError(name)
+
+    return json.loads(text, parse_constant=constant)
+
+
+def test_odd_class_names_come_back_as_they_are():
+    odd = replace(make_model(), classes=ODD)
+    assert strict(asked(odd, SlowEngine(), "GET", "/model")[1])["classes"] == list(ODD)
+    answer = strict(asked(odd, SlowEngine(), "POST", "/predict", picture(0))[1])
+    assert [guess["label"] for guess in answer[0]["top"]] == list(ODD)
+
+
+def test_numbers_that_are_none_are_null_and_an_answer_of_none_is_an_error():
+    odd = replace(make_model(), metrics={"loss": math.nan, "each": [1.0, math.inf]})
+    engine = SlowEngine(answer=math.nan)
+    assert strict(asked(odd, engine, "GET", "/model")[1])["metrics"] == {"loss": None, "each": [1.0, None]}
+    status, answer = asked(odd, engine, "POST", "/predict", picture(0))
+    assert status == 400
+    assert "is not a number" in strict(answer)[0]["error"]
+
+
+@pytest.mark.parametrize("name", ['a"b.png', "<b>.png", "caf\u00e9.png", "\x1b[31m.png", "-rf", "\u202egnp.exe"])
+def test_a_name_of_a_file_comes_back_as_it_was_sent(running, name):
+    body, headers = form((name.replace('"', "%22"), picture(0)), (name.replace('"', "%22"), b"nothing"))
+    status, answers = running.predict(body, **headers)
+    assert status == 200
+    assert [answer["path"] for answer in answers] == [name.replace('"', "%22")] * 2
+    assert "\n" not in answers[1]["error"]
+
+
+def test_the_metrics_are_what_prometheus_reads(running):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = list(text_string_to_metric_families(running.ask("GET", "/metrics")[2]))
+    assert {"neoclassic_requests", "neoclassic_batch_images"} <= {family.name for family in families}
+
+
 # ── limits that need a slow engine ───────────────────────────────────────────────────────────────────
 
 
@@ -367,8 +540,8 @@ class SlowEngine:
 
     name, device = "slow", "cpu"
 
-    def __init__(self, error=None):
-        self.seen, self.error = [], error
+    def __init__(self, error=None, answer=0.0):
+        self.seen, self.error, self.answer = [], error, answer
 
     def holds(self, nbytes):
         return False
@@ -378,7 +551,7 @@ class SlowEngine:
         time.sleep(0.5)
         if self.error:
             raise self.error
-        return np.zeros((len(images), 4), np.float32)
+        return np.full((len(images), 4), self.answer, np.float32)
 
 
 def answers_of(service, requests):
@@ -443,7 +616,7 @@ def test_sigterm_lets_what_has_begun_be_answered(model, tmp_path):
     one = Running(model, tmp_path, "--engine", "onnx")
     image = picture(0)
     begun = connect(
-        one, f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n".encode() + image[:100]
+        one, f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n".encode() + image[:100]
     )
     time.sleep(0.3)
     one.process.send_signal(signal.SIGTERM)
@@ -469,8 +642,8 @@ def test_without_its_packages_serve_says_what_to_install(model, run, monkeypatch
 
 
 def test_it_listens_on_loopback_unless_told_otherwise():
-    assert [server._is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
-    assert not server._is_loopback("0.0.0.0")
+    assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
+    assert not is_loopback("0.0.0.0")
     assert Path(server.PAGE).is_file()
 
 

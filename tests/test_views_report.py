@@ -8,13 +8,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from browser import chromium
 from PIL import Image
 
 from neoclassic.cli import cli, main
 from neoclassic.recipes import recipe
 from neoclassic.report import command
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 # Frames of each width, filled with the report; what they measure is left in the page.
 HARNESS = """<!doctype html><body><pre id="found"></pre><script>
@@ -85,13 +84,12 @@ def test_the_report_stands_alone_and_says_what_matters(kind, request):
     assert text.count("<figure>") >= 5
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.parametrize("kind", ["fashion_run", "photo_run"])
 def test_the_report_fits_a_phone_and_a_desk(kind, request, tmp_path):
     file = reported(request.getfixturevalue(kind))
     (tmp_path / "harness.html").write_text(HARNESS.replace("REPORT", file.resolve().as_uri()))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
-    call = [CHROMIUM, *options, "--virtual-time-budget=8000", f"--user-data-dir={tmp_path}/profile"]
+    call = [chromium(), *options, "--virtual-time-budget=8000", f"--user-data-dir={tmp_path}/profile"]
     done = subprocess.run([*call, (tmp_path / "harness.html").as_uri()], capture_output=True, text=True, timeout=120)
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)[1])
     for width in ("390", "1280"):

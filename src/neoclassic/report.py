@@ -26,6 +26,7 @@ from neoclassic.text import escape
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views import curves, drawing, page
+from neoclassic.views.picture import import_matplotlib
 from neoclassic.views.table import layer_table, size
 
 MISTAKES, LOOKS = 24, 4  # images in the gallery; of each kind among the class-activation maps
@@ -220,6 +221,7 @@ def _looked(model: Model, engine: Engine, found: Review, test: Dataset, m: Measu
 
 def _glowing(pixels: Array, heat: Array) -> Array:
     """uint8 H×W×3: heat over a darker image, large enough to be looked at."""
+    import_matplotlib()
     from matplotlib import colormaps
     from PIL import Image
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import sys
 import warnings
@@ -146,8 +145,7 @@ def _terminal() -> Iterator[None]:
 
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    """Our own warnings are a line each, without the source line that raised them; matplotlib's log stays silent."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    """Our own warnings are a line each, without the source line that raised them."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:

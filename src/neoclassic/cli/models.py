@@ -190,6 +190,7 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
 @click.argument("model")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name it answers to.")
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of one request.")
 @click.option("--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of one image.")
 @click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="Images that wait; then 503.")
@@ -201,6 +202,7 @@ def serve(
     model: str,
     host: str,
     port: int,
+    hosts: tuple[str, ...],
     max_body: int,
     max_pixels: int,
     queue: int,
@@ -223,4 +225,4 @@ def serve(
     from neoclassic.web import server
 
     limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
-    server.serve(server.Service(*open_model(model, engine, device), limits), host, port)
+    server.serve(server.Service(*open_model(model, engine, device), limits), host, port, hosts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from neoclassic.views import lettering
-from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, WATCHED, figure, plain, save
+from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, WATCHED, figure, import_matplotlib, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ def draw_log(
     log: Sequence[Mapping[str, Any]], path: Path | BytesIO, title: str, panels: Sequence[str] = ("loss", "accuracy")
 ) -> None:
     """Loss and accuracy over the epochs: two panels, training against what was watched, ends labelled."""
+    import_matplotlib()
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     watched = "test" if log[0]["validation_loss"] is None else "validation"
@@ -99,6 +100,7 @@ class Bin(Protocol):
 
 def draw_reliability(bins: Sequence[Bin], error: float, path: Path | BytesIO, title: str) -> None:
     """How often the network is right against how sure it is; the area of a point is the number of its answers."""
+    import_matplotlib()
     from matplotlib.ticker import PercentFormatter
 
     panel = figure(4.6, 4.4, title)
@@ -142,6 +144,7 @@ def watched(row: Mapping[str, Any], what: str) -> float:
 
 def draw_runs(runs: Sequence[Curve], path: Path | BytesIO, title: str) -> None:
     """Accuracy over the epochs and over the seconds, training loss over the epochs: a colour each, named at its end."""
+    import_matplotlib()
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     panel = figure(12.4, 4.2, title)
@@ -170,6 +173,7 @@ def draw_costs(
     title: str,
 ) -> None:
     """Accuracy against each cost, which grows by decades; every point has its name."""
+    import_matplotlib()
     from matplotlib.ticker import PercentFormatter
 
     panel = figure(4.1 * len(costs) + 0.2, 4.2, title)

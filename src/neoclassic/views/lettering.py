@@ -42,6 +42,9 @@ def find_letters(figure: Figure) -> None:
 @cache
 def _font_of(character: str) -> str | None:
     """The family that has a letter: "" is matplotlib's own; None where there is none."""
+    from neoclassic.views.picture import import_matplotlib  # which imports this module
+
+    import_matplotlib()
     from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
     code = ord(character)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +26,31 @@ TRAIN, WATCHED = "#e07a1f", "#2563a8"
 SERIES = ("#2563a8", "#e07a1f", "#14776e", "#b5468b", "#8a6d00", "#56a0d3", "#7a2e1d", "#4d4d4d")
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib, whatever MPLBACKEND names, and without its advice on where it keeps its fonts.
+
+    The variable chooses windows, which no picture here needs. A notebook hands its own to every command that it
+    starts, and where that backend is not installed, the import would fail.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend, log = os.environ.pop("MPLBACKEND", None), logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        import matplotlib
+    finally:
+        log.setLevel(level)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+
+
 def figure(width: float, height: float, title: str) -> Figure:
     """An empty picture of so many inches, with its title above, at the left."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), dpi=150, layout="constrained")

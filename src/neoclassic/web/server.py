@@ -7,24 +7,26 @@
     GET  /, /openapi.json   the interface, to read and to try
 
 An image is received, decoded in a thread, and waits; whatever waits when the engine is free is one batch. Every
-step has a limit, see `Limits`; what goes beyond is answered 4xx or 503 in one line. Nothing is ever written.
+step has a limit, see `Limits`; what goes beyond is answered 4xx or 503 in one line. Only requests to a name of the
+server's own are answered, see `names`. Nothing is ever written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
+import math
 import re
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,11 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from neoclassic import __version__
@@ -51,6 +55,7 @@ from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.machine import cores
 from neoclassic.predict import Prediction, probabilities, threshold_of
+from neoclassic.web.names import Names, is_loopback
 
 PAGE = Path(__file__).parent / "page.html"
 DRAIN = 4  # times the limit: how much of a body that is too large is read, so that its sender reads the answer
@@ -117,7 +122,7 @@ class Service:
     async def facts(self, _: Request) -> Response:
         """GET /model."""
         model = self.model
-        return JSONResponse(
+        return _Json(
             {
                 "network": model.network,
                 "classes": model.classes,
@@ -134,7 +139,7 @@ class Service:
 
     async def health(self, _: Request) -> Response:
         """GET /healthz."""
-        return JSONResponse({"status": "ok"})
+        return _Json({"status": "ok"})
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics."""
@@ -146,7 +151,7 @@ class Service:
 
     async def openapi(self, _: Request) -> Response:
         """GET /openapi.json."""
-        return JSONResponse(openapi(self.limits))
+        return _Json(openapi(self.limits))
 
     # ── from a request to its answer ─────────────────────────────────────────────────────────────────
 
@@ -167,7 +172,7 @@ class Service:
         failed = sum(p.error is not None for p in found)
         self.images.inc(len(found) - failed)
         self.refused.inc(failed)
-        return JSONResponse([p.to_dict() for p in found], 400 if failed == len(found) else 200)
+        return _Json([p.to_dict() for p in found], 400 if failed == len(found) else 200)
 
     def _wishes(self, query: QueryParams) -> tuple[int, float]:
         if surplus := sorted(query.keys() - {"top", "threshold"}):
@@ -242,11 +247,14 @@ class Service:
         finally:
             self.waiting -= len(files)
         return [
-            Prediction.of(name, rows[i], self.model.classes, top, threshold)
-            if i in rows
-            else Prediction(name, error=read[i])
+            self._said(name, rows[i], top, threshold) if i in rows else Prediction(name, error=read[i])
             for i, (name, _) in enumerate(files)
         ]
+
+    def _said(self, name: str, row: Array, top: int, threshold: float) -> Prediction:
+        if not np.isfinite(row).all():
+            return Prediction(name, error=f"{name}: what the network says of it is not a number")
+        return Prediction.of(name, row, self.model.classes, top, threshold)
 
     def _pixels(self, name: str, content: bytes) -> Any:
         """Of one file; or why there are none."""
@@ -300,6 +308,24 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0
 
 
+class _Json(Response):
+    """Valid JSON whatever the names and numbers of a model are: null for what is no number, and any text escaped."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode("utf-8", "backslashreplace")  # half of a surrogate pair becomes its JSON escape
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _plain(name: str | None) -> str:
     """The last part of a file's name as its sender has it; it is only ever sent back."""
     return re.split(r"[/\\]", name or "")[-1][-255:] or "image"
@@ -307,18 +333,22 @@ def _plain(name: str | None) -> str:
 
 def _refuse(status: int, message: str) -> Response:
     headers = {"Retry-After": "1"} if status == 503 else {}
-    if status in (408, 413, 503):
+    if status in (403, 408, 413, 421, 503):
         headers["Connection"] = "close"  # what else was on its way is not read
-    return JSONResponse({"error": message}, status, headers)
+    return _Json({"error": message}, status, headers)
 
 
 # ── the application ──────────────────────────────────────────────────────────────────────────────────
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src blob:"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+POLICY += "img-src blob: data:"
 
 
-def application(service: Service) -> Starlette:
-    """The ASGI application: any server that speaks ASGI runs it."""
+def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
+    """The ASGI application: any server that speaks ASGI runs it.
+
+    hosts  names that it answers to, beside localhost, this machine's name and addresses; "*" is every name
+    """
 
     async def http_error(_: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -340,15 +370,31 @@ def application(service: Service) -> Starlette:
     return Starlette(
         routes=[Route(path, endpoint, methods=[method]) for path, endpoint, method in routes],
         exception_handlers={HTTPException: http_error, Exception: fault},
+        middleware=[Middleware(_Door, names=Names.of(hosts))],
         lifespan=service.running,
     )
 
 
+class _Door:
+    """Sends away what `Names` refuses, before anything of it is read."""
+
+    def __init__(self, app: ASGIApp, names: Names) -> None:
+        self.app, self.names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self.names.refusal(scope["method"], Headers(scope=scope)) if scope["type"] == "http" else None
+        await (_refuse(*refused) if refused else self.app)(scope, receive, send)
+
+
 class _Protocol(H11Protocol):
-    """uvicorn's, which waits for ever for the headers of a request: here the connection ends."""
+    """uvicorn's, which waits for ever for the rest of a request: here the connection ends, however often a byte comes.
+
+    The headers have `seconds`. So has the body, and a second more, in which the application says that it took too long.
+    """
 
     seconds = Limits.seconds
     deadline: asyncio.TimerHandle | None = None
+    awaited: Any = None  # the part of a request that the deadline is for
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -363,14 +409,17 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._forget()
-        elif self.deadline is None:
-            self.deadline = self.loop.call_later(self.seconds, self._end)
+        part = self.conn.their_state
+        if part is self.awaited and self.deadline is not None:
+            return
+        self._forget()
+        if part in (h11.IDLE, h11.SEND_BODY):
+            self.awaited = part
+            self.deadline = self.loop.call_later(self.seconds + (part is h11.SEND_BODY), self._end)
 
     def _end(self) -> None:
         self.deadline = None
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if self.conn.their_state is self.awaited and not self.transport.is_closing():
             self.transport.close()
 
     def _forget(self) -> None:
@@ -379,11 +428,13 @@ class _Protocol(H11Protocol):
             self.deadline = None
 
 
-def serve(service: Service, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(service: Service, host: str = "127.0.0.1", port: int = 8000, hosts: Iterable[str] = ()) -> None:
     """Answer on host and port until SIGTERM or Ctrl-C; what has begun by then is answered.
 
-    NeoclassicError where host and port cannot be had. Port 0 is any free one; the line on stderr names it.
+    `hosts` are names that it answers to, beside its own. Port 0 is any free one; the line on stderr names it.
+    NeoclassicError where host and port cannot be had.
     """
+    served = application(service, (host, *hosts))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=1024)
@@ -392,7 +443,7 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000) -> None:
         raise NeoclassicError(f"cannot listen on {host} port {port}: {reason}; try another --host or --port") from None
     protocol = type("Protocol", (_Protocol,), {"seconds": service.limits.seconds})
     config = uvicorn.Config(
-        application(service),
+        served,
         http=protocol,
         loop="asyncio",
         ws="none",
@@ -412,17 +463,10 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000) -> None:
         place = f"[{host}]" if family == socket.AF_INET6 else host
         about = f"{service.model.network} on the {service.engine.name} engine"
         print(f"http://{place}:{listener.getsockname()[1]} answers with {about}; Ctrl-C ends it", file=sys.stderr)
-        if not _is_loopback(host):
+        if not is_loopback(host):
             print("every machine that reaches this one can ask it: there is no password", file=sys.stderr)
         sys.stderr.flush()
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # ── what it says of itself ───────────────────────────────────────────────────────────────────────────
@@ -448,9 +492,11 @@ def openapi(limits: Limits) -> dict[str, Any]:
     form = {"type": "object", "properties": {"image": {"type": "array", "items": image}}}
     refusals = {
         "400": "no image, none that can be read, or a parameter that cannot be",
+        "403": "a page of another site asks",
         "408": f"the request took longer than {limits.seconds:g} seconds",
         "413": f"the request is larger than {limits.body:,} bytes",
         "415": "the body is compressed",
+        "421": "the server is not called so",
         "503": "too much to do: try again in a second",
     }
     wishes = (("top", {"type": "integer", "default": 5}), ("threshold", {"type": ["number", "string"], "default": 0}))

@@ -68,6 +68,7 @@ from neoclassic.compat.d2l.pictures import (
     Animator,
     ProgressBoard,
     plot,
+    pyplot,
     set_axes,
     set_figsize,
     show_images,
@@ -223,7 +224,6 @@ _MODULES = {
     "nn": "torch.nn",
     "np": "numpy",
     "os": "os",
-    "plt": "matplotlib.pyplot",
     "random": "random",
     "sys": "sys",
     "time": "time",
@@ -262,6 +262,8 @@ class MissingName(UsageError, AttributeError):
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plt":
+        return pyplot()
     if name in _MODULES:
         try:
             return importlib.import_module(_MODULES[name])
@@ -277,7 +279,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_MODULES]
+    return [*__all__, *_MODULES, "plt"]
 
 
 def book_modules() -> dict[str, ModuleType]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neoclassic.compat.d2l.loaders import get_fashion_mnist_labels
 from neoclassic.compat.d2l.models import init_cnn
-from neoclassic.compat.d2l.pictures import Animator, show_images
+from neoclassic.compat.d2l.pictures import Animator, show_images, shown_in_full
 from neoclassic.errors import UsageError
 
 Batches = Iterable[Any]
@@ -162,6 +162,7 @@ def train_epoch_ch3(net: Any, train_iter: Batches, loss: Callable[..., Tensor], 
     return metric[0] / metric[2], metric[1] / metric[2]
 
 
+@shown_in_full()
 def train_ch3(
     net: Any, train_iter: Batches, test_iter: Batches, loss: Callable[..., Tensor], num_epochs: int, updater: Any
 ) -> None:
@@ -185,6 +186,7 @@ def predict_ch3(net: Any, test_iter: Batches, n: int = 6) -> None:
 # ── chapter 6 ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@shown_in_full()
 def train_ch6(
     net: nn.Module,
     train_iter: Any,

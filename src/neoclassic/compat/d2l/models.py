@@ -12,7 +12,7 @@ from torch.nn import functional
 from neoclassic.compat.d2l.devices import gpu, num_gpus
 from neoclassic.compat.d2l.loaders import DataModule
 from neoclassic.compat.d2l.parameters import HyperParameters
-from neoclassic.compat.d2l.pictures import ProgressBoard
+from neoclassic.compat.d2l.pictures import ProgressBoard, shown_in_full
 from neoclassic.errors import UsageError
 
 # ── models ───────────────────────────────────────────────────────────────────────────────────────────
@@ -215,6 +215,7 @@ class Trainer(HyperParameters):
         """A batch where the model is."""
         return [tensor.to(self.gpus[0]) for tensor in batch] if self.gpus else batch
 
+    @shown_in_full()
     def fit(self, model: Module, data: DataModule) -> None:
         """Train for `max_epochs`."""
         self.prepare_data(data)

@@ -1,8 +1,9 @@
-"""The book's drawings, seen wherever they are made: in a notebook, a window, a terminal; and always in a PNG file.
+"""The book's drawings, seen wherever they are made: in a notebook's cell, in a window, in a terminal and a PNG file.
 
-Outside notebooks figure n of a script is kept as `figures/<script>-<n>.png` in the folder it was started from. A figure
-that grows is drawn again as often as costs a twentieth of the time, and once more at the end. matplotlib is imported
-when something is drawn.
+A figure always holds all that was drawn, so `plt.savefig` and `plt.show` have the whole of it at any time. To show it
+is slow: while it grows that takes a twentieth of the time at most, and it is shown once more when the training ends,
+and when the cell or the process does. Outside notebooks figure n of a script is kept as `figures/<script>-<n>.png` in
+the folder it was started from. matplotlib is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import atexit
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,59 +23,127 @@ import torch
 from torch import Tensor
 
 from neoclassic.compat.d2l.parameters import HyperParameters
+from neoclassic.views.picture import import_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 FOLDER = "figures"
 REST = 20  # a drawing's own time, that many times over, lies between it and the next
 _number = itertools.count(1)
 
 
+@cache
+def pyplot() -> Any:
+    """matplotlib's pyplot; without windows where the backend that MPLBACKEND names cannot be had."""
+    import_matplotlib()
+    import matplotlib
+    from matplotlib import pyplot
+
+    try:
+        if not pyplot.get_fignums():  # or a backend is at work already
+            pyplot.switch_backend(matplotlib.get_backend())
+    except ImportError:
+        pyplot.switch_backend("agg")
+    return pyplot
+
+
+def _shell() -> Any:
+    """IPython's, where this runs in one."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
 def in_notebook() -> bool:
     """Whether output goes to a notebook's cell."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return getattr(shell, "kernel", None) is not None
+    return getattr(_shell(), "kernel", None) is not None
+
+
+# ── where a figure is seen ───────────────────────────────────────────────────────────────────────────
+
+
+_waiting: dict[_Screen, None] = {}  # screens that do not yet show all of their figure, in order
+_cells = 0  # that have begun
+
+
+def flush() -> None:
+    """Show whatever is new, now."""
+    for screen in list(_waiting):
+        screen.flush()
+
+
+@contextmanager
+def shown_in_full() -> Iterator[None]:
+    """However the block, or the function that it decorates, ends: what it drew is shown then."""
+    try:
+        yield
+    finally:
+        flush()
+
+
+@cache
+def _flush_at_exit() -> None:
+    atexit.register(flush)  # after pyplot's own, which closes windows and would otherwise run first
+
+
+def _cell_begins(*_: Any) -> None:
+    global _cells
+    _cells += 1
+
+
+def _cell_ends(*_: Any) -> None:
+    flush()
 
 
 class _Screen:
-    """Where one figure is seen. `paint` brings it up to date; it may be slow and is called as rarely as will do."""
+    """Where one figure is seen; `of` finds it."""
 
-    def __init__(self, figure: Figure, paint: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, figure: Any) -> None:
         script = Path(sys.argv[0] if sys.argv and sys.argv[0] else "session").stem or "session"
-        name = "notebook" if in_notebook() else script
-        self.figure, self.paint = figure, paint
-        self.path: Path | None = Path.cwd() / FOLDER / f"{name}-{next(_number)}.png"
+        self.figure = figure
+        self.path = None if in_notebook() else Path.cwd() / FOLDER / f"{script}-{next(_number)}.png"
         self._handle: Any = None
-        self._stale, self._next = False, 0.0
-        atexit.register(self.flush)
+        self._cell = -1
+        self._next = 0.0
+        _flush_at_exit()
+        if shell := _shell():
+            shell.events.register("pre_run_cell", _cell_begins)
+            shell.events.register("post_run_cell", _cell_ends)
+        if in_notebook():
+            figure._ipython_display_ = self._show_in_cell
+
+    @classmethod
+    def of(cls, figure: Any) -> _Screen:
+        """The one of a figure, however often it is drawn on."""
+        if not hasattr(figure, "_neoclassic_screen"):
+            figure._neoclassic_screen = cls(figure)
+        screen: _Screen = figure._neoclassic_screen
+        return screen
 
     def changed(self) -> None:
         """Something new is to be seen: show it, now or soon."""
-        self._stale = True
+        _waiting[self] = None
         if time.perf_counter() >= self._next:
             self.flush()
 
     def flush(self) -> None:
         """Show what is new, now."""
-        if not self._stale:
+        if self not in _waiting:
             return
-        self._stale, start = False, time.perf_counter()
-        self.paint()
-        self._write()
+        del _waiting[self]
+        start = time.perf_counter()
         if in_notebook():
             self._show_in_cell()
-        elif getattr(self.figure.canvas, "required_interactive_framework", None):
-            self.figure.show()
-            self.figure.canvas.draw_idle()
-            self.figure.canvas.flush_events()
+        else:
+            self._write()
+            self._show_in_window()
         end = time.perf_counter()
         self._next = end + REST * (end - start)
 
     def _write(self) -> None:
-        """A folder that cannot be written to costs the picture, not the training."""
+        """A folder that cannot be written to, or text that cannot be drawn, costs the picture, not the training."""
         if self.path is None:
             return
         try:
@@ -82,23 +152,33 @@ class _Screen:
         except OSError as error:
             print(f"neoclassic: no picture: cannot write {self.path} ({error.strerror or error})", file=sys.stderr)
             self.path = None
+        except ValueError as error:
+            print(f"neoclassic: no picture: {' '.join(str(error).split())}", file=sys.stderr)
+            self.path = None
+
+    def _show_in_window(self) -> None:
+        if getattr(self.figure.canvas, "required_interactive_framework", None):
+            self.figure.show()
+            self.figure.canvas.draw_idle()
+            self.figure.canvas.flush_events()
 
     def _show_in_cell(self) -> None:
+        """Once in a cell, and from then on in its place: also where `plt.show()` or the end of the cell shows it."""
         from IPython.display import display
-        from matplotlib import pyplot
 
-        if self._handle is None:
-            self._handle = display(self.figure, display_id=True)
-            pyplot.close(self.figure)  # or the cell would show it once more when it ends
-        else:
-            self._handle.update(self.figure)
+        self.figure._ipython_display_ = None  # or it would be asked again, instead of drawn
+        try:
+            if self._cell == _cells:
+                self._handle.update(self.figure)
+            else:
+                self._handle, self._cell = display(self.figure, display_id=True), _cells
+        finally:
+            self.figure._ipython_display_ = self._show_in_cell
 
 
 def _subplots(nrows: int, ncols: int, figsize: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    from matplotlib import pyplot
-
-    with pyplot.rc_context({"figure.max_open_warning": 0}):
-        figure, axes = pyplot.subplots(nrows, ncols, figsize=figsize, squeeze=False)
+    with pyplot().rc_context({"figure.max_open_warning": 0}):
+        figure, axes = pyplot().subplots(nrows, ncols, figsize=figsize, squeeze=False)
     return figure, list(axes.flat)
 
 
@@ -120,16 +200,16 @@ def _say(x: float, xlabel: str | None, values: dict[str, float]) -> None:
 
 def use_svg_display() -> None:
     """Sharp pictures in notebooks; elsewhere there is nothing to do."""
-    if in_notebook() and "matplotlib_inline" in sys.modules:
-        sys.modules["matplotlib_inline"].backend_inline.set_matplotlib_formats("svg")
+    if in_notebook():
+        pyplot()  # with the notebook's backend
+        if inline := sys.modules.get("matplotlib_inline.backend_inline"):
+            inline.set_matplotlib_formats("svg")
 
 
 def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
     """Width and height of figures to come, in inches."""
-    from matplotlib import pyplot
-
     use_svg_display()
-    pyplot.rcParams["figure.figsize"] = figsize
+    pyplot().rcParams["figure.figsize"] = figsize
 
 
 def set_axes(
@@ -185,7 +265,7 @@ def plot(
     for x, y, fmt in zip(xs * len(ys) if len(xs) == 1 else xs, ys, itertools.cycle(fmts), strict=False):
         axes.plot(x, y, fmt)
     set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
-    _Screen(_whole(axes)).changed()
+    _Screen.of(_whole(axes)).changed()
 
 
 def show_images(
@@ -204,13 +284,26 @@ def show_images(
     for at in axes:
         at.get_xaxis().set_visible(False)
         at.get_yaxis().set_visible(False)
-    _Screen(figure).changed()
+    _Screen.of(figure).changed()
     found = np.empty(len(axes), object)
     found[:] = axes
     return found
 
 
 # ── pictures that grow ───────────────────────────────────────────────────────────────────────────────
+
+
+def _stand(lines: Iterable[Line2D], axes: Axes) -> bool:
+    """Whether lines are still on their axes, which a reader may have cleared."""
+    return all(line.axes is axes for line in lines)
+
+
+def _lengthen(line: Line2D, axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Give a line its points, of which only the last is new."""
+    line.set_data(np.array(x), np.array(y))
+    if x:
+        axes.update_datalim([(x[-1], y[-1])])
+        axes.autoscale_view()
 
 
 class Animator:
@@ -241,7 +334,7 @@ class Animator:
         self._xlabel, self._legend = xlabel, list(legend or [])
         limits = (xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
         self.config_axes: Callable[[], None] = partial(set_axes, self.axes[0], *limits)
-        self._screen = _Screen(self.fig, self._paint)
+        self._lines: list[Line2D] = []
 
     def add(self, x: Any, y: Any) -> None:
         ys = list(y) if hasattr(y, "__len__") else [y]
@@ -257,12 +350,16 @@ class Animator:
                 said[self._legend[i] if i < len(self._legend) else f"line {i + 1}"] = float(b)
         if said:
             _say(float(next(a for a in xs if a is not None)), self._xlabel, said)
-        self._screen.changed()
+        if len(self._lines) < len(self.Y) or not _stand(self._lines, self.axes[0]):
+            self._paint()
+        for line, x, y in zip(self._lines, self.X, self.Y, strict=True):
+            _lengthen(line, self.axes[0], x, y)
+        _Screen.of(self.fig).changed()
 
     def _paint(self) -> None:
         self.axes[0].cla()
-        for x, y, fmt in zip(self.X, self.Y, itertools.cycle(self.fmts), strict=False):
-            self.axes[0].plot(x, y, fmt)
+        styled = zip(self.X, self.Y, itertools.cycle(self.fmts), strict=False)
+        self._lines = [self.axes[0].plot(x, y, fmt)[0] for x, y, fmt in styled]
         self.config_axes()
 
 
@@ -311,7 +408,8 @@ class ProgressBoard(HyperParameters):
         self.save_hyperparameters()
         self.raw_points: dict[str, list[tuple[Any, Any]]] = {}
         self.data: dict[str, list[Point]] = {}
-        self._screen: _Screen | None = None
+        self._lines: dict[str, Line2D] = {}
+        self._looks = ""
 
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         waiting = self.raw_points.setdefault(label, [])
@@ -325,10 +423,16 @@ class ProgressBoard(HyperParameters):
         if not self.display:
             return
         _say(point.x, self.xlabel, {label: point.y})
-        if self._screen is None:
+        if self.axes is None or self.fig is None:
             self._open()
-        assert self._screen is not None
-        self._screen.changed()
+        assert self.axes is not None
+        assert self.fig is not None
+        looks = repr((self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale, self.ls, self.colors))
+        if looks != self._looks or label not in self._lines or not _stand(self._lines.values(), self.axes):
+            self._looks = looks
+            self._paint(self.axes)
+        _lengthen(self._lines[label], self.axes, [p.x for p in line], [p.y for p in line])
+        _Screen.of(self.fig).changed()
 
     def _open(self) -> None:
         if self.axes is not None:
@@ -337,17 +441,15 @@ class ProgressBoard(HyperParameters):
             self.axes = self.fig.add_subplot()
         else:
             self.fig, (self.axes,) = _subplots(1, 1, self.figsize)
-        assert self.fig is not None
-        self._screen = _Screen(self.fig, self._paint)
 
-    def _paint(self) -> None:
-        assert self.axes is not None
-        self.axes.cla()
+    def _paint(self, axes: Axes) -> None:
+        axes.cla()
         styles = zip(itertools.cycle(self.ls), itertools.cycle(self.colors), strict=False)
         for (label, line), (style, colour) in zip(self.data.items(), styles, strict=False):
-            self.axes.plot([p.x for p in line], [p.y for p in line], linestyle=style, color=colour, label=label)
-        set_axes(self.axes, self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale, None)
-        self.axes.legend()
+            x, y = [p.x for p in line], [p.y for p in line]
+            (self._lines[label],) = axes.plot(x, y, linestyle=style, color=colour, label=label)
+        set_axes(axes, self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale, None)
+        axes.legend()
 
 
 def _mean(values: Sequence[Any]) -> float:
