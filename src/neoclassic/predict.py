@@ -40,7 +40,9 @@ class Prediction:
     def of(
         cls, path: str, row: np.ndarray, classes: tuple[str, ...], top: int, threshold: float, bright: bool = False
     ) -> Prediction:
-        """From one row of probabilities."""
+        """From one row of probabilities; an error where they are not numbers."""
+        if not np.isfinite(row).all():
+            return cls(path, error=f"{path}: what the network says of it is not a number")
         order = np.argsort(-row, kind="stable")
         named = tuple((classes[i], float(row[i])) for i in order[:top])
         if row[order[0]] < threshold:

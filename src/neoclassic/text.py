@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
+import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -31,6 +33,21 @@ def printable(text: str, keep: str = "") -> str:
 def escape(text: str) -> str:
     """For HTML and SVG, between tags or inside a quoted attribute."""
     return html.escape(printable(text, keep="\n\t"))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Valid JSON whatever the names and numbers are: null for what is no number, escapes for what is no Unicode."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False, separators=separators)
+    return text.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair becomes its JSON escape
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def csv_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import warnings
@@ -16,7 +15,7 @@ import click
 
 from neoclassic import __version__
 from neoclassic.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
-from neoclassic.text import hidden, printable
+from neoclassic.text import hidden, json_text, printable
 
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",
@@ -181,4 +180,4 @@ def _fail(error: BaseException, message: str, code: int, arguments: list[str]) -
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    click.echo(json_text(value, indent=1))

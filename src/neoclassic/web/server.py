@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import logging
-import math
 import re
 import signal
 import socket
@@ -55,6 +53,7 @@ from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.machine import cores
 from neoclassic.predict import Prediction, probabilities, threshold_of
+from neoclassic.text import json_text
 from neoclassic.web.names import Names, is_loopback
 
 PAGE = Path(__file__).parent / "page.html"
@@ -247,14 +246,11 @@ class Service:
         finally:
             self.waiting -= len(files)
         return [
-            self._said(name, rows[i], top, threshold) if i in rows else Prediction(name, error=read[i])
+            Prediction.of(name, rows[i], self.model.classes, top, threshold)
+            if i in rows
+            else Prediction(name, error=read[i])
             for i, (name, _) in enumerate(files)
         ]
-
-    def _said(self, name: str, row: Array, top: int, threshold: float) -> Prediction:
-        if not np.isfinite(row).all():
-            return Prediction(name, error=f"{name}: what the network says of it is not a number")
-        return Prediction.of(name, row, self.model.classes, top, threshold)
 
     def _pixels(self, name: str, content: bytes) -> Any:
         """Of one file; or why there are none."""
@@ -309,21 +305,12 @@ class _InMemory(MultiPartParser):
 
 
 class _Json(Response):
-    """Valid JSON whatever the names and numbers of a model are: null for what is no number, and any text escaped."""
+    """See `json_text`."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode("utf-8", "backslashreplace")  # half of a surrogate pair becomes its JSON escape
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return json_text(content).encode()
 
 
 def _plain(name: str | None) -> str:
