@@ -351,9 +351,9 @@ def look(path: Path) -> Look:
 
 def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
     """`look` at each file, in threads; what is known of a file that has not changed since is taken from the cache."""
-    place = cache.folder() / "looks" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
+    place = cache.place("looks", f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json")
     try:
-        known = dict(json.loads(place.read_text("utf-8")))
+        known = dict(json.loads(place.read_text("utf-8"))) if place else {}
     except (OSError, ValueError, TypeError):
         known = {}
 
@@ -362,13 +362,14 @@ def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
     for path, stamp in stamps.items():
         with suppress(KeyError, TypeError, ValueError):
             before, told = known[os.fspath(path)]
-            if stamp and before == stamp:
+            if stamp and before == stamp and not Look(*told).error:
                 found[path] = Look(*told)
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
         missing = [path for path in stamps if path not in found]
         found |= zip(missing, pool.map(look, missing), strict=True)
-    told_now = {os.fspath(p): [stamp, list(vars(found[p]).values())] for p, stamp in stamps.items() if stamp}
-    if told_now != known:
+    kept = {path: stamp for path, stamp in stamps.items() if stamp and not found[path].error}  # errors may pass
+    told_now = {os.fspath(path): [stamp, list(vars(found[path]).values())] for path, stamp in kept.items()}
+    if place and told_now != known:
         with suppress(OSError, NeoclassicError):  # without a cache it only takes longer
             place.parent.mkdir(parents=True, exist_ok=True)
             files.write(place, json.dumps(told_now))
