@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from neoclassic.data.folders import Folder, Photo, choose_fit, cut
-from neoclassic.data.preprocessing import Array, Preprocessing, open_image, to_pixels
+from neoclassic.data.preprocessing import Array, Preprocessing, guessed, header, open_image, read, to_pixels
 from neoclassic.errors import NeoclassicError
 
 NEAR = 0.995
@@ -27,6 +27,8 @@ FEW = 10  # photos of a class in the training set that are too few to learn from
 RARE = 0.02  # of the photos: what has a rarer format or colour mode stands out
 UNEVEN = 10  # times as many photos in the largest class as in the smallest
 MANY = 3  # findings that a brief check spells out
+WIDE = ("PNG", "TIFF", "PPM")  # formats that have 16 bits
+DIM = 64  # of 256 levels: what an image of 14 bits in 16 reaches
 THUMBNAIL = Preprocessing((16, 16), 1, fit="stretch")
 WORDS = {"error": "wrong", "warning": "look at", "note": "note"}
 
@@ -112,6 +114,7 @@ def check(folder: Folder, size: tuple[int, int] = (224, 224)) -> Report:
         *_near(folder, readable, thumbnails),
         *_orientation(folder, readable),
         *_odd(folder, readable),
+        *_depths(folder, readable),
         *_shapes(folder, readable, size, fit),
         *_surplus(folder),
     ]
@@ -259,6 +262,28 @@ def _odd(folder: Folder, photos: Sequence[Photo]) -> Iterator[Finding]:
                 paths = _names(path for path, own in values.items() if own == value)
                 text = f"{_images(n)} {words} {value}, where most are {usual}: are they what they should be?"
                 yield Finding("warning", f"odd-{kind}", text, paths)
+
+
+def _depths(folder: Folder, photos: Sequence[Photo]) -> Iterator[Finding]:
+    """Images stored in 16 bits that use fewer: grey ones, whose depth is then a guess, and coloured ones."""
+    guesses: dict[str, int] = {}
+    crushed = []
+    wide = [photo for photo in photos if folder.looks[photo.path].format in WIDE]
+    for photo in wide:
+        image = header(read(photo.path), str(photo.path))
+        if image.mode.startswith("I") and (bits := guessed(image)):
+            guesses[str(photo.path)] = bits
+        elif any(";16" in str(tile[3]) for tile in image.tile) and np.max(image.convert("RGB").getextrema()) < DIM:
+            crushed.append(photo.path)
+    if guesses:
+        counts = ", ".join(f"{bits} bits ({n:,})" for bits, n in sorted(Counter(guesses.values()).items()))
+        text = f"{_images(len(guesses))} stored in 16 or 32 bits seem to use fewer, by their largest values: {counts}"
+        several = len(set(guesses.values())) > 1
+        more = ": some become brighter than others; convert all of them alike to 8 bits" if several else ""
+        yield Finding("warning" if several else "note", "depth", text + more, tuple(guesses))
+    if crushed:
+        text = f"{_images(len(crushed))} with 16 bits a colour use the lowest of them only and become almost black"
+        yield Finding("warning", "dark", f"{text}: convert them to 8 bits first", _names(crushed))
 
 
 def _shapes(folder: Folder, photos: Sequence[Photo], size: tuple[int, int], fit: str) -> Iterator[Finding]:

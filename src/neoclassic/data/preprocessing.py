@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 from neoclassic.records import record
@@ -164,7 +164,7 @@ def open_image(file: File) -> Image.Image:
     return _decode(*_stream(file))
 
 
-def header(content: bytes, name: str) -> Image.Image:
+def header(content: bytes, name: str) -> ImageFile.ImageFile:
     """The image of a file's content, its size, mode and metadata known, its pixels not decoded yet."""
     return _open(io.BytesIO(content), name)
 
@@ -208,7 +208,7 @@ def _decode(stream: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def _open(stream: BinaryIO, name: str) -> Image.Image:
+def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     start = stream.read(64)
     if not start:
         raise NeoclassicError(f"{name}: is empty")
