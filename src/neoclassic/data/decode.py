@@ -205,14 +205,15 @@ def _fill(images: Array, first: int, files: Sequence[File], p: Preprocessing) ->
     for row, (path, digest) in enumerate(files, first):
         known = len(digest) == 2 * hashlib.sha256().digest_size
         try:
-            stream = io.BytesIO(read(path))
+            content = read(path)
         except NeoclassicError as error:
             skipped.append((row, CHANGED if known else str(error).removeprefix(f"{path}: ")))
             continue
-        if hashlib.sha256(stream.getbuffer()).hexdigest() != digest:
+        if hashlib.sha256(content).hexdigest() != digest:
             skipped.append((row, CHANGED if known else "could not be read a moment ago: run again"))
             continue
-        heif |= is_heif(stream.getbuffer()[:12].tobytes())
+        heif |= is_heif(content)
+        stream = io.BytesIO(content)
         stream.name = path
         try:
             images[row] = read_pixels(stream, p)
