@@ -6,6 +6,8 @@
 The file says everything: metadata `classes` and `preprocessing` are JSON, the output `probabilities` is calibrated.
 """
 
+import contextlib
+import importlib
 import json
 import sys
 
@@ -14,23 +16,28 @@ import onnxruntime
 from PIL import Image
 
 T = Image.Transpose
-UPRIGHT = {  # what undoes each value of the EXIF tag 0x0112
-    2: T.FLIP_LEFT_RIGHT,
-    3: T.ROTATE_180,
-    4: T.FLIP_TOP_BOTTOM,
-    5: T.TRANSPOSE,
-    6: T.ROTATE_270,
-    7: T.TRANSVERSE,
-    8: T.ROTATE_90,
-}
-
+TURNS = (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90)
+UPRIGHT = dict(zip(range(2, 9), TURNS, strict=True))  # what undoes each value of the EXIF tag 0x0112
 STRIP = 16  # times longer than wide: what a crop looks at of an image
+Image.init()
+with contextlib.suppress(ImportError):  # which reads HEIC
+    importlib.import_module("pillow_heif").register_heif_opener()
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
+FORMATS = [name for name in FORMATS if name in Image.OPEN]
+
+
+def narrow(image, maxval):
+    """16 bits of grey in 8: white is all ones in the fewest bits of 8, 10, 12, 14, 16 that hold the largest value."""
+    wide, bits, most = np.asarray(image), *(np.max(getattr(image, "tag_v2", {}).get(n, 0)) for n in (258, 281))
+    if image.mode == "F" or wide.min() < 0 or wide.max() > 65535:
+        sys.exit("an image has pixels without a known range: convert it to 8 or 16 bits first")
+    told = 65535 if maxval < 65535 else max(most, 2**bits - 1 if 0 < bits < 16 else 0)  # by the header
+    white = next(2**n - 1 for n in (8, 10, 12, 14, 16) if max(wide.max(), min(told, 65535)) < 2**n)
+    return Image.fromarray(((wide.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8))
 
 
 def coloured(image, mode):
-    """8 bits in mode L or RGB; 16 bits are rounded; what is transparent lies on white."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    """In mode L or RGB; what is transparent lies on white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -50,9 +57,11 @@ def middle(image, h, w, keep, kind):
 
 def to_input(path, p):
     """float32 C×H×W of an image file, by the preprocessing record p."""
-    image = Image.open(path)
+    image = Image.open(path, formats=FORMATS)  # no other: some of them start foreign programs
+    maxval = image.tile[0][3][-1] if image.format == "PPM" else None
     image.load()  # before its EXIF is asked: TIFF is turned here
     turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
+    image = narrow(image, maxval if isinstance(maxval, int) else 65535) if image.mode[0] in "IF" else image
     image = coloured(image if turn is None else image.transpose(turn), "L" if p["channels"] == 1 else "RGB")
     (h, w), kind = p["size"], Image.Resampling[p["filter"].upper()]
     if p["fit"] == "crop":

@@ -298,6 +298,56 @@ def test_a_wrong_cifar_archive_is_refused(tmp_path, files, reason):
         load("cifar-10", tmp_path)
 
 
+def odd_archive(path, name, **about):
+    """The archive, and one member more."""
+    with tarfile.open(path, "w:gz") as archive:
+        for role, contents in cifar_files().items():
+            member = tarfile.TarInfo(f"{cifar.FOLDER}/{role}")
+            member.size = len(contents)
+            archive.addfile(member, io.BytesIO(contents))
+        member = tarfile.TarInfo(name)
+        for key, value in about.items():
+            setattr(member, key, value)
+        archive.addfile(member)
+
+
+@pytest.mark.parametrize(
+    ("name", "about", "reason"),
+    [
+        ("x/test_batch.bin", {"type": tarfile.SYMTYPE, "linkname": "nowhere"}, "is no regular file"),
+        ("x/test_batch.bin", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}, "is no regular file"),
+        ("x/data_batch_1.bin", {"type": tarfile.FIFOTYPE}, "is no regular file"),
+        ("x/data_batch_1.bin", {"type": tarfile.DIRTYPE}, "is no regular file"),
+        ("../../outside/data_batch_1.bin", {}, "leads out of its folder"),
+        ("/tmp/readme.html", {}, "leads out of its folder"),
+    ],
+)
+def test_a_cifar_archive_with_a_link_or_a_name_that_leads_out_is_refused(tmp_path, name, about, reason):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    odd_archive(tmp_path / "deep" / "er" / cifar.ARCHIVE, name, **about)
+    with pytest.raises(NeoclassicError, match=f"{cifar.ARCHIVE}: damaged: .*{reason}"):
+        load("cifar-10", tmp_path / "deep" / "er")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [cifar.ARCHIVE]
+
+
+def test_no_damage_to_a_cifar_archive_gets_past_the_one_clear_line(tmp_path):
+    cifar_archive(tmp_path / cifar.ARCHIVE, cifar_files())
+    plain = gzip.decompress((tmp_path / cifar.ARCHIVE).read_bytes())
+    rng = np.random.default_rng(0)
+    refused = []
+    for _ in range(100):
+        damaged = bytearray(plain)
+        for at in rng.integers(0, 1024, rng.choice([1, 3, 9])):
+            damaged[at] = rng.integers(256)
+        (tmp_path / cifar.ARCHIVE).write_bytes(gzip.compress(bytes(damaged), 1))
+        try:
+            load("cifar-10", tmp_path)
+        except NeoclassicError as error:
+            refused.append(str(error))
+    assert len(refused) > 50
+    assert not any("\n" in line for line in refused)
+
+
 def test_a_cut_cifar_archive_is_refused(tmp_path):
     cifar_archive(tmp_path / cifar.ARCHIVE, cifar_files())
     whole = (tmp_path / cifar.ARCHIVE).read_bytes()

@@ -420,7 +420,7 @@ def test_what_is_not_a_file_is_named(tmp_path):
     with pytest.raises(NeoclassicError, match="is a folder, not an image"):
         open_image(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(NeoclassicError, match="no such image"):
+    with pytest.raises(NeoclassicError, match="is a named pipe, not a file"):
         open_image(tmp_path / "pipe")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from neoclassic.data.folders import Folder, Photo, choose_fit, cut, one_class
-from neoclassic.data.preprocessing import Array, Preprocessing, read_pixels
+from neoclassic.data.preprocessing import Array, Preprocessing, guessed, header, read, read_pixels
 from neoclassic.errors import NeoclassicError
 
 NEAR = 0.995
@@ -29,6 +29,8 @@ HELD = 5  # photos of a class of which a tenth, rounded, is one
 RARE = 0.02  # of the photos: what has a rarer format or colour mode stands out
 UNEVEN = 10  # times as many photos in the largest class as in the smallest
 MANY = 3  # findings that a brief check spells out
+WIDE = ("PNG", "TIFF", "PPM")  # formats that have 16 bits
+DIM = 64  # of 256 levels: what an image of 14 bits in 16 reaches
 THUMBNAIL = (16, 16)
 LARGE = 1 << 23  # pixels of an image that is decoded while no other is: it takes memory
 WORDS = {"error": "wrong", "warning": "warning", "note": "note"}
@@ -119,6 +121,7 @@ def check(folder: Folder, size: tuple[int, int] = (224, 224)) -> Report:
         *_near(folder, [one for one in _placed(folder) if one[1].path in thumbnails], thumbnails),
         *_orientation(folder, readable),
         *_odd(folder, readable),
+        *_depths(folder, readable),
         *_shapes(folder, readable, size, fit),
         *_surplus(folder),
     ]
@@ -290,6 +293,28 @@ def _odd(folder: Folder, photos: Sequence[Photo]) -> Iterator[Finding]:
                 paths = _names(path for path, own in values.items() if own == value)
                 text = f"{_images(n)} {words} {value}, where most are {usual}: are they what they should be?"
                 yield Finding("warning", f"odd-{kind}", text, paths)
+
+
+def _depths(folder: Folder, photos: Sequence[Photo]) -> Iterator[Finding]:
+    """Images stored in 16 bits that use fewer: grey ones, whose depth is then a guess, and coloured ones."""
+    guesses: dict[str, int] = {}
+    crushed = []
+    wide = [photo for photo in photos if folder.looks[photo.path].format in WIDE]
+    for photo in wide:
+        image = header(read(photo.path), str(photo.path))
+        if image.mode.startswith("I") and (bits := guessed(image)):
+            guesses[str(photo.path)] = bits
+        elif any(";16" in str(tile[3]) for tile in image.tile) and np.max(image.convert("RGB").getextrema()) < DIM:
+            crushed.append(photo.path)
+    if guesses:
+        counts = ", ".join(f"{bits} bits ({n:,})" for bits, n in sorted(Counter(guesses.values()).items()))
+        text = f"{_images(len(guesses))} stored in 16 or 32 bits seem to use fewer, by their largest values: {counts}"
+        several = len(set(guesses.values())) > 1
+        more = ": some become brighter than others; convert all of them alike to 8 bits" if several else ""
+        yield Finding("warning" if several else "note", "depth", text + more, tuple(guesses))
+    if crushed:
+        text = f"{_images(len(crushed))} with 16 bits a colour use the lowest of them only and become almost black"
+        yield Finding("warning", "dark", f"{text}: convert them to 8 bits first", _names(crushed))
 
 
 def _shapes(folder: Folder, photos: Sequence[Photo], size: tuple[int, int], fit: str) -> Iterator[Finding]:

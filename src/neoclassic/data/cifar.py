@@ -6,8 +6,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
 from __future__ import annotations
 
 import tarfile
-import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -48,19 +47,33 @@ def load(folder: Path, name: str, classes: tuple[str, ...], md5: dict[str, str] 
 
 
 def _unpack(path: Path) -> dict[str, bytes]:
+    """The contents of the files, by name; nothing is written. NeoclassicError for a damaged archive."""
     contents = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
-                role = Path(member.name).name
-                file = archive.extractfile(member) if role in ROLES and member.size <= LIMIT else None
-                if file is not None:
-                    contents[role] = file.read()
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+                place = PurePosixPath(member.name)
+                if place.is_absolute() or ".." in place.parts:
+                    raise NeoclassicError(f"the name {member.name[:80]!r} leads out of its folder")
+                if place.name in ROLES:
+                    contents[place.name] = _content(archive, member)
+    except NeoclassicError as error:
         raise NeoclassicError(f"{path}: damaged: {error}") from None
+    except Exception as error:  # tarfile lets errors of every kind through
+        if isinstance(error, OSError) and error.errno:
+            raise
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise NeoclassicError(f"{path}: damaged: {reason}") from None
     if missing := [role for role in ROLES if role not in contents]:
         raise NeoclassicError(f"{path}: {missing[0]} is missing")
     return contents
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member) if member.isreg() and member.size <= LIMIT else None
+    if file is None:
+        raise NeoclassicError(f"{member.name[:80]!r} is no regular file of at most {LIMIT >> 20} MB")
+    return file.read()
 
 
 def _records(path: Path, contents: bytes, classes: tuple[str, ...]) -> Array:

@@ -14,6 +14,7 @@ from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
+from neoclassic.data import cache
 from neoclassic.errors import NeoclassicError
 
 TIMEOUT = 10  # seconds without a byte
@@ -30,12 +31,14 @@ def fetch(name: str, mirrors: Iterable[str], folder: Path, md5: str) -> Path:
     """The file of that name in the folder, downloaded from the first mirror that gives it whole.
 
     What has come stands in `name.part` until the checksum is right, and is gone on from by the next call.
-    DownloadError when no mirror does; NeoclassicError when the folder cannot be written.
+    DownloadError when no mirror does; NeoclassicError when the folder cannot be written. The folder is marked as one
+    whose file `neoclassic cache --clear` may remove.
     """
     target, part = folder / name, folder / f"{name}.part"
     faults = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        cache.mark(folder, name)
         for mirror in mirrors:
             host = urlsplit(mirror).netloc
             for _ in range(TRIES):

@@ -31,8 +31,7 @@ from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
 from neoclassic.data.given import same
 from neoclassic.data.listing import listed
-from neoclassic.data.preprocessing import Preprocessing, header, orientation
-from neoclassic.data.suspects import refusal, what_is
+from neoclassic.data.preprocessing import Preprocessing, header, orientation, read
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 from neoclassic.files import expanded
 
@@ -290,17 +289,15 @@ def _within(path: Path, root: Path) -> str:
 
 def look(path: Path) -> Look:
     """Read a file, but decode no pixels. What is wrong with it is said in the result's `error`."""
-    if reason := refusal(path):
-        return Look("unread", error=reason)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Look("unread", error=error.strerror or str(error))
+        content = read(path)
+    except NeoclassicError as error:
+        return Look("unread", error=str(error).removeprefix(f"{path}: "))
     digest = hashlib.sha256(content).hexdigest()
     try:
         image = header(content, str(path))
     except NeoclassicError as error:
-        return Look(digest, error=what_is(content) or str(error).removeprefix(f"{path}: "))
+        return Look(digest, error=str(error).removeprefix(f"{path}: "))
     turned = orientation(image)
     w, h = image.size
     if image.format == "TIFF":  # which Pillow turns itself
@@ -313,10 +310,10 @@ def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
     """`look` at each file, in threads; what is known of a file that has not changed since is taken from the cache.
 
     A failure is not remembered: rights and plug-ins change without the file."""
-    memory = f"looks/{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json"
+    place = cache.place("looks", f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json")
     try:
-        known = dict(json.loads((cache.folder() / memory).read_text("utf-8")))
-    except (OSError, ValueError, TypeError, NeoclassicError):
+        known = dict(json.loads(place.read_text("utf-8"))) if place else {}
+    except (OSError, ValueError, TypeError):
         known = {}
 
     stamps = {path: _stamp(path) for path in paths}
@@ -332,9 +329,8 @@ def look_at(paths: Sequence[Path], root: Path) -> dict[Path, Look]:
         found |= zip(missing, pool.map(look, missing), strict=True)
     kept = {path: stamp for path, stamp in stamps.items() if stamp and not found[path].error}
     told_now = {os.fspath(path): [stamp, list(vars(found[path]).values())] for path, stamp in kept.items()}
-    if told_now != known:
+    if place and told_now != known:
         with suppress(OSError, NeoclassicError):  # without a cache it only takes longer
-            place = cache.folder() / memory
             place.parent.mkdir(parents=True, exist_ok=True)
             files.write(place, json.dumps(told_now))
     return found

@@ -7,9 +7,11 @@ place where the network is on a GPU, `Enlarged` and `augment`, gives the same bi
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -19,8 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from neoclassic.data.suspects import refusal, what_is
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 from neoclassic.records import record
 
@@ -36,6 +39,7 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
+BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # TIFF's tags
 ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,6 +53,8 @@ UPRIGHT = {
 MAX_SIDE = 1024  # pixels: what a record may ask for
 STRIP = 16  # times longer than wide: what a crop looks at of an image
 MAX_PIXELS = 1 << 26  # what an image may have, 67 megapixels: below Pillow's own limit, so that ours speaks first
+DEPTHS = (8, 10, 12, 14, 16)  # bits that the values of a 16- or 32-bit grey image may fill: see `depth`
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
 
 File = str | os.PathLike[str] | BinaryIO
 
@@ -122,32 +128,62 @@ def _number(value: Any) -> bool:
 
 # ── from a file to an image ──────────────────────────────────────────────────────────────────────────
 
-_opening = threading.Lock()  # warnings are caught for the whole process
+_opening = threading.Lock()  # warnings are caught for the whole process, and plug-ins are registered for it
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """The content of an image file. NeoclassicError, naming the file, for what `refusal` refuses."""
+    path = Path(path)
+    if reason := refusal(path):
+        raise NeoclassicError(f"{path}: {reason}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NeoclassicError(f"{path}: {error.strerror or error}") from None
 
 
 def open_image(file: File) -> Image.Image:
     """The decoded image of a path or an open binary file; the first frame of several.
 
-    NeoclassicError, naming the file: missing, empty, no image of a format in FORMATS, above MAX_PIXELS (told
-    from the header, nothing is decoded), truncated or damaged.
+    NeoclassicError, naming the file: what `read` refuses, empty, no image of a format in FORMATS, above MAX_PIXELS
+    (told from the header, nothing is decoded), truncated or damaged.
     """
-    if isinstance(file, str | os.PathLike):
-        path = Path(file)
-        if path.is_dir():
-            raise NeoclassicError(f"{path}: is a folder, not an image")
-        if not path.is_file():
-            raise NeoclassicError(f"{path}: no such image")
-        try:
-            with path.open("rb") as stream:
-                return _decode(stream, str(path))
-        except OSError as error:
-            raise NeoclassicError(f"{path}: {error.strerror or error}") from None
-    return _decode(file, str(getattr(file, "name", "the image")))
+    return _decode(*_stream(file))
 
 
-def header(content: bytes, name: str) -> Image.Image:
+def header(content: bytes, name: str) -> ImageFile.ImageFile:
     """The image of a file's content, its size, mode and metadata known, its pixels not decoded yet."""
     return _open(io.BytesIO(content), name)
+
+
+def readers() -> str:
+    """What decides which images can be read here: the formats that Pillow knows, and the version of pillow-heif."""
+    with _opening:
+        Image.init()
+        _plug_in()
+        version = getattr(sys.modules.get("pillow_heif"), "__version__", "")
+        return " ".join([*(name for name in FORMATS if name in Image.OPEN), version])
+
+
+def is_heif(start: bytes) -> bool:
+    """Whether a file that starts so, 12 bytes are enough, is HEIF: what phones store as HEIC."""
+    return start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS
+
+
+def _plug_in() -> None:
+    """Have Pillow read HEIF with pillow-heif, where that is installed. Importing it is slow, so a file must need it."""
+    if "HEIF" not in Image.OPEN:
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except Exception:  # not installed, or an installation that does not work: the message asks for it
+            return
+
+
+def _stream(file: File) -> tuple[BinaryIO, str]:
+    """What is read, and what messages call it."""
+    if isinstance(file, str | os.PathLike):
+        return io.BytesIO(read(file)), str(Path(file))
+    return file, str(getattr(file, "name", "the image"))
 
 
 def _decode(stream: BinaryIO, name: str) -> Image.Image:
@@ -159,25 +195,42 @@ def _decode(stream: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def _open(stream: BinaryIO, name: str) -> Image.Image:
-    if not stream.read(1):
+def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
+    start = stream.read(1024)
+    if not start:
         raise NeoclassicError(f"{name}: is empty")
     stream.seek(0)
-    Image.init()
     too_large = NeoclassicError(f"{name}: has more than {MAX_PIXELS / 1e6:.0f} million pixels: make it smaller first")
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            Image.init()
+            if is_heif(start):
+                _plug_in()
             image = Image.open(stream, formats=[f for f in FORMATS if f in Image.OPEN])
     except UnidentifiedImageError:
-        raise NeoclassicError(f"{name}: is not an image, or of a format that is not read here") from None
+        raise NeoclassicError(f"{name}: {_unidentified(start)}") from None
     except Image.DecompressionBombError:
         raise too_large from None
     except Exception as error:
         raise NeoclassicError(f"{name}: {_reason(error)}") from None
     if image.width * image.height > MAX_PIXELS:
         raise too_large
+    if image.format == "PPM" and (arguments := image.tile[0][3]) and isinstance(arguments[-1], int):
+        image.info["maxval"] = arguments[-1]  # which Pillow forgets once it has decoded
     return image
+
+
+def _unidentified(start: bytes) -> str:
+    if is_heif(start):
+        if "HEIF" in Image.OPEN:
+            return "is a HEIC image that is damaged, or of a kind that pillow-heif does not read"
+        return "is a HEIC image: pip install pillow-heif reads it"
+    if start[4:12] in (b"ftypavif", b"ftypavis"):
+        if "AVIF" in Image.OPEN:
+            return "is an AVIF image that is damaged, or of a kind that Pillow does not read"
+        return "is an AVIF image, which this Pillow does not read: pip install --upgrade pillow"
+    return what_is(start) or "is not an image, or of a format that is not read here"
 
 
 def _reason(error: Exception) -> str:
@@ -194,7 +247,7 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
     The resize is Pillow's, antialiased, and `crop` is torchvision's Resize(round(size/keep)) and
     CenterCrop(size), bit for bit. NeoclassicError for pixels without a known range.
     """
-    image = _coloured(_upright(image), "L" if p.channels == 1 else "RGB")
+    image = _coloured(_upright(_narrow(image), orientation(image)), "L" if p.channels == 1 else "RGB")
     h, w = p.size
     if p.fit == "pad":
         scale = min(h / image.height, w / image.width)
@@ -217,11 +270,11 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
 
 def read_pixels(file: File, p: Preprocessing) -> Array:
     """`to_pixels` of `open_image`; every NeoclassicError names the file."""
-    image = open_image(file)
+    stream, name = _stream(file)
+    image = _decode(stream, name)
     try:
         return to_pixels(image, p)
     except NeoclassicError as error:
-        name = getattr(file, "name", "the image") if hasattr(file, "read") else os.fspath(cast(str, file))
         raise NeoclassicError(f"{name}: {error}") from None
 
 
@@ -236,20 +289,66 @@ def orientation(image: Image.Image) -> int:
     return value if value in UPRIGHT else 1
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turn = UPRIGHT.get(orientation(image))
+def depth(image: Image.Image) -> int:
+    """How many bits the values of a 16- or 32-bit grey image fill: black is 0, white is 2^depth − 1.
+
+    Files say how many bits store a value, but rarely how many of them are used: detectors and cameras fill 10, 12 or
+    14 of 16. So the depth is the smallest of DEPTHS that holds the image's largest value and the largest that its
+    header tells of: by a TIFF's BitsPerSample below 16, its MaxSampleValue, or a PGM's maxval below 65535. (PNG's
+    sBIT does not count, as its values are scaled to 16 bits in any case.) Only the file decides, so every program
+    gives the same pixels. The price: where the header is silent, see `guessed`, an image whose brightest value stays
+    below a quarter of its true white becomes up to 4 times brighter for each step that it falls short of.
+
+    NeoclassicError for values below 0 or above 65535.
+    """
+    wide = np.asarray(image)
+    if wide.min() < 0 or wide.max() > 0xFFFF:
+        raise NeoclassicError("has 32-bit pixels: convert it to 8 or 16 bits first")
+    largest = max(int(wide.max()), _told(image))
+    return next(bits for bits in DEPTHS if largest >> bits == 0)
+
+
+def guessed(image: Image.Image) -> int | None:
+    """The `depth` of a decoded image where it is a guess from the largest value and below 16; else None."""
+    if not image.mode.startswith("I") or _told(image):
+        return None
+    bits = depth(image)
+    return bits if bits < DEPTHS[-1] else None
+
+
+def _told(image: Image.Image) -> int:
+    """The largest value that the header allows for, at most 65535; 0 where it does not tell."""
+    if image.format == "PPM":  # whose values Pillow scales to 16 bits
+        return 0xFFFF if image.info.get("maxval", 0xFFFF) < 0xFFFF else 0
+    bits, most = (_tag(image, tag) for tag in (BITS_PER_SAMPLE, MAX_SAMPLE_VALUE))
+    return min(max(most, (1 << bits) - 1 if bits < 16 else 0), 0xFFFF)
+
+
+def _tag(image: Image.Image, number: int) -> int:
+    """The value of a TIFF's tag; 0 where it has none, or none that is a number."""
+    value = getattr(image, "tag_v2", {}).get(number)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _narrow(image: Image.Image) -> Image.Image:
+    """An image of 16 or 32 bits of grey in 8, rounded: the white that `depth` tells becomes 255."""
+    if image.mode == "F":
+        raise NeoclassicError("has floating-point pixels: convert it to 8 or 16 bits first")
+    if not image.mode.startswith("I"):
+        return image
+    white = (1 << depth(image)) - 1
+    wide = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((wide * 255 + white // 2) // white).astype(np.uint8))
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _coloured(image: Image.Image, mode: str) -> Image.Image:
-    """In `mode` ("L" or "RGB"), 8 bits; what is transparent lies on white."""
-    if image.mode.startswith("I"):
-        wide = np.asarray(image)
-        if wide.min() < 0 or wide.max() > 0xFFFF:
-            raise NeoclassicError("has 32-bit pixels: convert it to 8 or 16 bits first")
-        image = Image.fromarray(((wide.astype(np.uint32) + 128) // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise NeoclassicError("has floating-point pixels: convert it to 8 or 16 bits first")
+    """8 bits in `mode` ("L" or "RGB"); what is transparent lies on white."""
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")

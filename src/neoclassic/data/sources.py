@@ -124,7 +124,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
     given = [] if data_dir is None else list(_under(expanded(data_dir), source))
     own = [PACKAGE / source.packaged] if source.packaged else []
-    places = [*given, *own, cache.folder() / source.name, DEBIAN / source.name]
+    kept = cache.place(source.name)
+    places = [*given, *own, *([kept] if kept else []), DEBIAN / source.name]
     for place in places:
         found = source.reader.find(place)
         if len(found) == len(source.reader.ROLES) or (found and place in given):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-LARGEST = 512 << 20  # bytes of a file that is read: no image within the limit of pixels needs more
+LARGEST = 512 << 20  # bytes of a file that is read: as much as the largest image takes uncompressed, at 16 bits
 STARTS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the image itself: run 'git lfs pull'"),
     (b"\x00\x05\x16\x07", "is macOS metadata (AppleDouble), not an image: remove it"),

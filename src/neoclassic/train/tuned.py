@@ -8,6 +8,7 @@ from pathlib import Path
 from neoclassic import files
 from neoclassic.data import cache
 from neoclassic.engines import Speed
+from neoclassic.errors import NeoclassicError
 
 
 def file() -> Path:
@@ -39,6 +40,6 @@ def _key(network: str, device: str) -> str:
 def _read() -> dict[str, dict[str, str]]:
     try:
         found = json.loads(file().read_text("utf-8"))
-    except (OSError, ValueError):  # nothing remembered, or nothing that can be used
+    except (OSError, ValueError, NeoclassicError):  # nothing remembered, or nothing that can be used
         return {}
     return found if isinstance(found, dict) else {}
