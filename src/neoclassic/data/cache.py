@@ -51,9 +51,7 @@ def folder() -> Path:
     try:
         home = Path.home()
     except RuntimeError:
-        home = Path()
-    if not home.is_absolute():  # HOME is empty: the cache would stand in the working folder
-        raise NeoclassicError("this account has no home folder to keep a cache in: set NEOCLASSIC_CACHE")
+        raise NeoclassicError("this account has no home folder to keep a cache in: set NEOCLASSIC_CACHE") from None
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "neoclassic" / "Cache"
     if sys.platform == "darwin":
