@@ -186,8 +186,8 @@ def test_a_jpeg_never_loads_the_plugin(tmp_path, plugin):
     ("content", "what"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "is a Git LFS pointer.*git lfs pull"),
-        (b"\n<!DOCTYPE html><html>", "is a web page"),
-        (b"\xef\xbb\xbf<html lang='en'>", "is a web page"),
+        (b"\n<!DOCTYPE html><html>", "is an HTML page"),
+        (b"\xef\xbb\xbf<html lang='en'>", "is an HTML page"),
         (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "is an AVIF image"),
     ],
 )

@@ -383,7 +383,7 @@ PNG = saved(photo(64, 64)).getvalue()
 NO_IMAGES = {
     "empty": (b"", "is empty"),
     "text": (b"These are not the pixels you are looking for.", "is not an image"),
-    "pdf": (b"%PDF-1.4\n", "is not an image"),
+    "pdf": (b"%PDF-1.4\n", "is a PDF document, not an image"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is not an image"),
     "half a jpeg": (JPEG[: len(JPEG) // 2], "truncated"),
     "half a png": (PNG[: len(PNG) // 2], "truncated"),
