@@ -185,7 +185,7 @@ class _Job:
             preprocessing = replace(preprocessing, mean=mean, std=std)
 
         fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
-        begin = transfer.start(recipe, tree, shape, fresh, preprocessing)
+        begin = transfer.start(recipe, fresh, preprocessing)
         preprocessing = begin.preprocessing
         for note in begin.notes:
             _say(note, progress)

@@ -36,7 +36,8 @@ class Recipe:
     augmentation      of the training images
     patience          epochs without a better validation accuracy after which the run ends; 0: it never does so
     weights           a file to start from, ours or torchvision's; layers whose shape differs start afresh
-    freeze            patterns of `path.parameter`: what stands still, statistics of batch norms aside
+    freeze            patterns of `path.parameter`: what stands still; a batch norm whose weight and bias do keeps its
+                      running statistics too, and normalises by them, as a prediction does
     rates             patterns of `path.parameter` with what the learning rate is multiplied with; the last that fits
     initialisation    see `engines.weights.INITIALISATIONS`
     standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]

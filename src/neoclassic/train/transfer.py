@@ -15,14 +15,14 @@ from safetensors import safe_open
 from neoclassic.artefact import Model
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
-from neoclassic.engines.weights import take_over
+from neoclassic.engines.weight_files import Found, read
 from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.measure import Shape
-from neoclassic.torchvision_weights import HEADS, from_torchvision, read_weights
+from neoclassic.torchvision_weights import adopt
 from neoclassic.train.recipe import Recipe
-from neoclassic.tree import Node
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
+Pixels = tuple[tuple[float, ...], ...]  # mean and deviation, each a number a channel
+IMAGENET: Pixels = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # that torchvision's weights expect
+HALF: Pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # that its googlenet expects
 
 
 @dataclass(frozen=True)
@@ -34,49 +34,40 @@ class Start:
     notes: tuple[str, ...] = ()
 
 
-def start(recipe: Recipe, tree: Node, shape: Shape, fresh: Weights, preprocessing: Preprocessing) -> Start:
+def start(recipe: Recipe, fresh: Weights, preprocessing: Preprocessing) -> Start:
     """From `recipe.weights`, or `fresh` where there is none.
 
     NeoclassicError for a file that cannot be read or does not fit; UsageError for weights of another network.
     """
     if not recipe.weights:
         return Start(fresh, preprocessing)
-    if _is_ours(recipe.weights):
-        return _from_ours(Model.load(recipe.weights), recipe, fresh, preprocessing)
-    found, notes = from_torchvision(recipe.network, read_weights(recipe.weights), tree, shape, recipe.seed)
-    kept = {key: fresh[key] if _afresh(key, notes) else array for key, array in found.items()}
-    if preprocessing.channels == 3 and recipe.network != "googlenet:torchvision":
-        preprocessing = replace(preprocessing, mean=IMAGENET[0], std=IMAGENET[1])
-    return Start(kept, preprocessing, tuple(notes))
-
-
-def _afresh(key: str, notes: Iterable[str]) -> bool:
-    return key.rpartition(".")[0] in HEADS and any("last layer starts afresh" in note for note in notes)
+    model = Model.load(recipe.weights) if _is_ours(recipe.weights) else None
+    if model and model.network != recipe.network:
+        raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
+    file = Found(model.weights) if model else read(recipe.weights)
+    try:
+        adopted = adopt(recipe.network, file.arrays, {key: w.shape for key, w in fresh.items()}, lambda: fresh)
+    except NeoclassicError as error:
+        raise type(error)(f"{recipe.weights}: {error}") from None
+    if model and model.preprocessing.channels == preprocessing.channels:
+        preprocessing = replace(preprocessing, mean=model.preprocessing.mean, std=model.preprocessing.std)
+    if not adopted.ours:
+        expected = HALF if recipe.network == "googlenet:torchvision" else IMAGENET
+        if preprocessing.channels == 1:  # the first kernels are summed: grey is the mean of the colours
+            expected = tuple((round(sum(values) / 3, 3),) for values in expected)
+        preprocessing = replace(preprocessing, mean=expected[0], std=expected[1])
+    return Start(adopted.weights, preprocessing, (*file.notes, *adopted.notes))
 
 
 def _is_ours(path: str) -> bool:
     """A run folder, or a `.safetensors` file with our header."""
     if Path(path).is_dir():
         return True
-    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
-        return False
     try:
         with safe_open(path, "numpy") as file:
             return "neoclassic" in (file.metadata() or {})
     except Exception:  # what is wrong with it, its reader tells
         return False
-
-
-def _from_ours(model: Model, recipe: Recipe, fresh: Weights, preprocessing: Preprocessing) -> Start:
-    if model.network != recipe.network:
-        raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
-    try:
-        weights, notes = take_over(model.weights, fresh)
-    except NeoclassicError as error:
-        raise NeoclassicError(f"{recipe.weights}: {error}") from None
-    if model.preprocessing.channels == preprocessing.channels:
-        preprocessing = replace(preprocessing, mean=model.preprocessing.mean, std=model.preprocessing.std)
-    return Start(weights, preprocessing, tuple(notes))
 
 
 def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:

@@ -74,6 +74,7 @@ class TorchEngine:
         self._generator = torch.Generator(self._device)
         self._rule: Optimizer | None = None
         self._optimizer: torch.optim.Optimizer | None = None
+        self._standing: list[nn.Module] = []  # batch norms that are frozen
         self._replays: dict[object, Replay] | None = None
         self._averages: dict[str, Tensor] = {}
         self._followed: list[Tensor] = []  # what they are the averages of
@@ -198,6 +199,8 @@ class TorchEngine:
     def _mask(self, masks: Mapping[str, Array] | None) -> None:
         if not self.module.training:
             self.module.train()
+            for norm in self._standing:
+                norm.eval()
         for path, dropout in self._dropouts.items():
             dropout.generator = self._generator
             dropout.mask = self._put(masks[path]) if masks else None
@@ -216,6 +219,9 @@ class TorchEngine:
         if self._keeps:
             keep_memory()
         self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
+        still = arrays.standing(self.tree, {key for key, rate in (rates or {}).items() if not rate})
+        self._standing = [self.module.get_submodule(path) for path in sorted(still)]
+        self.module.eval()  # the next step puts it into training, all but these
         if self._processes > 1:  # made here, as it learns from the parameters which of them are trained
             self._forward = nn.parallel.DistributedDataParallel(self.module)
         self._rule, self._averaged = optimizer, 0
