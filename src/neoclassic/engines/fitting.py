@@ -21,9 +21,14 @@ COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")  #
 WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
+def counts(key: str) -> bool:
+    """Whether it is the name of a counter."""
+    return key.rpartition(".")[2] in COUNTERS
+
+
 def named(state: Mapping[str, Any]) -> dict[str, Array]:
     """The arrays of a state_dict without counters, and without the names that torch.compile and its like put in."""
-    kept = {key: value for key, value in state.items() if key.rpartition(".")[2] not in COUNTERS}
+    kept = {key: value for key, value in state.items() if not counts(key)}
     return {WRAPPERS.sub("", key): as_array(value) for key, value in kept.items()}
 
 

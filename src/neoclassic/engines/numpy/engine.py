@@ -201,6 +201,7 @@ class NumpyEngine:
         self._frozen = frozenset(keys)
         still = arrays.standing(self.tree, self._frozen)
         self._training = flattened(self.tree, self.input, training=True, standing=still)
+        self._buffered = ()  # made for another program
         for views in self._views:
             for key in self._frozen & views.keys():
                 views[key][...] = 0

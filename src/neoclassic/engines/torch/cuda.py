@@ -503,12 +503,12 @@ def normed(x: Tensor, norm: nn.BatchNorm2d, bias: Tensor | None = None, relu: bo
     The bias changes nothing but the running mean, as the mean is taken away again: its gradient is 0.
     """
     if not norm.training:
-        y = norm(x if bias is None else x + bias.to(x.dtype)[:, None, None])
-        return functional.relu(y) if relu else y
+        still: Tensor = norm(x if bias is None else x + bias.to(x.dtype)[:, None, None])
+        return functional.relu(still) if relu else still
     if x.numel() == x.shape[1]:
         norm(x)  # torch's own error: one number has no variance
     running = norm.running_mean, norm.running_var
-    y = _Normed.apply(x, norm.weight, norm.bias, bias, running, norm.eps, norm.momentum, relu)
+    y: Tensor = _Normed.apply(x, norm.weight, norm.bias, bias, running, norm.eps, norm.momentum, relu)
     return y
 
 

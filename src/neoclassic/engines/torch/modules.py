@@ -465,15 +465,15 @@ def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
     NeoclassicError, and nothing is changed, where one is missing, surplus or of another shape. `create` takes files,
     and torchvision's names too.
     """
-    state = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = fitting.named(weights)
+    state: dict[str, Any] = {k: v for k, v in module.state_dict().items() if not fitting.counts(k)}
+    given = {k: v for k, v in weights.items() if not fitting.counts(k)}
     for name in dict.fromkeys([*state, *given]):
         here, there = (tuple(w[name].shape) if name in w else "missing" for w in (state, given))
         if here != there:
             raise NeoclassicError(f"the weights do not fit the module: {name} is {there} in them and {here} here")
     with torch.no_grad():
         for name, tensor in state.items():
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(given[name])))
+            tensor.copy_(torch.as_tensor(np.ascontiguousarray(given[name])))
 
 
 def create(
