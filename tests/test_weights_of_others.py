@@ -120,9 +120,7 @@ def test_the_command_starts_from_torchvisions_numbers(name, suffix, run, photos,
     state = {key: tensor.contiguous() for key, tensor in state.items()}
     (torch.save if suffix == ".pth" else save_file)(state, tmp_path / f"w{suffix}")
     size = ("--image-size", side(name), "--fit", "crop", "--batch-size", 8)
-    still = (
-        ("--max-steps", 1, "--lr", 1e-30, "--freeze", "*bn*") if "BatchNorm" in str(network(name)) else ("--lr", 1e-30)
-    )
+    still = ("--lr", 1e-30, *(("--freeze", "*bn*") if "BatchNorm" in str(network(name)) else ()))
     code, _, err = run(
         *("train", name, "--data", photos, "--weights", tmp_path / f"w{suffix}", "--engine", "torch"),
         *("--precision", "32", "--out", tmp_path / "run", "--max-steps", 1, *size, *still),

@@ -215,6 +215,12 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
     return pixels
 
 
+def whole(image: Image.Image, channels: int) -> Array:
+    """uint8 H×W×C of any image at its own size, turned upright. NeoclassicError for pixels without a known range."""
+    image = _coloured(_upright(image), "L" if channels == 1 else "RGB")
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
 def read_pixels(file: File, p: Preprocessing) -> Array:
     """`to_pixels` of `open_image`; every NeoclassicError names the file."""
     image = open_image(file)

@@ -53,8 +53,8 @@ TYPICAL = 50_000  # images of an epoch, before they are counted
 LOOK_SECONDS = 1.0  # between looks at the loss, each of which may wait for the device
 
 
-class Interrupted(NeoclassicError):
-    """Ctrl-C: everything is saved, and the message says how to go on."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C: everything is saved, and the message says how to go on. No Exception: nothing goes on after it."""
 
 
 class Diverged(NeoclassicError):

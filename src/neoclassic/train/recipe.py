@@ -40,7 +40,8 @@ class Recipe:
                       running statistics too, and normalises by them, as a prediction does
     rates             patterns of `path.parameter` with what the learning rate is multiplied with; the last that fits
     initialisation    see `engines.weights.INITIALISATIONS`
-    standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]
+    standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]. With weights,
+                      mean and deviation are those that the weights expect
     validation        the fraction of the training set that is held out, stratified, to choose the best model;
                       0: none, as published recipes have it: the test set is read after every epoch, chooses
                       nothing, and the last model is kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -75,6 +76,7 @@ class TorchEngine:
         self._rule: Optimizer | None = None
         self._optimizer: torch.optim.Optimizer | None = None
         self._standing: list[nn.Module] = []  # batch norms that are frozen
+        self._process = os.getpid()
         self._replays: dict[object, Replay] | None = None
         self._averages: dict[str, Tensor] = {}
         self._followed: list[Tensor] = []  # what they are the averages of
@@ -96,6 +98,12 @@ class TorchEngine:
             array = array.copy()
         return torch.from_numpy(array).to(self._device, non_blocking=True)
 
+    def _settle(self) -> None:
+        """In a forked child, where torch's threads of the parent are not, it would wait for them: one has to do."""
+        if os.getpid() != self._process:
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+
     def holds(self, nbytes: int) -> bool:
         if self._device.type == "cuda":
             return bool(nbytes < torch.cuda.mem_get_info(self._device)[0] / 2)
@@ -113,6 +121,7 @@ class TorchEngine:
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor.long()
 
     def _images(self, array: Array | Tensor) -> Tensor:
+        self._settle()
         images = self._put(array).contiguous(memory_format=self._layout)
         if images.shape[1] == 1:  # strides that may mean either layout: with these LeNet's step is a quarter shorter
             images = images.squeeze(1).unsqueeze(1)
