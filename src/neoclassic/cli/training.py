@@ -112,7 +112,7 @@ speed = _options(
 @click.option(
     "--standardise/--no-standardise",
     default=None,
-    help="By the training set's mean and deviation; with --weights, always by theirs.",
+    help="By the training set's mean and deviation.",
 )
 @click.option("--validation", type=float, help="Fraction of the training set held out to choose the best model.")
 @click.option("--image-size", "--imgsz", type=int, help="Pixels that images are brought to, square.")
@@ -176,8 +176,8 @@ def train(
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     if chosen.weights and overrides["standardise"] is not None:
-        given = "--standardise" if overrides["standardise"] else "--no-standardise"
-        raise UsageError(f"{given} does not go with --weights, which expect the pixels that they learnt: leave it out")
+        option = "--standardise" if overrides["standardise"] else "--no-standardise"
+        raise UsageError(f"{option} does not go with --weights, which expect the pixels that they learnt: leave it out")
     used = choose(engine)
     if tensorboard:
         events.need()

@@ -33,7 +33,7 @@ def images_of(X: Any) -> Images:
         return [X]
     if isinstance(X, Iterator):
         X = list(X)
-    if not isinstance(X, Iterable) or isinstance(X, Mapping | Set):
+    if not (hasattr(X, "__array__") or isinstance(X, Iterable)) or isinstance(X, Mapping | Set):
         raise UsageError(f"images are of the kind {type(X).__name__}: give an array or a list of them")
     array = None if isinstance(X, Sequence) else _array(X)
     if array is None or array.dtype.kind in "OUS":
@@ -124,12 +124,8 @@ def _of_one_kind(found: Array) -> Array:
     for i, value in enumerate(values):
         if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
             raise UsageError(f"the label of image {i} is missing: leave such images out")
-    kinds = {
-        "a string": lambda v: isinstance(v, str),
-        "a boolean": lambda v: isinstance(v, bool),
-        "a number": lambda v: isinstance(v, int | float),
-    }
-    named = [next((kind for kind, fits in kinds.items() if fits(v)), type(v).__name__) for v in values]
+    kinds: dict[str, Any] = {"a string": str, "a boolean": bool, "a number": int | float}
+    named = [next((kind for kind, types in kinds.items() if isinstance(v, types)), type(v).__name__) for v in values]
     if strange := [i for i, kind in enumerate(named) if kind != named[0] or kind not in kinds]:
         i = strange[0]
         also = f" and {named[i]}" if named[i] != named[0] else ""
