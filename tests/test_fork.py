@@ -47,7 +47,7 @@ def predict():
 WORK = {
     "predicts": "print(child(predict), child(predict))",
     "has a child": "def both():\n    predict()\n    assert child(predict) == 0\nprint(child(both))",
-    "predicts while its parent does": "codes = [child(predict)]; predict(); codes.append(child(predict)); print(*codes)",
+    "predicts after its parent has again": "one = child(predict); predict(); print(one, child(predict))",
     "trains": (
         "from neoclassic.engines import Optimizer\n"
         "def learn():\n"

@@ -11,14 +11,11 @@ import pytest
 import neoclassic
 from neoclassic.errors import install
 
-REQUIRES = ["numpy>=1", "torch>=2; extra == 'torch'", "onnx>=1; extra == 'onnx'", "onnxruntime; extra == 'onnx'"]
-REQUIRES += [
-    "torch>=2; extra == 'test'",
-    "onnx; extra == 'test'",
-    "pytest; extra == 'test'",
-    "uvicorn; extra == 'serve'",
+REQUIRES = [
+    *("numpy>=1", "torch>=2; extra == 'torch'", "onnx>=1; extra == 'onnx'", "onnxruntime; extra == 'onnx'"),
+    *("torch>=2; extra == 'test'", "onnx; extra == 'test'", "pytest; extra == 'test'"),
+    *("uvicorn; extra == 'serve'", "Python-Multipart[x]>=0.0.18; extra == 'serve'"),
 ]
-REQUIRES += ["Python-Multipart[x]>=0.0.18; extra == 'serve'"]
 
 
 @pytest.fixture
