@@ -246,6 +246,30 @@ def test_double_precision_trains(precision, run, photos, tmp_path, monkeypatch):
     assert all(w.dtype == np.float32 for w in Model.load(tmp_path / "r").weights.values())
 
 
+@pytest.mark.parametrize("option", ["--standardise", "--no-standardise"])
+def test_the_weights_decide_what_pixels_they_see(option, small, run, photos, tmp_path):
+    torch.save(small[1], tmp_path / "w.pth")
+    code, _, err = run(
+        "train", NAME, "--data", photos, "--weights", tmp_path / "w.pth", option, "--out", tmp_path / "r"
+    )
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"neoclassic: {option} does not go with --weights")
+    assert not (tmp_path / "r").exists()
+
+
+def test_grey_pixels_are_brought_to_the_mean_of_the_colours(small, run, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
+    torch.save(small[1], tmp_path / "w.pth")
+    code, _, err = run(
+        *("train", NAME, "--data", photos, "--weights", tmp_path / "w.pth", "--channels", 1, "--image-size", 32),
+        *("--fit", "crop", "--batch-size", 8, "--max-steps", 1, "--out", tmp_path / "r"),
+    )
+    assert code == 0, err
+    assert "the first kernels are summed over their 3 channels" in err
+    p = Model.load(tmp_path / "r").preprocessing
+    assert (p.mean, p.std) == ((0.449,), (0.226,))
+
+
 # ── heads ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from neoclassic import tree as nodes
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
-from neoclassic.engines.torch.devices import compiles, pick_device
+from neoclassic.engines.torch.devices import compiles, pick_device, place_compiled
 from neoclassic.engines.torch.modules import Dropout, apart, build, hurry, load, on_cuda, sync_norms
 from neoclassic.engines.torch.processor import NARROW, give_memory_back, keep_memory
 from neoclassic.errors import UsageError, unknown
@@ -60,6 +60,7 @@ class TorchEngine:
             if not compiles(self._device):
                 needs = "a C++ compiler (g++, or what CXX names)" if self._device.type == "cpu" else "Triton"
                 raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
+            place_compiled()
             self._forward = torch.compile(self.module)
         elif self._device.type == "cuda" and compiles(self._device):
             reason = on_cuda(self.module, self._device, fused=bfloat16)
