@@ -193,7 +193,7 @@ class Classifier:
             raise UsageError(
                 f"images are {by(shape)}: that may be one in colour or three in grey; give H×W×3 or 3×H×W×1"
             )
-        images = images_of(X)
+        images = images_of(X, one=True)
         if isinstance(images, list):
             return np.stack([_pixels_of(item, i, p) for i, item in enumerate(images)])
         return resize_all(images, p)

@@ -1,8 +1,9 @@
 """Images and labels as people have them in Python, and the one rule for what they are.
 
 - Four axes are N×H×W×C with 1, 3 or 4 channels; N×C×H×W where only that can be meant.
-- Three axes are one image H×W×C where the last is 1, 3 or 4 long, else N×H×W, grey. Two axes are refused: they may be
-  one image or a table of features. In a list, where each is one image, two are H×W, and C×H×W is understood too.
+- Three axes are N×H×W, grey; but where one image can be meant, to predict, they are one H×W×C where the last is 1, 3 or
+  4 long. Two axes are refused: they may be one image or a table of features. In a list, where each is one image, two
+  are H×W, and C×H×W is understood too.
 - Pixels are 0 to 255, of any integer kind, or booleans. Floating point is refused with what to write, as 0 to 1, 0 to
   255 and standardised pixels can look the same. A fourth channel is opacity, seen on white as in files.
 - Labels are integers, names or booleans; whole floating-point numbers, which pandas makes of integers, are integers.
@@ -24,9 +25,10 @@ CHANNELS = (1, 3, 4)
 Images = Array | list[Any]  # uint8 N×H×W×C, or images of several sizes, one by one
 
 
-def images_of(X: Any) -> Images:
+def images_of(X: Any, one: bool = False) -> Images:
     """Images as one array uint8 N×H×W×1 or N×H×W×3 where they come as one, else as a list for `one_image`.
 
+    one: whether a single image can be meant.
     UsageError for what are no images, in one line that says how to make them.
     """
     if isinstance(X, Image.Image | str | os.PathLike):
@@ -42,7 +44,7 @@ def images_of(X: Any) -> Images:
             raise UsageError("images are nothing: give at least one")
         return items
     shape = array.shape
-    if len(shape) == 3 and shape[2] not in CHANNELS:
+    if len(shape) == 3 and not (one and shape[2] in CHANNELS):
         array = array[..., None]
     elif len(shape) == 3:
         array = array[None]
