@@ -1,7 +1,9 @@
 """nc.Classifier: scikit-learn's habits, over arrays and folders, and one file to keep it in."""
 
 import copy
+import os
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -25,7 +27,7 @@ def photos(n, seed=0, size=28):
 def small(**parameters):
     """A Classifier that learns the two kinds in seconds."""
     given = {"epochs": 6, "batch_size": 16, "learning_rate": 0.01, "engine": "numpy"}
-    return nc.Classifier("lenet:bn", **given | parameters)
+    return nc.Classifier(**{"network": "lenet:bn"} | given | parameters)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,91 @@ def test_it_needs_neither_scikit_learn_nor_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "(40,) None\n", done.stderr
+
+
+# ── ended early ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def interrupted(monkeypatch, after):
+    """Let Ctrl-C be pressed in a step."""
+    from neoclassic.engines.numpy import NumpyEngine
+
+    steps, step = [], NumpyEngine.step
+
+    def counted(self, *arguments, **named):
+        steps.append(1)
+        step(self, *arguments, **named)
+        if len(steps) == after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(NumpyEngine, "step", counted)
+    return steps
+
+
+@pytest.fixture
+def default_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_fit_is_a_keyboard_interrupt_and_keeps_the_best_model(monkeypatch, default_ctrl_c):
+    X, y = photos(160)
+    interrupted(monkeypatch, 22)  # of 9 an epoch
+    clf = small()
+    with pytest.raises(KeyboardInterrupt) as error:
+        clf.fit(X, np.array(["up", "down"])[y])
+    assert not isinstance(error.value, Exception)
+    assert str(error.value) == "stopped in epoch 3, after step 22 of 54; the best model until then is in model_"
+    assert clf.predict(X).shape == (160,)
+    assert clf.classes_.tolist() == ["down", "up"]
+    assert set(clf.model_.metrics) == {"epoch", "validation"}
+
+
+def test_ctrl_c_before_the_first_epoch_ends_keeps_nothing_and_says_so(monkeypatch, default_ctrl_c):
+    interrupted(monkeypatch, 3)
+    clf = small()
+    with pytest.raises(KeyboardInterrupt, match=r"stopped in epoch 1, .*; there is no model yet, as no epoch was fin"):
+        clf.fit(*photos(160))
+    assert not hasattr(clf, "model_")
+
+
+def test_ctrl_c_with_a_folder_says_what_goes_on_from_there(monkeypatch, default_ctrl_c, idx_folder, tmp_path, run):
+    interrupted(monkeypatch, 3)
+    clf = nc.Classifier("lenet", epochs=1, engine="numpy", out=str(tmp_path / "run"))
+    with pytest.raises(KeyboardInterrupt, match=f"go on with: neoclassic train --resume {tmp_path / 'run'}$"):
+        clf.fit(idx_folder)
+    assert run("train", "--resume", tmp_path / "run")[0] == 0
+
+
+def test_ctrl_c_ends_a_search(monkeypatch, default_ctrl_c):
+    from sklearn.model_selection import GridSearchCV
+
+    steps = interrupted(monkeypatch, 2)
+    search = GridSearchCV(small(), {"learning_rate": [0.1, 0.01]}, cv=2, refit=False)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*photos(80))
+    assert len(steps) == 2
+
+
+def test_a_diverged_fit_names_no_folder_that_is_gone():
+    X, y = photos(160)
+    with pytest.raises(nc.NeoclassicError, match=r"the loss became .*: try learning_rate=1e\+37; .* model") as error:
+        small(network="lenet", learning_rate=1e38).fit(X, y)
+    assert "/" not in str(error.value)
+    assert "--" not in str(error.value)
+
+
+def test_ctrl_c_on_the_command_line_is_one_line_that_says_how_to_go_on(
+    monkeypatch, default_ctrl_c, idx_folder, tmp_path, run
+):
+    interrupted(monkeypatch, 3)
+    code, out, err = run("train", "lenet", "--data", idx_folder, "--engine", "numpy", "--out", tmp_path / "run")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[1:] == [
+        f"neoclassic: stopped in epoch 1, after step 3 of {err.split(' of ')[-1].split(';')[0]}; "
+        f"go on with: neoclassic train --resume {tmp_path / 'run'}"
+    ]
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────

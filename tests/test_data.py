@@ -63,12 +63,12 @@ def test_arrays_with_classes_given_keep_their_order():
 @pytest.mark.parametrize(
     ("images", "labels", "classes", "reason"),
     [
-        (IMAGES.astype(np.float32), LABELS, None, "images are float32: give uint8"),
-        (IMAGES[:, :, 0], LABELS, None, "images are uint8 40×5, not uint8 N×H×W×1"),
+        (IMAGES.astype(np.float32), LABELS, None, "images are float32 40×5×4: give uint8"),
+        (IMAGES[:, :, 0], LABELS, None, "images are uint8 40×5: give uint8, 0 to 255, N×H×W"),
         (np.zeros((40, 5, 4, 2), np.uint8), LABELS, None, "40×5×4×2"),
         (IMAGES, LABELS[:39], None, "40 images but 39 labels"),
         (IMAGES, LABELS / 2, None, "labels are float64"),
-        (IMAGES, LABELS[:, None], None, "labels are int64 40×1"),
+        (IMAGES, np.stack([LABELS, LABELS], 1), None, "labels are int64 40×2"),
         (IMAGES, LABELS, list("abcdefghi"), "label 9 of image 9 is out of range 0 to 8"),
         (IMAGES, LABELS - 1, list("abcdefghij"), "label -1 of image 0 is out of range"),
         (IMAGES[:2], ["cat", "dog"], ["cat", "cow"], "label 'dog' is not among the classes cat, cow"),

@@ -24,7 +24,7 @@ from neoclassic.cli import cli
 from neoclassic.data.preprocessing import ORIENTATION, UPRIGHT, Preprocessing, to_input
 from neoclassic.engines import onnx as onnx_engine
 from neoclassic.engines import weights as arrays
-from neoclassic.errors import NeoclassicError
+from neoclassic.errors import NeoclassicError, install
 from neoclassic.measure import measure, smallest_input
 from neoclassic.predict import predict, probabilities
 from neoclassic.train import calibration
@@ -313,7 +313,7 @@ def test_wrong_calls_are_told_in_one_line(saved, run, tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnx" else found(name))
     code, _, err = run("export", saved[0], tmp_path / "m.onnx")
-    assert (code, err) == (2, "neoclassic: writing ONNX needs onnx: pip install 'neoclassic[onnx]'\n")
+    assert (code, err) == (2, f"neoclassic: writing ONNX needs onnx: {install('onnx')}\n")
 
 
 # ── the proof ────────────────────────────────────────────────────────────────────────────────────────

@@ -29,6 +29,7 @@ from neoclassic import networks
 from neoclassic.artefact import Model
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import weights as arrays
+from neoclassic.errors import install
 from neoclassic.predict import predict
 from neoclassic.web import server
 from neoclassic.web.names import is_loopback
@@ -638,7 +639,8 @@ def test_a_port_that_is_taken_is_an_error_of_one_line(model, run):
 def test_without_its_packages_serve_says_what_to_install(model, run, monkeypatch):
     found = __import__("importlib.util").util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else found(name))
-    assert run("serve", model)[::2] == (2, "neoclassic: serve needs uvicorn: pip install 'neoclassic[serve]'\n")
+    assert run("serve", model)[::2] == (2, f"neoclassic: serve needs uvicorn: {install('uvicorn')}\n")
+    assert {"pip", "install", "uvicorn", "starlette", "prometheus-client"} <= set(install("uvicorn").split())
 
 
 def test_it_listens_on_loopback_unless_told_otherwise():

@@ -216,6 +216,17 @@ def test_where_triton_does_not_work(monkeypatch):
     cuda.reason_against.cache_clear()
 
 
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_frozen_norm_uses_its_running_statistics_and_keeps_them(relu):
+    norm, x, bias = nn.BatchNorm2d(16).to(DEVICE), maps(2, 16, 5, 5), torch.linspace(-3, 3, 16, device=DEVICE)
+    norm(maps(4, 16, 5, 5) + 7)
+    norm.eval()
+    before = norm.running_mean.clone()
+    y = norm(x + bias[:, None, None])
+    torch.testing.assert_close(cuda.normed(x, norm, bias, relu), functional.relu(y) if relu else y)
+    assert torch.equal(norm.running_mean, before)
+
+
 def test_a_norm_of_one_number():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         cuda.normed(maps(1, 16, 1, 1), nn.BatchNorm2d(16).to(DEVICE))

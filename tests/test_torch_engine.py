@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,21 @@ def test_batch_norms_that_see_all_processes_keep_names_and_numbers():
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], w) for key, w in before.items())
     assert torch.equal(module.eval()(x), y)
+
+
+@pytest.mark.parametrize("reason", [KeyError("getpwuid(): uid not found: 12345"), OSError("no username set")])
+def test_an_account_without_a_name_has_a_place_for_what_is_compiled(reason, monkeypatch, tmp_path):
+    def nobody():
+        raise reason
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it comes back as it was
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr("neoclassic.engines.torch.engine.compiles", lambda device: True)
+    tree, shape = network("lenet"), (1, 28, 28)
+    TorchEngine(tree, shape, initial(tree, shape), "cpu", compiled=True)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].startswith(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["lenet", "lenet:bn"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from options import OPTIONS, TINY
+from parity import weights_of
 
 from neoclassic import data
 from neoclassic.artefact import Model
@@ -373,14 +374,14 @@ def starting(trained, classes, **changes):
     recipe = TINY.but(weights=str(trained), **changes)
     tree = network(recipe.network, classes)
     fresh = initial(tree, (1, 28, 28), "xavier", seed=7)
-    return fresh, transfer.start(recipe, tree, (1, 28, 28), fresh, Preprocessing((28, 28), 1))
+    return fresh, transfer.start(recipe, fresh, 1)
 
 
 def test_our_weights_are_taken_over_and_the_head_starts_afresh_where_the_classes_differ(trained):
     model = Model.load(trained)
     _, same = starting(trained, 10)
     assert all(np.array_equal(same.weights[key], w) for key, w in model.weights.items())
-    assert same.preprocessing.mean == model.preprocessing.mean
+    assert same.pixels == (model.preprocessing.mean, model.preprocessing.std)
     fresh, other = starting(trained, 3)
     heads = {key for key in fresh if not np.array_equal(other.weights[key], model.weights[key])}
     assert heads == {"fc3.weight", "fc3.bias"}
@@ -398,7 +399,7 @@ def test_a_module_is_made_from_our_weights(trained):
         other = engine.create("lenet", classes=4, weights=trained / "model.safetensors")
     assert np.array_equal(other.state_dict()["conv1.weight"].numpy(), theirs["conv1.weight"])
     assert other.state_dict()["fc3.weight"].shape == (4, 84)
-    with pytest.raises(NeoclassicError, match=r"do not fit the network: .* is .* here"):
+    with pytest.raises(NeoclassicError, match=r"do not fit the network: missing bn1.weight; .*fc1.weight is "):
         engine.create("lenet:bn", weights=trained)
 
 
@@ -408,6 +409,67 @@ def test_frozen_layers_stand_still_and_the_rest_learns(trained, splits, tmp_path
     before, after = Model.load(trained).weights, Model.load(tmp_path / "run").weights
     still = {key for key in before if np.array_equal(before[key], after[key])}
     assert still == {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}
+
+
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("network", "freeze", "moves"),
+    [
+        ("lenet:bn", ("conv1", "bn1", "conv2", "bn2"), lambda key: key.startswith(("fc", "bn3", "bn4"))),
+        ("lenet:bn", ("*bn*",), lambda key: not key.startswith("bn")),
+        ("lenet:bn", ("*bn1.weight",), lambda key: key != "bn1.weight"),  # the bias learns: the norm does not stand
+        ("mobilenet-v3-small", ("stem", "block*", "last"), lambda key: key.startswith("classifier")),
+    ],
+)
+def test_frozen_norms_keep_their_statistics(network, freeze, moves, engine, fashion, tmp_path):
+    few = replace(fashion, train=fashion.train.subset(np.arange(40)), test=fashion.test.subset(np.arange(20)))
+    recipe = TINY.but(network=network, image_size=32, validation=0.0, epochs=1, batch_size=20, clip=1.0, average=0.9)
+    first = train(recipe, Settings(engine), tmp_path / "first", few)
+    then = recipe.but(weights=first["run"], freeze=freeze)
+    before = Model.load(first["run"]).weights
+    after = Model.load(train(then, Settings(engine), tmp_path / "then", few)["run"]).weights
+    assert {key for key in before if not np.array_equal(before[key], after[key])} == set(filter(moves, before))
+
+
+@pytest.mark.parametrize("name", ["lenet:bn", "resnet20", "mobilenet-v1:taught"])
+def test_both_engines_agree_on_frozen_norms(name):
+    tree, shape = network(name, 10), (1, 32, 32)
+    rng, weights = np.random.default_rng(0), weights_of(tree, shape, np.float64)
+    images, labels = rng.standard_normal((6, *shape)), rng.integers(0, 10, 6)
+    frozen = {key: 0.0 for key in weights if "bn" in key and "running" not in key}
+    frozen |= dict.fromkeys(list(weights)[:2], 0.0)
+    found, steps = [], []
+    for engine in ("numpy", "torch"):
+        it = create(engine, tree, shape, weights, "cpu")
+        it.optimize(Optimizer("sgd", momentum=0.9, clip=0.01), frozen)
+        found.append(it.gradients(images, labels))
+        for step in range(3):
+            it.step(images, labels, 0.1, seed=step)
+        steps.append(it.weights())
+        np.testing.assert_allclose(found[-1].logits, create(engine, tree, shape, weights, "cpu").logits(images))
+    ours, theirs = found
+    assert ours.weights.keys() == theirs.weights.keys()
+    assert not ours.weights.keys() & frozen.keys()
+    for key, gradient in theirs.weights.items():
+        np.testing.assert_allclose(ours.weights[key], gradient, atol=1e-9, err_msg=key)
+    for key, w in steps[1].items():
+        np.testing.assert_allclose(steps[0][key], w, atol=1e-9, err_msg=key)
+        assert np.array_equal(w, weights[key]) == (key in frozen or "running" in key), key
+
+
+def test_what_is_thawed_learns_again():
+    """Statistics too, as the next `optimize` says."""
+    tree, shape = network("lenet:bn", 10), (1, 28, 28)
+    images, labels = np.random.default_rng(0).standard_normal((6, *shape), np.float32), np.arange(6)
+    for engine in ("numpy", "torch"):
+        it = create(engine, tree, shape, initial(tree, shape), "cpu")
+        it.optimize(Optimizer(), {"bn1.weight": 0.0, "bn1.bias": 0.0})
+        it.step(images, labels, 0.1)
+        assert not it.weights()["bn1.running_mean"].any()
+        it.optimize(Optimizer())
+        it.step(images, labels, 0.1)
+        assert it.weights()["bn1.running_mean"].any()
+        assert it.weights()["bn1.bias"].any()
 
 
 def test_transfer_that_cannot_be_says_why(trained, splits, tmp_path):

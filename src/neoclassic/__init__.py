@@ -13,10 +13,21 @@ __all__ = ["Classifier", "NeoclassicError", "UsageError", "list_networks", "load
 __version__ = "0.1.0"
 
 
+class _Absent(UsageError, AttributeError):
+    """An attribute that needs a package which is not there: `hasattr` says no, `getattr` takes its default."""
+
+
 def __getattr__(name: str) -> Any:
     """What is imported when it is first asked for: `nc.torch`, the torch engine; `nc.Classifier` and `nc.load`."""
     if name in ("Classifier", "load"):
         return getattr(importlib.import_module("neoclassic.classifier"), name)
     if name == "torch":
-        return importlib.import_module("neoclassic.engines.torch")
+        try:
+            return importlib.import_module("neoclassic.engines.torch")
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+        from neoclassic.errors import install
+
+        raise _Absent(f"nc.torch needs PyTorch, which is not installed here: {install('torch')}")
     raise AttributeError(f"module 'neoclassic' has no attribute {name!r}")

@@ -13,26 +13,29 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image
 
 from neoclassic.artefact import Model
+from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
 from neoclassic.data.dataset import Dataset, Splits, stratified_split
-from neoclassic.data.preprocessing import read_pixels, resize_all, to_pixels
+from neoclassic.data.preprocessing import Preprocessing, read_pixels, resize_all, to_pixels
 from neoclassic.data.sources import find
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.errors import NeoclassicError, UsageError, unknown
 from neoclassic.export import open_model
+from neoclassic.measure import by
+from neoclassic.networks import entry
 from neoclassic.predict import images_in, probabilities
 from neoclassic.recipes import choose
-from neoclassic.train.loop import train
-from neoclassic.train.run import Settings
+from neoclassic.train.loop import Diverged, Interrupted, train
+from neoclassic.train.recipe import Recipe
+from neoclassic.train.run import Run, Settings
 
 VALIDATION = 0.1  # of recipes that hold nothing out
 
@@ -90,43 +93,56 @@ class Classifier:
     # ── training and prediction ──────────────────────────────────────────────────────────────────────
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on a folder (or a data set's name), or on uint8 images N×H×W[×C] with a label for each.
+        """Train on a folder (or a data set's name), or on images with a label for each.
 
-        UsageError for images or labels that cannot be; NeoclassicError for training that fails.
+        X: an array of images, or a list of files, of PIL images or of arrays, each of its own size if need be; y: a row
+        of integers, strings or booleans. `data.arrays` says what is understood. UsageError for images or labels that
+        cannot be; NeoclassicError for training that fails; KeyboardInterrupt after Ctrl-C, with the best model so far
+        in `model_` where an epoch was finished.
         """
         override = ("epochs", "batch_size", "learning_rate", "image_size", "channels", "validation", "seed")
         chosen = choose(self.network, self.recipe, os.fspath(X) if isinstance(X, str | os.PathLike) else None)
         chosen = chosen.but(**{name: getattr(self, name) for name in override if getattr(self, name) is not None})
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
-        splits, names = None, None
+        splits, kind = None, ""
         if isinstance(X, str | os.PathLike):
             if y is not None:
                 raise UsageError("a folder has its labels: give fit() the folder alone")
             chosen = chosen.but(data=os.fspath(X))
         else:
-            splits, names = _held_out(X, y, chosen.validation, chosen.seed)
+            splits, kind = _held_out(X, y, chosen)
             chosen = chosen.but(data=splits.train.name)
         with tempfile.TemporaryDirectory() as folder:
             out = self.out or Path(folder) / "run"
-            result = train(chosen, Settings(self.engine, self.device), out, splits, self.verbose)
-            model = Model.load(result["model"])
-        if names is not None:  # there was no test set: what stands there is the validation set's
-            metrics = {name: value for name, value in model.metrics.items() if name != "test"}
-            kind = "integers" if names.dtype.kind in "iu" else "names"
-            model = replace(model, metrics=metrics, data={**model.data, "labels": kind})
-        return self._take(model, None)
+            try:
+                result = train(chosen, Settings(self.engine, self.device), out, splits, self.verbose)
+            except (Interrupted, Diverged) as error:
+                raise type(error)(self._left(error, Run(Path(out)), kind)) from None
+            return self._take(_untested(Model.load(result["model"]), kind), None)
+
+    def _left(self, error: BaseException, run: Run, kind: str) -> str:
+        """What to tell when training ends early: of the command line's advice, only what holds here."""
+        found = [str(error).partition(";")[0].replace("--lr ", "learning_rate=")]
+        if run.model.exists():
+            self._take(_untested(Model.load(run.model), kind), None)
+            found.append("the best model until then is in model_")
+        else:
+            found.append("there is no model yet, as no epoch was finished")
+        if self.out and not kind and run.checkpoint.exists():
+            found.append(f"go on with: neoclassic train --resume {run.folder}")
+        return "; ".join(found)
 
     def _take(self, model: Model, engine: Engine | None) -> Self:
         self.model_, self._running = model, engine
-        labels = [int(name) for name in model.classes] if model.data.get("labels") == "integers" else model.classes
-        self.classes_ = np.array(labels)
+        value = _VALUES.get(model.data.get("labels", ""), str)
+        self.classes_ = np.array([value(name) for name in model.classes])
         return self
 
     def predict_proba(self, X: Any) -> Array:
         """N×classes calibrated probabilities, columns as in `classes_`.
 
-        X: uint8 images N×H×W[×C], a file or folder, or a list of files, of PIL images or of arrays H×W[×C].
-        NeoclassicError for an image that cannot be read.
+        X: an array of images, one PIL image, a file or folder, or a list of files, of PIL images or of arrays, as
+        `data.arrays` says. UsageError for what are no images, NeoclassicError for one that cannot be read.
         """
         model = self._fitted()
         if self._running is None:
@@ -151,11 +167,12 @@ class Classifier:
             source = find(os.fspath(X), None, model.classes)
             test = source.test_set(model.preprocessing, model.data.get("photos", {}))
             return float((self.predict_proba(test.images).argmax(1) == test.labels).mean())
-        labels = np.asarray(y)
-        strangers = np.setdiff1d(labels, self.classes_)
-        if y is None or strangers.size:
-            known = ", ".join(map(str, self.classes_[:10]))
-            what = "no labels" if y is None else f"label {str(strangers[0])!r} is not among the classes"
+        known = ", ".join(map(str, self.classes_[:10]))
+        if y is None:
+            raise UsageError(f"no labels: give score() one for each image, of {known}")
+        labels = labels_of(y)
+        if strangers := [label for label in np.unique(labels).tolist() if label not in self.classes_.tolist()]:
+            what = f"label {str(strangers[0])!r} is not among the classes"
             raise UsageError(f"{what}: give score() one for each image, of {known}")
         answers = self.predict(X)
         if len(answers) != len(labels):
@@ -172,13 +189,13 @@ class Classifier:
         p = self._fitted().preprocessing
         if isinstance(X, str | os.PathLike):
             return np.stack([read_pixels(path, p) for path in images_in([os.fspath(X)])])
-        if isinstance(X, Sequence) and X:
-            return np.stack([_one(image, i, p) for i, image in enumerate(X)])
-        images = np.asarray(X)
-        images = images[..., None] if images.ndim == 3 else images
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
-            shape = "×".join(map(str, np.shape(X))) or "nothing"
-            raise UsageError(f"images are {images.dtype} {shape}: give uint8, 0 to 255, N×H×W or N×H×W×3")
+        if p.channels == 3 and len(shape := list(getattr(X, "shape", ()))) == 3 and shape[0] == 3:
+            raise UsageError(
+                f"images are {by(shape)}: that may be one in colour or three in grey; give H×W×3 or 3×H×W×1"
+            )
+        images = images_of(X, one=True)
+        if isinstance(images, list):
+            return np.stack([_pixels_of(item, i, p) for i, item in enumerate(images)])
         return resize_all(images, p)
 
     # ── scikit-learn's habits ────────────────────────────────────────────────────────────────────────
@@ -241,32 +258,57 @@ def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classi
     return Classifier(model.network, engine=engine, device=device)._take(model, running)
 
 
-def _held_out(X: Any, y: Any, fraction: float, seed: int) -> tuple[Splits, Array]:
-    """Arrays as training and validation images, and the labels in the order of the classes."""
+_KINDS = {"i": "integers", "b": "booleans", "U": "names"}  # of labels, by NumPy's letter
+_VALUES: dict[str, Callable[[str], Any]] = {"integers": int, "booleans": "True".__eq__}
+
+
+def _held_out(X: Any, y: Any, recipe: Recipe) -> tuple[Splits, str]:
+    """Images as training and validation images, and of which kind their labels are."""
     if y is None:
         raise UsageError("fit() needs a label for each image, or a folder instead of images")
-    full = Dataset.from_arrays(X, y)
-    kept, held = stratified_split(full.labels, fraction, seed)
+    images, labels = images_of(X), labels_of(y)
+    if isinstance(images, list):
+        if len(images) != len(labels):  # before all are read
+            raise UsageError(f"{len(images):,} images but {len(labels):,} labels")
+        images = _of_one_size(images, recipe)
+    full = Dataset.from_arrays(images, labels)
+    if len(full.classes) < 2:
+        raise UsageError(f"all labels are {full.classes[0]!r}: fit() needs images of at least two classes")
+    kept, held = stratified_split(full.labels, recipe.validation, recipe.seed)
     if not len(held):
         n = len(full)
-        raise UsageError(f"{n} images are too few to hold {fraction:.0%} of each class out: raise validation")
+        raise UsageError(f"{n} images are too few to hold {recipe.validation:.0%} of each class out: raise validation")
     validation = full.subset(held)
-    return Splits(full.subset(kept), test=validation, validation=validation), np.unique(np.asarray(y))
+    return Splits(full.subset(kept), test=validation, validation=validation), _KINDS[labels.dtype.kind]
 
 
-def _one(image: Any, i: int, p: Any) -> Array:
-    """The pixels of a file, a PIL image or an array H×W[×C]."""
-    if isinstance(image, str | os.PathLike):
-        return read_pixels(image, p)
-    if not isinstance(image, Image.Image):
-        array = np.asarray(image)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
-            raise UsageError(f"image {i} is no file, PIL image or uint8 array H×W or H×W×3")
-        array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-        if array.ndim == 3 and array.shape[2] != 3:
-            raise UsageError(f"image {i} has {array.shape[2]} channels: give 1 or 3")
-        image = Image.fromarray(array)
+def _of_one_size(items: list[Any], recipe: Recipe) -> Array:
+    """Images as the network wants them: what the preprocessing of the run leaves as it is. Grey where all are grey."""
+    _, height, width = entry(recipe.network).input
+    size = (recipe.image_size or height, recipe.image_size or width)
+    p = Preprocessing(size, recipe.channels or 3, recipe.fit or "crop")
+    pixels, grey = [], recipe.channels is None
+    for i, item in enumerate(items):
+        image = one_image(item, i)
+        grey = grey and is_grey(image)
+        pixels.append(_pixels_of(image, i, p))
+    stacked = np.stack(pixels)
+    return stacked[..., :1] if grey else stacked
+
+
+def _pixels_of(item: Any, i: int, p: Preprocessing) -> Array:
+    """One image's pixels, uint8 H×W×C."""
+    image = one_image(item, i)
     try:
         return to_pixels(image, p)
     except NeoclassicError as error:
-        raise NeoclassicError(f"image {i}: {error}") from None
+        name = item if isinstance(item, str | os.PathLike) else f"image {i}"
+        raise NeoclassicError(f"{name}: {error}") from None
+
+
+def _untested(model: Model, kind: str) -> Model:
+    """The model of arrays, of which none were a test set: what stands there is the validation set's."""
+    if not kind:
+        return model
+    metrics = {name: value for name, value in model.metrics.items() if name != "test"}
+    return replace(model, metrics=metrics, data={**model.data, "labels": kind})

@@ -9,17 +9,19 @@ that count, so it is dropped on the way in and 0 on the way out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from neoclassic.engines.contract import Array, Weights
+from neoclassic.engines.fitting import fitted, named, unprefixed
+from neoclassic.engines.weight_files import read
 from neoclassic.engines.weights import initial, shapes
 from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.measure import Shape, by
+from neoclassic.measure import Shape
 from neoclassic.networks import entry
 from neoclassic.tree import Node, walk
 
@@ -145,50 +147,54 @@ def names(name: str) -> dict[str, str]:
 
 # ── in and out ───────────────────────────────────────────────────────────────────────────────────────
 
-HEADS = ("fc", "fc3", "classifier.fc2", "auxiliary1.fc2", "auxiliary2.fc2")  # whose width is the number of classes
+
+@dataclass(frozen=True)
+class Adopted:
+    """Weights by path, notes on what could not be taken over as it stands, and whether the file's names were ours."""
+
+    weights: Weights
+    notes: list[str]
+    ours: bool
+
+
+def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fresh: Callable[[], Weights]) -> Adopted:
+    """The weights of a network from arrays under our names or torchvision's; see `engines.fitting.fitted`.
+
+    Whose names they are is told by all of them together, never by one that both have: the side with more of its names
+    in the file, then with more of its shapes; ours where both are equal. wanted: the shape of each path.
+    NeoclassicError for weights that fit neither, UsageError for torchvision's weights of another network.
+    """
+    found = _modern(named(state))
+    worlds = {"the weights do not fit the network": {key: key for key in wanted}}
+    if name in _NAMES and (keys := names(name)).keys() == wanted.keys():
+        worlds[f"not torchvision's weights of {name}"] = keys
+    readings = {whose: unprefixed(found, _renamed(keys, wanted)) for whose, keys in worlds.items()}
+    whose = max(worlds, key=lambda each: readings[each].score)
+    ours, reading = whose == next(iter(worlds)), readings[whose]
+    try:
+        weights, notes = fitted(name, worlds[whose], reading.arrays, wanted, fresh, whose)
+    except NeoclassicError:
+        if other := _network_of(found):
+            raise UsageError(f"these are torchvision's weights of {other}: they do not fit {name}") from None
+        raise
+    return Adopted(weights, [*reading.notes, *notes, *(() if ours else _remarks(name))], ours)
 
 
 def from_torchvision(
     name: str, state: Mapping[str, Any], tree: Node, input: Shape, seed: int = 0
 ) -> tuple[Weights, list[str]]:
-    """Our weights, and notes on what could not be taken over as it stands.
+    """Our weights, and notes on what could not be taken over as it stands; see `engines.fitting.fitted`.
 
     name: the network as torchvision has it. tree: that network, perhaps with other classes. input: its (channels,
-    height, width). Where the classes differ, the last layers start afresh, drawn from the seed; for grey images the
-    first kernels are summed over their channels. NeoclassicError lists what is missing, surplus or of another shape.
+    height, width). seed: of the layers that start afresh. NeoclassicError lists what is missing, surplus or of another
+    shape.
     """
     wanted, keys = shapes(tree, input), names(name)
     if wanted.keys() != keys.keys():
         raise UsageError(f"torchvision's weights of {name} fit its published structure only, not one with other knobs")
-    found = {_modern(key): _array(value) for key, value in state.items() if not key.endswith(COUNTER)}
-    first = next(key for key, shape in wanted.items() if len(shape) == 4)
-    side = {key for key in wanted if key.startswith("auxiliary")}
-    without_side = bool(side) and not any(keys[key] in found for key in side)
-    weights: Weights = {}
-    notes: dict[str, None] = {}
-    faults = [f"surplus {key}" for key in found if key not in keys.values()]
-    for key, shape in wanted.items():
-        array = found.get(keys[key])
-        if array is None and key in side and without_side:
-            notes["the file has no auxiliary heads: they start afresh"] = None
-        elif array is None:
-            faults.append(f"missing {keys[key]}")
-        elif array.shape == shape:
-            weights[key] = array
-        elif key.rpartition(".")[0] in HEADS and array.shape[1:] == shape[1:]:
-            notes[f"the last layer starts afresh: the file has {len(array)} classes, the network {shape[0]}"] = None
-        elif key == first and shape[1] == 1 and array.shape == (shape[0], array.shape[1], *shape[2:]):
-            weights[key] = array.sum(axis=1, keepdims=True)
-            notes[f"the first kernels are summed over their {array.shape[1]} channels"] = None
-        else:
-            faults.append(f"{keys[key]} is {by(array.shape)}, not {by(shape)}")
-    if faults:
-        more = f"; and {len(faults) - 12} more" if len(faults) > 12 else ""
-        raise NeoclassicError(f"not torchvision's weights of {name}: {'; '.join(faults[:12])}{more}")
-    if name == "googlenet:torchvision":
-        notes["torchvision's published googlenet expects pixels from -1 to 1: mean and deviation 0.5"] = None
-    fresh = initial(tree, input, seed=seed) if len(weights) < len(wanted) else {}
-    return {key: weights[key] if key in weights else fresh[key] for key in wanted}, list(notes)
+    whose = f"not torchvision's weights of {name}"
+    weights, notes = fitted(name, keys, _modern(named(state)), wanted, lambda: initial(tree, input, seed=seed), whose)
+    return weights, [*notes, *_remarks(name)]
 
 
 def to_torchvision(name: str, weights: Mapping[str, Array]) -> dict[str, Array]:
@@ -201,43 +207,36 @@ def to_torchvision(name: str, weights: Mapping[str, Array]) -> dict[str, Array]:
     return state | {f"{norm}{COUNTER}": np.zeros((), np.int64) for norm in norms}
 
 
-def _modern(key: str) -> str:
-    """The published DenseNet files still say `norm.1.weight` where torchvision has long had `norm1.weight`."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
-
-
-def _array(value: Any) -> Array:
-    array: Array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
 def read_weights(path: str | Path) -> dict[str, Array]:
-    """The arrays of a `.safetensors` or a `.pth` file; a pickle is read for its tensors only, never executed.
-
-    NeoclassicError when there is no such file, or none that can be read so.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise NeoclassicError(f"no weights at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = _torch().load(path, map_location="cpu", weights_only=True)
-        for wrapper in ("state_dict", "model"):
-            state = state.get(wrapper, state)
-        return {key: _array(value) for key, value in state.items()}
-    except NeoclassicError:
-        raise
-    except Exception as error:  # whatever a broken file makes the two readers raise
-        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
-        raise NeoclassicError(f"{path} cannot be read as weights: {reason}") from None
+    """The arrays of a `.safetensors` or a `.pth` file by name; see `engines.weight_files.read`."""
+    return read(path).arrays
 
 
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise NeoclassicError(
-            "a .pth file needs PyTorch: pip install 'neoclassic[torch]', or use .safetensors"
-        ) from None
-    return torch
+def _modern(found: dict[str, Array]) -> dict[str, Array]:
+    """The published DenseNet files still say `norm.1.weight` where torchvision has long had `norm1.weight`."""
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key): w for key, w in found.items()}
+
+
+def _renamed(keys: Mapping[str, str], wanted: Mapping[str, Shape]) -> dict[str, Shape]:
+    return {theirs: wanted[key] for key, theirs in keys.items()}
+
+
+def _remarks(name: str) -> list[str]:
+    if name == "googlenet:torchvision":
+        return ["torchvision's published googlenet expects pixels from -1 to 1: mean and deviation 0.5"]
+    return []
+
+
+def _network_of(found: Mapping[str, Array]) -> str | None:
+    """The network whose weights torchvision's these are; None where there is none."""
+    for name in NETWORKS:
+        row = entry(name)
+        keys, wanted = names(name), shapes(row.tree(), row.input)
+        nothing = dict.fromkeys(wanted, np.empty(0))
+        try:
+            inside = unprefixed(found, _renamed(keys, wanted)).arrays
+            fitted(name, keys, inside, wanted, nothing.copy, "")
+        except NeoclassicError:
+            continue
+        return name
+    return None

@@ -37,6 +37,12 @@ EXAMPLES = {
 
 
 class _Group(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:  # of which click would lose the message
+            raise NeoclassicError(str(error) or "stopped") from error
+
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             raise unknown("command", args[0], self.list_commands(context))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, verb
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.errors import NeoclassicError, UsageError, install
 
 
 def views(function: Any) -> Any:
@@ -221,7 +221,7 @@ def serve(
     if missing := [
         name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
     ]:
-        raise UsageError(f"serve needs {missing[0]}: pip install 'neoclassic[serve]'")
+        raise UsageError(f"serve needs {missing[0]}: {install(missing[0])}")
     from neoclassic.web import server
 
     limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)

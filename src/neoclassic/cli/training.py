@@ -109,7 +109,11 @@ speed = _options(
 @augmentation
 @transfer
 @click.option("--initialisation", "--init", metavar="NAME")
-@click.option("--standardise/--no-standardise", default=None, help="By the training set's mean and deviation.")
+@click.option(
+    "--standardise/--no-standardise",
+    default=None,
+    help="By the training set's mean and deviation.",
+)
 @click.option("--validation", type=float, help="Fraction of the training set held out to choose the best model.")
 @click.option("--image-size", "--imgsz", type=int, help="Pixels that images are brought to, square.")
 @click.option("--fit", metavar="NAME", help="Of photos: crop, pad or stretch; chosen from their shapes when omitted.")
@@ -171,6 +175,9 @@ def train(
         before = chosen.optimizer  # of which stays what belongs to no rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
+    if chosen.weights and overrides["standardise"] is not None:
+        option = "--standardise" if overrides["standardise"] else "--no-standardise"
+        raise UsageError(f"{option} does not go with --weights, which expect the pixels that they learnt: leave it out")
     used = choose(engine)
     if tensorboard:
         events.need()

@@ -10,8 +10,10 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
 
-from neoclassic.data.preprocessing import Array, Preprocessing, Resized, resized
+from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
+from neoclassic.data.preprocessing import Array, Preprocessing, Resized, resized, whole
 from neoclassic.errors import NeoclassicError, UsageError
 
 
@@ -58,19 +60,13 @@ class Dataset:
     ) -> Dataset:
         """From arrays of Python.
 
-        images: uint8, N×H×W or N×H×W×C. labels: N integers or strings; without `classes` their sorted values
-        are the classes, with `classes` they are names among them, or integers 0 … len(classes) − 1.
+        images: of one size, as `data.arrays` says. labels: N integers, strings or booleans; without `classes` their
+        sorted values are the classes, with `classes` they are names among them, or integers 0 … len(classes) − 1.
         UsageError for anything else.
         """
-        images, labels = np.asarray(images), np.asarray(labels)
-        if images.dtype != np.uint8:
-            raise UsageError(f"images are {images.dtype}: give uint8, 0 to 255")
-        if images.ndim == 3:
-            images = images[..., None]
-        if labels.dtype.kind not in "iuUS" or labels.ndim != 1:
-            raise UsageError(f"labels are {labels.dtype} {_by(labels)}: give one integer or string for each image")
-        if labels.dtype.kind == "S":
-            labels = np.char.decode(labels)
+        images, labels = images_of(images), labels_of(labels)
+        if isinstance(images, list):
+            images = _stacked([one_image(item, i) for i, item in enumerate(images)])
         try:
             if classes is None:
                 values, indices = np.unique(labels, return_inverse=True)
@@ -200,6 +196,20 @@ def check_labels(name: str, labels: Array, classes: int) -> None:
     if len(wrong):
         first = wrong[0]
         raise NeoclassicError(f"{name}: label {labels[first]} of image {first:,} is out of range 0 to {classes - 1}")
+
+
+def _stacked(images: Sequence[Image.Image]) -> Array:
+    """Images of one size as uint8 N×H×W×C, grey where all are. UsageError where one has another size."""
+    for i, image in enumerate(images):
+        if image.size != images[0].size:
+            sizes = f"image 0 is {_size(images[0])}, image {i} is {_size(image)}"
+            raise UsageError(f"{sizes}: bring them to one size first")
+    channels = 1 if all(map(is_grey, images)) else 3
+    return np.stack([whole(image, channels) for image in images])
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.height}×{image.width}"
 
 
 def _indices(labels: Array, classes: Sequence[str]) -> Array:

@@ -247,7 +247,7 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
     The resize is Pillow's, antialiased, and `crop` is torchvision's Resize(round(size/keep)) and
     CenterCrop(size), bit for bit. NeoclassicError for pixels without a known range.
     """
-    image = _coloured(_upright(_narrow(image), orientation(image)), "L" if p.channels == 1 else "RGB")
+    image = _plain(image, p.channels)
     h, w = p.size
     if p.fit == "pad":
         scale = min(h / image.height, w / image.width)
@@ -266,6 +266,17 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
         canvas[top : top + image.height, left : left + image.width] = pixels
         return canvas
     return pixels
+
+
+def whole(image: Image.Image, channels: int) -> Array:
+    """uint8 H×W×C of any image at its own size, turned upright. NeoclassicError for pixels without a known range."""
+    image = _plain(image, channels)
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def _plain(image: Image.Image, channels: int) -> Image.Image:
+    """Upright, in 8 bits of grey or of RGB."""
+    return _coloured(_upright(_narrow(image), orientation(image)), "L" if channels == 1 else "RGB")
 
 
 def read_pixels(file: File, p: Preprocessing) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from neoclassic.engines.contract import Array, Engine, Gradients, Metrics, Optimizer, Weights
-from neoclassic.errors import UsageError, unknown
+from neoclassic.errors import UsageError, install, unknown
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
 
@@ -38,7 +38,7 @@ def choose(name: str = "auto") -> str:
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
     if name == "torch" and not installed:
-        raise UsageError("the torch engine needs PyTorch: pip install 'neoclassic[torch]', or use --engine numpy")
+        raise UsageError(f"the torch engine needs PyTorch: {install('torch')}, or use --engine numpy")
     return name
 
 

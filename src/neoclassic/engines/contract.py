@@ -139,7 +139,9 @@ class Engine(Protocol):
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         """Choose the update rule, and forget the state of the last one.
 
-        rates: by `path.parameter`, what the learning rate is multiplied with; 1 where none is named, 0 freezes."""
+        rates: by `path.parameter`, what the learning rate is multiplied with; 1 where none is named, 0 freezes. What is
+        frozen has no gradient; a batch norm of which weight and bias are frozen normalises by its running statistics in
+        training too, and they stand still."""
         ...
 
     def step(

@@ -5,7 +5,7 @@ The graph comes straight from the tree, one ONNX node or a few for each layer, n
 `logits`, and `probabilities`, the softmax of logits / temperature. What a layer means is stated in `tree`; where
 ONNX means something else by the same word, the comment says so.
 
-    `write` needs the package onnx, `OnnxEngine` the package onnxruntime: pip install 'neoclassic[onnx]'
+`write` needs the package onnx, `OnnxEngine` the package onnxruntime.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ import numpy as np
 
 from neoclassic import tree as nodes
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.errors import NeoclassicError, UsageError, install
 from neoclassic.measure import Measure, Shape, by, measure, output_size, pooling
 from neoclassic.tree import Node, join
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.12 of 2022 reads, and all since
-INSTALL = "pip install 'neoclassic[onnx]'"
 
 
 def need(package: str, what: str) -> None:
     """UsageError unless the package is installed."""
     if importlib.util.find_spec(package) is None:
-        raise UsageError(f"{what} needs {package}: {INSTALL}")
+        raise UsageError(f"{what} needs {package}: {install(package)}")
 
 
 # ── from tree to graph ───────────────────────────────────────────────────────────────────────────────

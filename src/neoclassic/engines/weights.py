@@ -7,7 +7,7 @@ change the draw of another.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from math import prod, sqrt
 
@@ -16,7 +16,7 @@ import numpy as np
 from neoclassic.engines.contract import Array, Weights
 from neoclassic.errors import NeoclassicError, unknown
 from neoclassic.measure import Shape, measure
-from neoclassic.tree import Node, join
+from neoclassic.tree import BatchNorm1d, BatchNorm2d, Node, join, walk
 
 
 def shapes(tree: Node, input: Shape) -> dict[str, Shape]:
@@ -28,6 +28,13 @@ def shapes(tree: Node, input: Shape) -> dict[str, Shape]:
 def parameters(tree: Node, input: Shape) -> list[str]:
     """What is trained of a network, by `path.parameter`."""
     return [join(row.path, name) for row in measure(tree, input).layers for name in row.parameter_shapes]
+
+
+def standing(tree: Node, frozen: Container[str]) -> set[str]:
+    """The batch norms whose weight and bias are both frozen: training normalises by their running statistics, as a
+    prediction does, and leaves these as they are."""
+    norms = [path for path, node in walk(tree) if isinstance(node, BatchNorm1d | BatchNorm2d)]
+    return {path for path in norms if join(path, "weight") in frozen and join(path, "bias") in frozen}
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
@@ -142,24 +149,6 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
         for bias in [key for key in weights if key.endswith(".bias")][-1:]:  # there may be none
             weights[bias] += np.float32(how.last)
     return weights
-
-
-def take_over(theirs: Mapping[str, Array], fresh: Weights) -> tuple[Weights, list[str]]:
-    """Weights by path from another run of the network, and notes: where the classes differ, the last layer is fresh.
-
-    NeoclassicError for what is missing, surplus or of another shape otherwise.
-    """
-    changed = [key for key, array in fresh.items() if key in theirs and theirs[key].shape != array.shape]
-    misfits = [*(fresh.keys() ^ theirs.keys()), *(k for k in changed if fresh[k].shape[1:] != theirs[k].shape[1:])]
-    if misfits:
-        key = min(misfits)
-        there, here = (str(tuple(w[key].shape)) if key in w else "missing" for w in (theirs, fresh))
-        raise NeoclassicError(f"the weights do not fit the network: {key} is {there} in the file and {here} here")
-    notes = []
-    if changed:
-        counts = f"the file has {len(theirs[changed[0]])} classes, the network {len(fresh[changed[0]])}"
-        notes = [f"the last layer starts afresh: {counts}"]
-    return {key: fresh[key] if key in changed else theirs[key] for key in fresh}, notes
 
 
 def check(tree: Node, input: Shape, weights: Mapping[str, Array]) -> None:

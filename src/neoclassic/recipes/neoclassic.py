@@ -256,7 +256,7 @@ def photos(network: str, n: int, weights: bool = False) -> Recipe:
 
     The fewer photos, the more epochs, so that a few hundred are seen often enough, each time another way. From
     scratch they are brought to 128 pixels at most: as good for few photos as 224, in a third of the time. From
-    weights they keep the size that these were trained at, and the layer that starts afresh learns ten times as fast.
+    weights they keep the size that these were trained at, and the learning rate is a tenth.
     """
     size = max(networks.entry(network).input[1:])
     batch = 32 if n < 5000 else 128

@@ -54,8 +54,8 @@ TYPICAL = 50_000  # images of an epoch, before they are counted
 LOOK_SECONDS = 1.0  # between looks at the loss, each of which may wait for the device
 
 
-class Interrupted(NeoclassicError):
-    """Ctrl-C: everything is saved, and the message says how to go on."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C: everything is saved, and the message says how to go on. No Exception: nothing goes on after it."""
 
 
 class Diverged(NeoclassicError):
@@ -184,6 +184,10 @@ class _Job:
         shape = (preprocessing.channels, height, width)
         lone = [row.path for row in measure(tree, shape).layers if _lone(row)]  # a shape that cannot be ends here
 
+        fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
+        begin = transfer.start(recipe, fresh, preprocessing.channels)  # what is wrong with a file is told at once
+        for note in begin.notes:
+            _say(note, progress)
         photos = found if isinstance(found, Folder) else None
         for line in brief(photos, preprocessing) if photos and progress else ():
             _say(line, progress)
@@ -199,15 +203,10 @@ class _Job:
         if lone and smallest < 2:
             wish = "--batch-size 2" if len(train) > 1 else "more images"
             raise UsageError(f"{lone[0]} normalises over the batch, and a batch of one has nothing to: use {wish}")
-        if recipe.standardise:
-            mean, std = statistics(train.images)
+        if begin.pixels or recipe.standardise:
+            mean, std = begin.pixels or statistics(train.images)
             preprocessing = replace(preprocessing, mean=mean, std=std)
 
-        fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
-        begin = transfer.start(recipe, tree, shape, fresh, preprocessing)
-        preprocessing = begin.preprocessing
-        for note in begin.notes:
-            _say(note, progress)
         speed, world, device = Speed(settings.precision, settings.compile), World.here(), settings.device
         if world.size > 1:
             device = world.join(settings.engine, device)

@@ -36,10 +36,12 @@ class Recipe:
     augmentation      of the training images
     patience          epochs without a better validation accuracy after which the run ends; 0: it never does so
     weights           a file to start from, ours or torchvision's; layers whose shape differs start afresh
-    freeze            patterns of `path.parameter`: what stands still, statistics of batch norms aside
+    freeze            patterns of `path.parameter`: what stands still; a batch norm whose weight and bias do keeps its
+                      running statistics too, and normalises by them, as a prediction does
     rates             patterns of `path.parameter` with what the learning rate is multiplied with; the last that fits
     initialisation    see `engines.weights.INITIALISATIONS`
-    standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]
+    standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]. With weights,
+                      mean and deviation are those that the weights expect
     validation        the fraction of the training set that is held out, stratified, to choose the best model;
                       0: none, as published recipes have it: the test set is read after every epoch, chooses
                       nothing, and the last model is kept

@@ -6,77 +6,71 @@ Layers whose shape differs start afresh: the last one, where the classes are oth
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from safetensors import safe_open
 
 from neoclassic.artefact import Model
-from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
-from neoclassic.engines.weights import take_over
+from neoclassic.engines.weight_files import Found, read
 from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.measure import Shape
-from neoclassic.torchvision_weights import HEADS, from_torchvision, read_weights
+from neoclassic.torchvision_weights import adopt
 from neoclassic.train.recipe import Recipe
-from neoclassic.tree import Node
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
+Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation, each a number a channel
+IMAGENET: Pixels = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # that torchvision's weights expect
+HALF: Pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # that its googlenet expects
 
 
 @dataclass(frozen=True)
 class Start:
-    """The weights that a run starts from, mean and deviation of the pixels that they expect, and what to tell."""
+    """The weights that a run starts from, what to tell, and the pixels that they expect.
+
+    pixels  mean and deviation of each channel; None where the weights have learnt from no others than these
+    """
 
     weights: Weights
-    preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+    pixels: Pixels | None = None
 
 
-def start(recipe: Recipe, tree: Node, shape: Shape, fresh: Weights, preprocessing: Preprocessing) -> Start:
-    """From `recipe.weights`, or `fresh` where there is none.
+def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
+    """From `recipe.weights`, or `fresh` where there is none. channels: of the images.
 
     NeoclassicError for a file that cannot be read or does not fit; UsageError for weights of another network.
     """
     if not recipe.weights:
-        return Start(fresh, preprocessing)
-    if _is_ours(recipe.weights):
-        return _from_ours(Model.load(recipe.weights), recipe, fresh, preprocessing)
-    found, notes = from_torchvision(recipe.network, read_weights(recipe.weights), tree, shape, recipe.seed)
-    kept = {key: fresh[key] if _afresh(key, notes) else array for key, array in found.items()}
-    if preprocessing.channels == 3 and recipe.network != "googlenet:torchvision":
-        preprocessing = replace(preprocessing, mean=IMAGENET[0], std=IMAGENET[1])
-    return Start(kept, preprocessing, tuple(notes))
-
-
-def _afresh(key: str, notes: Iterable[str]) -> bool:
-    return key.rpartition(".")[0] in HEADS and any("last layer starts afresh" in note for note in notes)
+        return Start(fresh)
+    model = Model.load(recipe.weights) if _is_ours(recipe.weights) else None
+    if model and model.network != recipe.network:
+        raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
+    file = Found(model.weights) if model else read(recipe.weights)
+    try:
+        adopted = adopt(recipe.network, file.arrays, {key: w.shape for key, w in fresh.items()}, lambda: fresh)
+    except NeoclassicError as error:
+        raise type(error)(f"{recipe.weights}: {error}") from None
+    pixels: Pixels | None = None
+    if model and model.preprocessing.channels == channels:
+        pixels = model.preprocessing.mean, model.preprocessing.std
+    if not adopted.ours:
+        mean, std = HALF if recipe.network == "googlenet:torchvision" else IMAGENET
+        if channels == 1:  # the first kernels are summed: grey is the mean of the colours
+            mean, std = (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
+        pixels = mean, std
+    return Start(adopted.weights, (*file.notes, *adopted.notes), pixels)
 
 
 def _is_ours(path: str) -> bool:
     """A run folder, or a `.safetensors` file with our header."""
     if Path(path).is_dir():
         return True
-    if Path(path).suffix != ".safetensors" or not Path(path).is_file():
-        return False
     try:
         with safe_open(path, "numpy") as file:
             return "neoclassic" in (file.metadata() or {})
     except Exception:  # what is wrong with it, its reader tells
         return False
-
-
-def _from_ours(model: Model, recipe: Recipe, fresh: Weights, preprocessing: Preprocessing) -> Start:
-    if model.network != recipe.network:
-        raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
-    try:
-        weights, notes = take_over(model.weights, fresh)
-    except NeoclassicError as error:
-        raise NeoclassicError(f"{recipe.weights}: {error}") from None
-    if model.preprocessing.channels == preprocessing.channels:
-        preprocessing = replace(preprocessing, mean=model.preprocessing.mean, std=model.preprocessing.std)
-    return Start(weights, preprocessing, tuple(notes))
 
 
 def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from neoclassic.errors import Ornament, UsageError
+from neoclassic.errors import Ornament, UsageError, install
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -16,7 +16,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 def need() -> None:
     """UsageError unless the writer is installed."""
     if importlib.util.find_spec("tensorboardX") is None:
-        raise UsageError("--tensorboard needs tensorboardX: pip install 'neoclassic[tensorboard]', or leave it out")
+        raise UsageError(f"--tensorboard needs tensorboardX: {install('tensorboardX')}, or leave it out")
 
 
 @contextmanager

@@ -15,10 +15,11 @@ import importlib.util
 from types import ModuleType
 from typing import Any
 
+from neoclassic import errors
 from neoclassic.errors import UsageError
 
 if importlib.util.find_spec("torch") is None:
-    raise UsageError("the book's code needs PyTorch: pip install 'neoclassic[torch]'")
+    raise UsageError(f"the book's code needs PyTorch: {errors.install('torch')}")
 
 from neoclassic.compat import book_module
 from neoclassic.compat.d2l.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu

@@ -62,6 +62,7 @@ class NumpyEngine:
         self._averages: Weights = {}
         self._averaged = 0
         self._metrics = Metrics(0.0, 0, 0)
+        self._frozen: frozenset[str] = frozenset()
 
     def _lay_out(self) -> None:
         """One line for all parameters; last those whose gradient the team shares."""
@@ -180,18 +181,30 @@ class NumpyEngine:
     def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
         losses, logits = self._pass(images, labels, seed, masks, lambda part: None)
-        found = {key: self._view(self._gradients[0], key).copy() for key in self._shapes if key in self._places}
+        trained = [key for key in self._shapes if key in self._places and key not in self._frozen]
+        found = {key: self._view(self._gradients[0], key).copy() for key in trained}
         loss = sum(weight * total for (_, weight), total in zip(self._training.heads, losses, strict=True))
         return Gradients(float(loss) / len(images), logits, found)
 
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         self._slots = {slot: np.zeros_like(self._flat) for slot in optimizers.slots_of(optimizer)}
         self._rule, self._t, self._averaged = optimizer, 0, 0
+        self._freeze({key for key, rate in (rates or {}).items() if not rate})
         self._rates = self._line({key: (rates or {}).get(key, 1.0) for key in self._places}, 1.0)
         every = optimizer.weight_decay
         decays = {key: every * (optimizer.decay_all or len(self._shapes[key]) > 1) for key in self._places}
         self._decays = self._line(decays, every)
         self._averages = {name: w.copy() for name, w in self._lines().items()} if optimizer.average else {}
+
+    def _freeze(self, keys: Iterable[str]) -> None:
+        """What has no gradient, and the batch norms that use their running statistics as they are."""
+        self._frozen = frozenset(keys)
+        still = arrays.standing(self.tree, self._frozen)
+        self._training = flattened(self.tree, self.input, training=True, standing=still)
+        self._buffered = ()  # made for another program
+        for views in self._views:
+            for key in self._frozen & views.keys():
+                views[key][...] = 0
 
     def _line(self, values: Mapping[str, float], usual: float) -> Array | None:
         """A number for each parameter, spread over the flat array; None where all are the usual one."""
@@ -262,6 +275,8 @@ class NumpyEngine:
             new, losses, seen = self._buffers[member.rank], [0.0] * len(program.heads), set[str]()
 
             def take(instruction: Instruction, key: str, dw: Array) -> None:
+                if key in self._frozen:
+                    return
                 if instruction.together:
                     self._views[0][key][member.part(len(self._weights[key]))] = dw
                 elif key in seen:
@@ -323,7 +338,7 @@ class NumpyEngine:
         lone = [
             i.path
             for i in self._training.instructions
-            if isinstance(i.node, BatchNorm2d) and prod(i.shape[1:]) * N == 1
+            if isinstance(i.node, BatchNorm2d) and not i.stands and prod(i.shape[1:]) * N == 1
         ]
         if lone:
             raise NeoclassicError(
@@ -342,7 +357,7 @@ class NumpyEngine:
     def _move_statistics(self, moments: Mapping[str, Moments]) -> None:
         """running ← (1 − momentum) · running + momentum · batch, with the unbiased variance."""
         for instruction in self._training.instructions:
-            if isinstance(instruction.node, BatchNorm2d):
+            if isinstance(instruction.node, BatchNorm2d) and not instruction.stands:
                 seen, momentum = moments[instruction.path], instruction.node.momentum
                 batch = {"running_mean": seen.mean, "running_var": seen.squares / (seen.count - 1)}
                 for name, value in batch.items():

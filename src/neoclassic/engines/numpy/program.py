@@ -7,7 +7,7 @@ backward pass goes up it with the functions that the operations gave back.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -54,6 +54,7 @@ class Instruction:
     dead             values that nobody reads afterwards
     overwrites       its first input dies here and nobody's backward looks at it: the output may take its place
     needs_dx         something before it is to be trained
+    stands           a batch norm that is frozen: in training too it uses its running statistics, as they are
     room, extends    of a chain of joins: see `joining.concat`
     """
 
@@ -67,13 +68,14 @@ class Instruction:
     dead: tuple[int, ...] = ()
     overwrites: bool = False
     needs_dx: bool = True
+    stands: bool = False
     room: int = 0
     extends: bool = False
 
     @property
     def meets(self) -> bool:
         """In training, every member of the team has to come here at once."""
-        return isinstance(self.node, nodes.BatchNorm2d) or self.together
+        return (isinstance(self.node, nodes.BatchNorm2d) and not self.stands) or self.together
 
     @property
     def together(self) -> bool:
@@ -146,7 +148,7 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
         case nodes.Linear():
             return convolution.linear(x, weight, bias, new, at.needs_dx)
         case nodes.BatchNorm2d(eps):
-            if training:
+            if training and not at.stands:
                 result, chunk.moments[at.path] = normalisation.batch_norm(x, weight, bias, eps, chunk.member, new)
                 return result
             mean, var = (chunk.weights[join(at.path, name)] for name in ("running_mean", "running_var"))
@@ -197,12 +199,19 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
 # ── from tree to instructions ────────────────────────────────────────────────────────────────────────
 
 
-def flattened(tree: Node, input: Shape, training: bool, keep: Iterable[str] = (), to_images: bool = False) -> Program:
+def flattened(
+    tree: Node,
+    input: Shape,
+    training: bool,
+    keep: Iterable[str] = (),
+    to_images: bool = False,
+    standing: Container[str] = (),
+) -> Program:
     """The program of a tree for an input shape. `keep`: paths whose outputs must live until the end. `to_images`:
-    gradients go back all the way, not only to the first parameter.
+    gradients go back all the way, not only to the first parameter. `standing`: batch norms that are frozen.
 
     UsageError for a path that is not there at test."""
-    writer = _Writer({row.path: row for row in measure(tree, input).rows}, training)
+    writer = _Writer({row.path: row for row in measure(tree, input).rows}, training, standing)
     if to_images:
         writer.trained.add(0)
     logits = writer.write(tree, "", 0)
@@ -213,8 +222,8 @@ def flattened(tree: Node, input: Shape, training: bool, keep: Iterable[str] = ()
 
 
 class _Writer:
-    def __init__(self, rows: dict[str, Row], training: bool) -> None:
-        self.rows, self.training = rows, training
+    def __init__(self, rows: dict[str, Row], training: bool, standing: Container[str]) -> None:
+        self.rows, self.training, self.standing = rows, training, standing
         self.instructions: list[Instruction] = []
         self.outputs: dict[str, int] = {}
         self.side: list[tuple[int, float]] = []
@@ -261,7 +270,11 @@ class _Writer:
         if needs_dx or parameters:
             self.trained.add(output)
         self.instructions.append(
-            Instruction(path, node, row.input, row.output[0], inputs, output, parameters, needs_dx=needs_dx)
+            Instruction(
+                *(path, node, row.input, row.output[0], inputs, output, parameters),
+                needs_dx=needs_dx,
+                stands=path in self.standing,
+            )
         )
         return output
 

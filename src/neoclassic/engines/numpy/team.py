@@ -1,11 +1,13 @@
 """A few threads that run the same function, each on its own part of the batch, and meet where they must.
 
 NumPy lets go of the interpreter lock inside its loops and its matrix products, so plain threads are enough.
-Who does what is fixed by rank and results are combined in order of rank: equal runs give equal bytes.
+Who does what is fixed by rank and results are combined in order of rank: equal runs give equal bytes. A forked child
+has none of its parent's threads: it makes its own.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, BrokenBarrierError
@@ -54,8 +56,16 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._others = ThreadPoolExecutor(size - 1, "neoclassic") if size > 1 else None
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process; a parent's is kept, as it cannot be ended here
         self._blas = ThreadpoolController().select(user_api="blas")
+
+    def _others(self) -> ThreadPoolExecutor | None:
+        """The threads of this process."""
+        if self.size == 1:
+            return None
+        if (process := os.getpid()) not in self._pools:
+            self._pools[process] = ThreadPoolExecutor(self.size - 1, "neoclassic")
+        return self._pools[process]
 
     def run(self, work: Callable[[Member], Result], members: int) -> list[Result]:
         """`work(member)` of so many members at once, in order of rank. The first error in order of rank is raised."""
@@ -70,7 +80,8 @@ class Team:
                 raise
 
         with self._blas.limit(limits=max(1, self.size // members)):
-            others = [self._others.submit(guarded, rank) for rank in range(1, members)] if self._others else []
+            pool = self._others()
+            others = [pool.submit(guarded, rank) for rank in range(1, members)] if pool else []
             outcomes: list[Result | BaseException] = []
             try:
                 outcomes.append(guarded(0))

@@ -498,10 +498,13 @@ class _Normed(torch.autograd.Function):
 
 
 def normed(x: Tensor, norm: nn.BatchNorm2d, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """Batch norm of x + bias in training, and ReLU if wished.
+    """Batch norm of x + bias in training, and ReLU if wished; torch's own for a norm that is frozen.
 
     The bias changes nothing but the running mean, as the mean is taken away again: its gradient is 0.
     """
+    if not norm.training:
+        still: Tensor = norm(x if bias is None else x + bias.to(x.dtype)[:, None, None])
+        return functional.relu(still) if relu else still
     if x.numel() == x.shape[1]:
         norm(x)  # torch's own error: one number has no variance
     running = norm.running_mean, norm.running_var

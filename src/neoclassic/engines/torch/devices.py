@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import os
 import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -48,3 +51,12 @@ def compiles(device: torch.device) -> bool:
         return importlib.util.find_spec("triton") is not None
     usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     return shutil.which(os.environ.get("CXX", usual)) is not None
+
+
+def place_compiled() -> None:
+    """Tell torch.compile where to keep what it makes, where the account has no name to call its own place by."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # the second since Python 3.13
+        place = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))

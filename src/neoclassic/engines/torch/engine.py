@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -15,7 +16,7 @@ from torch.nn import functional
 from neoclassic import tree as nodes
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
-from neoclassic.engines.torch.devices import compiles, pick_device
+from neoclassic.engines.torch.devices import compiles, pick_device, place_compiled
 from neoclassic.engines.torch.modules import Dropout, apart, build, hurry, load, on_cuda, sync_norms
 from neoclassic.engines.torch.processor import NARROW, give_memory_back, keep_memory
 from neoclassic.errors import UsageError, unknown
@@ -59,6 +60,7 @@ class TorchEngine:
             if not compiles(self._device):
                 needs = "a C++ compiler (g++, or what CXX names)" if self._device.type == "cpu" else "Triton"
                 raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
+            place_compiled()
             self._forward = torch.compile(self.module)
         elif self._device.type == "cuda" and compiles(self._device):
             reason = on_cuda(self.module, self._device, fused=bfloat16)
@@ -74,6 +76,8 @@ class TorchEngine:
         self._generator = torch.Generator(self._device)
         self._rule: Optimizer | None = None
         self._optimizer: torch.optim.Optimizer | None = None
+        self._standing: list[nn.Module] = []  # batch norms that are frozen
+        self._process = os.getpid()
         self._replays: dict[object, Replay] | None = None
         self._averages: dict[str, Tensor] = {}
         self._followed: list[Tensor] = []  # what they are the averages of
@@ -95,6 +99,12 @@ class TorchEngine:
             array = array.copy()
         return torch.from_numpy(array).to(self._device, non_blocking=True)
 
+    def _settle(self) -> None:
+        """In a forked child, where torch's threads of the parent are not, it would wait for them: one has to do."""
+        if os.getpid() != self._process:
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+
     def holds(self, nbytes: int) -> bool:
         if self._device.type == "cuda":
             return bool(nbytes < torch.cuda.mem_get_info(self._device)[0] / 2)
@@ -112,6 +122,7 @@ class TorchEngine:
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor.long()
 
     def _images(self, array: Array | Tensor) -> Tensor:
+        self._settle()
         images = self._put(array).contiguous(memory_format=self._layout)
         if images.shape[1] == 1:  # strides that may mean either layout: with these LeNet's step is a quarter shorter
             images = images.squeeze(1).unsqueeze(1)
@@ -198,6 +209,8 @@ class TorchEngine:
     def _mask(self, masks: Mapping[str, Array] | None) -> None:
         if not self.module.training:
             self.module.train()
+            for norm in self._standing:
+                norm.eval()
         for path, dropout in self._dropouts.items():
             dropout.generator = self._generator
             dropout.mask = self._put(masks[path]) if masks else None
@@ -216,6 +229,9 @@ class TorchEngine:
         if self._keeps:
             keep_memory()
         self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
+        still = arrays.standing(self.tree, {key for key, rate in (rates or {}).items() if not rate})
+        self._standing = [self.module.get_submodule(path) for path in sorted(still)]
+        self.module.eval()  # the next step puts it into training, all but these
         if self._processes > 1:  # made here, as it learns from the parameters which of them are trained
             self._forward = nn.parallel.DistributedDataParallel(self.module)
         self._rule, self._averaged = optimizer, 0

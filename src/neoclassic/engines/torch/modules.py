@@ -20,11 +20,14 @@ from torch.nn import functional
 
 from neoclassic import networks
 from neoclassic import tree as nodes
+from neoclassic.engines import fitting
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array
 from neoclassic.engines.torch.processor import NARROW, Convolution, Halved, blocks_mean, in_blocks
+from neoclassic.engines.weight_files import read
+from neoclassic.errors import NeoclassicError
 from neoclassic.measure import Shape, measure, pooling
-from neoclassic.torchvision_weights import from_torchvision, read_weights
+from neoclassic.torchvision_weights import adopt
 from neoclassic.tree import Node, join, walk
 
 
@@ -457,11 +460,20 @@ def _leaf(node: Node, width: int) -> nn.Module:
 
 
 def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
-    """Put weights by path into a module that `build` made, in place."""
+    """Put weights by path into a module that `build` made, in place.
+
+    NeoclassicError, and nothing is changed, where one is missing, surplus or of another shape. `create` takes files,
+    and torchvision's names too.
+    """
+    state: dict[str, Any] = {k: v for k, v in module.state_dict().items() if not fitting.counts(k)}
+    given = {k: v for k, v in weights.items() if not fitting.counts(k)}
+    for name in dict.fromkeys([*state, *given]):
+        here, there = (tuple(w[name].shape) if name in w else "missing" for w in (state, given))
+        if here != there:
+            raise NeoclassicError(f"the weights do not fit the module: {name} is {there} in them and {here} here")
     with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            if name in weights:
-                tensor.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+        for name, tensor in state.items():
+            tensor.copy_(torch.as_tensor(np.ascontiguousarray(given[name])))
 
 
 def create(
@@ -477,8 +489,8 @@ def create(
     """A network of the zoo as an ordinary `nn.Module`, with fresh weights, torchvision's or ours.
 
     input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
-    weights: a `.pth` or `.safetensors` file of torchvision's for this network, a model of ours, or its run folder;
-    what could not be taken over as it stands, such as a head of other classes, is a warning.
+    weights: a `.pth` or `.safetensors` file with our names or torchvision's, a model of ours, or its run folder; what
+    could not be taken over as it stands, such as a last layer of other classes, which starts afresh, is a warning.
     knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for
     weights that do not fit.
     """
@@ -486,16 +498,13 @@ def create(
     shape = input or networks.entry(name).input
     shape = (in_channels or shape[0], *shape[1:])
     module = build(network, shape)
-    fresh = arrays.initial(network, shape, initialisation, seed)
+    fresh = partial(arrays.initial, network, shape, initialisation, seed)
     if weights is None:
-        load(module, fresh)
+        load(module, fresh())
         return module
-    state = read_weights(Path(weights) / "model.safetensors" if Path(weights).is_dir() else weights)
-    if state.keys() & fresh.keys():
-        found, notes = arrays.take_over(state, fresh)
-    else:
-        found, notes = from_torchvision(name, state, network, shape, seed)
-    for note in notes:
+    file = read(Path(weights) / "model.safetensors" if Path(weights).is_dir() else weights)
+    adopted = adopt(name, file.arrays, arrays.shapes(network, shape), fresh)
+    for note in (*file.notes, *adopted.notes):
         warnings.warn(f"{name}: {note}", stacklevel=2)
-    load(module, found)
+    load(module, adopted.weights)
     return module
