@@ -128,7 +128,7 @@ def test_the_command_starts_from_torchvisions_numbers(name, suffix, run, photos,
     assert code == 0, err
     model = Model.load(tmp_path / "run")
     back = to_torchvision(name, model.weights)
-    assert all(np.array_equal(back[key], tensor.numpy()) for key, tensor in state.items())
+    assert all(np.abs(back[key] - tensor.numpy()).max() < 1e-25 for key, tensor in state.items())  # 0 itself moves
     assert model.preprocessing.mean == ((0.5,) * 3 if "googlenet" in name else (0.485, 0.456, 0.406))
 
 
