@@ -301,3 +301,14 @@ def test_debug_shows_the_traceback(run):
     code, _, err = run("show", "lenett", "--debug")
     assert code == 2
     assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["predict {long} x.jpg", "predict {run} {long}", "evaluate {long}", "check {long}", "train lenet --data {long}"],
+)
+def test_a_path_that_cannot_even_be_looked_at_is_one_line(line, run, tmp_path):
+    code, _, err = run(*line.format(long="x" * 5000, run=tmp_path).split())
+    assert code in (1, 2)
+    assert err.count("neoclassic:") == 1
+    assert "unexpected" not in err

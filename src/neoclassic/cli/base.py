@@ -103,12 +103,21 @@ def _run(arguments: list[str]) -> int:
         return _fail(error, str(error), error.exit_code, arguments)
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "stopped", 1, arguments)
+    except OSError as error:  # a path that cannot even be looked at: no rights on the way there, a name too long
+        if error.filename is None or not error.strerror:
+            return _unexpected(error, arguments)
+        return _fail(error, f"{os.fsdecode(error.filename)}: {error.strerror}", 1, arguments)
     except MemoryError as error:
         return _fail(error, "not enough memory: try a smaller --batch-size or --image-size", 1, arguments)
-    except Exception as error:  # no traceback reaches a user who has not asked for it
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return _fail(error, f"unexpected {what} (a fault of neoclassic's: --debug shows where)", 1, arguments)
+    except Exception as error:
+        return _unexpected(error, arguments)
     return 0
+
+
+def _unexpected(error: Exception, arguments: list[str]) -> int:
+    """No traceback reaches a user who has not asked for it."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return _fail(error, f"unexpected {what} (a fault of neoclassic's: --debug shows where)", 1, arguments)
 
 
 class _Visible(dict[int, Any]):
