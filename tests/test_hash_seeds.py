@@ -1,19 +1,40 @@
 """Whatever is written has the same bytes in every process: nothing follows the order of a set or of a folder."""
 
 import hashlib
+import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 
 import pytest
-from helpers import TRAIN, fill_photos, neoclassic
+from helpers import TRAIN, fill_photos
 
 pytest.importorskip("onnx")
-SEEDS = ("0", "1", "42", "4294967295")
+SEEDS = ("0", "42")
+LINES = (
+    (*TRAIN, "--data", "photos", "--out", "r", "--epochs", "2", "--batch-size", "16"),
+    ("train", "resnet18", *TRAIN[2:], "--data", "photos", "--out", "t", "--engine", "torch", "--max-steps", "2"),
+    ("evaluate", "r", "--out", "e", "--json"),
+    ("check", "photos", "--json"),
+    ("export", "r", "m.onnx"),
+    ("explain", "r", "photos/cat/0.jpg", "--out", "x", "--json"),
+    ("show", "googlenet", "--svg", "g.svg"),
+    ("diff", "alexnet", "alexnet:taught", "--json"),
+)
+ALL = """
+import json, os
+from neoclassic.cli import main
+for line in json.loads(os.environ["LINES"]):
+    print(line)
+    assert main(line) == (line[0] == "check"), line
+"""
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Checksums of all that four processes wrote, each with another hash seed, and what they said, by seed."""
+    """Checksums of all that two processes wrote, each with another hash seed, and what they said, by seed."""
     root, found = tmp_path_factory.mktemp("seeds"), {}
     for seed in SEEDS:
         work = root / seed / "here"
@@ -24,22 +45,12 @@ def outcomes(tmp_path_factory):
         for name in reversed(names):  # made in another order
             if seed != SEEDS[0]:
                 shutil.copytree(first / name, work / "photos" / name)
-        env = {"PYTHONHASHSEED": seed, "NEOCLASSIC_CACHE": str(root / seed / "cache")}
-        said = []
-        for arguments in (
-            (*TRAIN, "--data", "photos", "--out", "r", "--epochs", 2, "--batch-size", 16),
-            ("train", "resnet18", *TRAIN[2:], "--data", "photos", "--out", "t", "--engine", "torch", "--max-steps", 2),
-            ("evaluate", "r", "--out", "e", "--json"),
-            ("check", "photos", "--json"),
-            ("export", "r", "m.onnx"),
-            ("explain", "r", "photos/cat/0.jpg", "--out", "x", "--json"),
-            ("show", "googlenet", "--svg", "g.svg"),
-            ("diff", "alexnet", "alexnet:taught", "--json"),
-        ):
-            done = neoclassic(*arguments, env=env, cwd=work)
-            assert done.returncode == (arguments[0] == "check"), done.stderr
-            if "--json" in arguments:
-                said.append(done.stdout)
+        env = {"PYTHONHASHSEED": seed, "NEOCLASSIC_CACHE": str(root / seed / "cache"), "LINES": json.dumps(LINES)}
+        done = subprocess.run(
+            [sys.executable, "-c", ALL], env=os.environ | env, cwd=work, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        said = done.stdout
         timed = {"result.json", "log.csv", "recipe.json", "checkpoint.safetensors"}
         written = sorted(p for p in work.rglob("*") if p.is_file() and p.name not in timed and "photos" not in p.parts)
         sums = {str(p.relative_to(work)): hashlib.sha256(p.read_bytes()).hexdigest() for p in written}
@@ -60,7 +71,8 @@ def test_so_has_every_picture_table_export_and_drawing(outcomes):
 
 
 def test_so_has_whatever_is_said(outcomes):
-    first, *others = (said for _, said in outcomes.values())
+    first, *others = (re.sub(r"trained for .*", "", said) for _, said in outcomes.values())
+    assert len(first) > 1000
     assert others == [first] * (len(SEEDS) - 1)
 
 

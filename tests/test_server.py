@@ -249,7 +249,7 @@ def archive():
 HOSTILE = [
     (b"", {}, 400, "no image in the request"),
     (b"hello", {}, 400, "is not an image"),
-    (archive(), {}, 400, "is not an image"),
+    (archive(), {}, 400, "is a ZIP archive, not an image"),
     (png(50_000, 50_000), {}, 400, "pixels"),
     (png(2000, 1000, bytes(2000 * 1000 * 3 + 1000)), {}, 400, "more than 1 million pixels"),
     (png(100, 100), {}, 400, "image"),

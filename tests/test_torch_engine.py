@@ -41,26 +41,29 @@ CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize(("shape", "how"), CONVOLUTIONS)
 def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, how, layout):
-    torch.manual_seed(0)
+    """Within 1 %, or as near as torch's own layer comes where the processor has no units for bfloat16."""
     channels, kernel, stride, padding, groups = how
-    layer = Conv2d(shape[1], channels, kernel, stride, padding, groups=groups)
-    layer.fast = True
-    x = torch.randn(shape).bfloat16().float().contiguous(memory_format=layout).requires_grad_()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.copy_(parameter.bfloat16())
-    found = []
-    for lower in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=lower):
-            y = layer(x)
-        assert y.dtype == (torch.bfloat16 if lower else torch.float32)
-        dy = (
-            torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16().contiguous(memory_format=layout)
-        )
-        found.append((y.float(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), dy.to(y.dtype))))
-    for expected, ours in zip(*found, strict=True):
-        assert ours.dtype == expected.dtype
-        assert (ours - expected).abs().max() < 0.01 * expected.abs().max()
+    errors = []
+    for kind in (Conv2d, torch.nn.Conv2d):
+        torch.manual_seed(0)
+        layer = kind(shape[1], channels, kernel, stride, padding, groups=groups)
+        layer.fast = True
+        x = torch.randn(shape).bfloat16().float().contiguous(memory_format=layout).requires_grad_()
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.copy_(parameter.bfloat16())
+        found = []
+        for lower in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+                y = layer(x)
+            assert y.dtype == (torch.bfloat16 if lower else torch.float32)
+            dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+            dy = dy.bfloat16().contiguous(memory_format=layout).to(y.dtype)
+            found.append((y.detach().float(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), dy)))
+        assert [ours.dtype for ours in found[1]] == [expected.dtype for expected in found[0]]
+        errors.append([((b - a).abs().max() / a.abs().max()).item() for a, b in zip(*found, strict=True)])
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours < max(0.01, 1.01 * theirs)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)

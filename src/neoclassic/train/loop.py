@@ -48,7 +48,7 @@ from neoclassic.views.events import written
 from neoclassic.views.table import spark
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints
-SAVING = 20  # an epoch shorter than so many times what a checkpoint takes ends without one, until the minute is over
+RARE = 20  # checkpoints and curves between epochs may take this part of the time: a twentieth
 AUGMENTATION = 0xA06  # sets its random numbers apart
 TYPICAL = 50_000  # images of an epoch, before they are counted
 LOOK_SECONDS = 1.0  # between looks at the loss, each of which may wait for the device
@@ -141,8 +141,10 @@ def resume(folder: str | Path, splits: Splits | None = None, progress: bool = Fa
 class _Kept:
     """Of a run's folder: when it was last brought up to date, how long that took, and the model still to be written."""
 
-    saved: float = 0.0  # time.monotonic()
+    saved: float = 0.0  # time.monotonic() of the checkpoint
     took: float = 0.0  # seconds
+    drawn: float = 0.0  # time.monotonic() of the curves
+    drawing: float = 0.0  # seconds that they took
     best: Model | None = None
 
     @property
@@ -346,15 +348,18 @@ class _Job:
         self.engine.swap_average()
         run.save_log(state.log)
         last = state.step == self.last_step or self.exhausted(state)
-        due = last or self.world.size > 1 or self.kept.age > min(CHECKPOINT_SECONDS, SAVING * self.kept.took)
+        due = last or self.world.size > 1 or self.kept.age > min(CHECKPOINT_SECONDS, RARE * self.kept.took)
         if due:
             self.save(run, state)
         if progress:
             accuracies = [each.test_accuracy if watches_test else each.validation_accuracy for each in state.log]
             line = _line(row, self.recipe.epochs, state.best == len(state.log))
             _say(f"{line}  {spark([a for a in accuracies if a is not None])}", progress)
-            if due and not last:
+            if due and not last and time.monotonic() - self.kept.drawn > RARE * self.kept.drawing:
+                started = time.monotonic()
                 pictures.draw_curves(run, state.log, self.recipe.network)
+                self.kept.drawn = time.monotonic()
+                self.kept.drawing = self.kept.drawn - started
 
     def evaluate(self, part: Dataset, temperature: float = 1.0, exact: bool = True) -> Evaluation:
         """The network as it is now, on images of the input's size."""
