@@ -198,6 +198,19 @@ def test_a_run_folder_that_cannot_be_made_is_told_before_photos_are_read(trained
     assert "is not a folder" in err
 
 
+@pytest.mark.parametrize("kind", ["missing", "text", "other"])
+def test_weights_that_cannot_be_read_are_told_before_photos_are(kind, trained, tmp_path, run, monkeypatch):
+    photo, folder = trained
+    (tmp_path / "text.pth").write_text("no weights")
+    files = {"missing": tmp_path / "none.pth", "text": tmp_path / "text.pth", "other": folder}
+    monkeypatch.setattr("neoclassic.data.folders.Folder.at", lambda *_: pytest.fail("the photos were read"))
+    network = "lenet:bn" if kind == "other" else "lenet"
+    arguments = ("--engine", "numpy", "--data", photo.parents[1], "--weights", files[kind], "--out", tmp_path / "r")
+    code, _, err = run("train", network, *arguments)
+    assert code in (1, 2)
+    assert str(files[kind]) in err.splitlines()[-1]
+
+
 def test_without_any_temporary_folder_one_is_made_next_to_the_output(tmp_path, monkeypatch):
     def none(*_, dir=None, **__):  # noqa: A002
         if dir is None:
