@@ -67,6 +67,19 @@ def test_one_grey_image_has_one_answer_or_is_refused(grey):
         grey.predict(X[0, :, :, 0])
 
 
+def test_an_open_file_and_its_content_are_one_image(colour, tmp_path):
+    X, y = pictures(1, seed=1, size=(48, 64))
+    Image.fromarray(X[0]).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        assert colour.predict(file).tolist() == y.tolist()
+    content = (tmp_path / "a.png").read_bytes()
+    assert colour.predict(content).tolist() == colour.predict([bytearray(content)]).tolist() == y.tolist()
+    with (tmp_path / "a.png").open(encoding="latin-1") as file, pytest.raises(nc.UsageError, match="with mode 'rb'"):
+        colour.predict(file)
+    with pytest.raises(nc.NeoclassicError, match="image 0: is not an image"):
+        colour.predict(b"nothing to see")
+
+
 FORMS = {
     "int64": lambda X: X.astype(np.int64),
     "uint16 up to 255": lambda X: X.astype(np.uint16),

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -31,7 +32,7 @@ def images_of(X: Any, one: bool = False) -> Images:
     one: whether a single image can be meant.
     UsageError for what are no images, in one line that says how to make them.
     """
-    if isinstance(X, Image.Image | str | os.PathLike):
+    if isinstance(X, Image.Image | str | os.PathLike | bytes | bytearray) or hasattr(X, "read"):
         return [X]
     if isinstance(X, Iterator):
         X = list(X)
@@ -59,15 +60,22 @@ def images_of(X: Any, one: bool = False) -> Images:
 
 
 def one_image(item: Any, i: int) -> Image.Image:
-    """An image of a file, a PIL image, or an array H×W, H×W×C or C×H×W; i is its place, which errors name.
+    """An image of a file, an open file, the content of one, a PIL image, or an array H×W, H×W×C or C×H×W.
+
+    i: its place, which errors name.
 
     UsageError for what is none; NeoclassicError for a file that cannot be read.
     """
     if isinstance(item, Image.Image):
         return item
-    if isinstance(item, bytes):
+    if isinstance(item, np.bytes_):  # of an array of paths
         item = os.fsdecode(item)
-    if isinstance(item, str | os.PathLike):
+    if isinstance(item, io.TextIOBase):
+        raise UsageError(f"image {i} is a file that is open as text: open it with mode 'rb'")
+    if isinstance(item, bytes | bytearray):
+        item = io.BytesIO(item)
+        item.name = f"image {i}"
+    if isinstance(item, str | os.PathLike) or hasattr(item, "read"):
         return open_image(item)
     array = _array(item)
     if array is None or array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "uibf":
