@@ -126,6 +126,27 @@ def test_what_would_mix_on_standard_output_is_refused(trained, run):
     assert run("export", folder, "-", "--verify", 2)[0] == 2
 
 
+@pytest.mark.parametrize("verb", ["evaluate {run}", "compare {run}", "explain {run} {photo}"])
+def test_several_files_do_not_go_to_standard_output(verb, trained, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo, folder = trained
+    code, _, err = run(*verb.format(run=folder, photo=photo).split(), "--out", "-")
+    assert code == 2
+    assert err == "neoclassic: - is standard output, and several files are written: name a folder\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("line", ["list", "show lenet", "show lenet --svg -", "predict {run} {photo} --csv -"])
+def test_a_full_disk_behind_standard_output_is_one_line(line, trained):
+    photo, folder = trained
+    with Path("/dev/full").open("w") as full:
+        given = line.format(run=folder, photo=photo).split()
+        done = neoclassic(*given, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "neoclassic: the output cannot be written: No space left on device\n"
+
+
 def test_a_process_substitution_is_written_into(trained, tmp_path):
     photo, folder = trained
     command = (

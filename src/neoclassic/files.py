@@ -65,7 +65,8 @@ def to_stdout(path: str | os.PathLike[str]) -> bool:
 def make_folder(path: Path, new: bool = False) -> bool:
     """Make a folder and its parents; False where `new` and it is there: of several processes, one makes it.
 
-    NeoclassicError where the folder cannot be made or, if it is there, not written into."""
+    NeoclassicError where the folder cannot be made or, if it is there, not written into. UsageError for "-"."""
+    _no_stdout(path)
     try:
         path.mkdir(parents=True, exist_ok=not new)
     except OSError as error:
@@ -78,6 +79,7 @@ def make_folder(path: Path, new: bool = False) -> bool:
 
 def check_folder(path: Path) -> None:
     """Raise now what `make_folder` would raise after the work; nothing is made."""
+    _no_stdout(path)
     there = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
     if not there.is_dir():
         raise _cannot_make(path, f"{there} is not a folder")
@@ -168,6 +170,11 @@ def _write_stdout(data: bytes) -> None:
         buffer.flush()
     else:  # replaced by something that takes text alone
         sys.stdout.write(data.decode("utf-8", "replace"))
+
+
+def _no_stdout(folder: Path) -> None:
+    if to_stdout(folder):
+        raise UsageError(f"{folder} is standard output, and several files are written: name a folder")
 
 
 def _cannot_write(path: Path, error: OSError) -> NeoclassicError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -104,9 +105,11 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "stopped", 1, arguments)
     except OSError as error:  # a path that cannot even be looked at: no rights on the way there, a name too long
-        if error.filename is None or not error.strerror:
-            return _unexpected(error, arguments)
-        return _fail(error, f"{os.fsdecode(error.filename)}: {error.strerror}", 1, arguments)
+        if error.filename is not None and error.strerror:
+            return _fail(error, f"{os.fsdecode(error.filename)}: {error.strerror}", 1, arguments)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            return _fail(error, f"the output cannot be written: {error.strerror}", 1, arguments)
+        return _unexpected(error, arguments)
     except MemoryError as error:
         return _fail(error, "not enough memory: try a smaller --batch-size or --image-size", 1, arguments)
     except Exception as error:
