@@ -326,6 +326,21 @@ def test_the_smallest_image_works_and_the_next_smaller_does_not(name):
         measure(network(name), (channels, side - 1, side - 1))
 
 
+def test_a_shape_error_tries_few_sizes_and_none_where_no_size_would_help(monkeypatch):
+    import sys
+
+    tried, module = [], sys.modules["neoclassic.measure"]
+    fold = module._measure
+    monkeypatch.setattr(module, "_measure", lambda tree, shape: tried.append(shape) or fold(tree, shape))
+    with pytest.raises(ShapeError, match="the smallest square image that works is 32×32"):
+        measure(network("vgg16"), (3, 8, 8))
+    assert len(tried) <= 12
+    tried.clear()
+    with pytest.raises(ShapeError):
+        measure(Sequential(Conv2d(6, 3, groups=3)), (4, 9, 9))
+    assert len(tried) == 1
+
+
 def test_channels_that_the_groups_cannot_split_are_named():
     with pytest.raises(ShapeError) as error:
         measure(Sequential(towers=Conv2d(6, 3, groups=3)), (4, 9, 9))

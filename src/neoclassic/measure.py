@@ -13,8 +13,8 @@ Receptive Fields of Convolutional Neural Networks", Distill 2019.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from math import ceil, prod
@@ -54,11 +54,15 @@ FLOAT = 4  # bytes
 
 
 class ShapeError(UsageError):
-    """A shape that cannot be. Carries the path, the shape that came in, and the reason."""
+    """A shape that cannot be. Carries the path, the shape that came in, the reason, and whether it is too small."""
 
-    def __init__(self, path: str, shape: Shape, reason: str) -> None:
-        self.path, self.shape, self.reason = path, shape, reason
+    def __init__(self, path: str, shape: Shape, reason: str, too_small: bool = False) -> None:
+        self.path, self.shape, self.reason, self.too_small = path, shape, reason, too_small
         super().__init__(f"{path or 'the network'}: {reason} (input {by(shape)})")
+
+
+class _TooSmall(ValueError):
+    """A window does not fit into a map; it does into a larger one."""
 
 
 def by(shape: Iterable[int]) -> str:
@@ -111,7 +115,7 @@ def output_shape(node: Node, x: Shape) -> Shape:
             for size in sides:
                 k, s, p = window(node, size)  # type: ignore[misc]
                 if size + 2 * p < k:
-                    raise ValueError(f"a {k}×{k} window does not fit")
+                    raise _TooSmall(f"a {k}×{k} window does not fit")
                 outs.append(output_size(size, k, s, p, getattr(node, "ceil_mode", False)))
             return (channels, *outs)
         case BatchNorm1d() | Linear():
@@ -327,19 +331,27 @@ def measure(tree: Node, input: Shape) -> Measure:
     try:
         return _measure(tree, input)
     except ShapeError as error:
-        side = smallest_input(tree, input[0]) if len(input) == 3 and min(input) > 0 else None
+        side = smallest_input(tree, input[0]) if error.too_small else None
         if side and side > min(input[1:]):
             error.args = (f"{error}: the smallest square image that works is {side}×{side}",)
         raise
 
 
 def smallest_input(tree: Node, channels: int, most: int = 512) -> int | None:
-    """The side in pixels of the smallest square image that the network takes; None without any up to `most`."""
-    for side in range(1, most + 1):
-        with suppress(ShapeError):
+    """The side in pixels of the smallest square image that the network takes; None without any up to `most`.
+
+    By bisection, as a window that fits into a map fits into every larger one."""
+
+    def wrong(side: int) -> ShapeError | None:
+        try:
             _measure(tree, (channels, side, side))
-            return side
-    return None
+        except ShapeError as error:
+            return error
+        return None
+
+    sides = range(1, most + 1)
+    at = bisect_left(sides, True, key=lambda side: not ((error := wrong(side)) and error.too_small))
+    return sides[at] if at < most and wrong(sides[at]) is None else None
 
 
 def _measure(tree: Node, input: Shape) -> Measure:
@@ -429,7 +441,7 @@ class _Fold:
         try:
             shape = output_shape(node, x.shape)
         except ValueError as error:
-            raise ShapeError(path, x.shape, str(error)) from None
+            raise ShapeError(path, x.shape, str(error), isinstance(error, _TooSmall)) from None
         parameters, statistics = parameter_shapes(node, x.shape), statistic_shapes(node, x.shape)
         y = _Value(shape, _fields(node, x), x.maker if isinstance(node, Flatten) or node.kind == "identity" else path)
         self.keep(node, path, x, y)
