@@ -18,17 +18,64 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, ClassVar, Self
 
 from neoclassic.errors import NeoclassicError
 
+# ── what a field may hold ────────────────────────────────────────────────────────────────────────────
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _row(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(_whole, value))
+
+
+def _even(rows: Any) -> bool:
+    return isinstance(rows, tuple) and all(map(_row, rows)) and len(set(map(len, rows))) == 1
+
+
+# by annotation: what fits, and how it is called
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (_whole, "a whole number"),
+    "int | None": (lambda value: value is None or _whole(value), "a whole number or None"),
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "float": (lambda value: type(value) in (int, float) and isfinite(value), "a finite number"),
+    "tuple[int, ...]": (_row, "a tuple of whole numbers"),
+    "tuple[tuple[int, ...], ...]": (_even, "a tuple of tuples of whole numbers, all of one length"),
+}
+_RANGES = {"p": (0, 1), "momentum": (0, 1), "eps": (0, inf), "weight": (0, inf), "padding": (0, inf)}
+_SIZES = (1, inf)  # of whole numbers that no range is named for
+
+
+def _check(node: Node, name: str, annotation: Any) -> None:
+    """TypeError or ValueError, which say what is wrong, where a field holds what it cannot."""
+    value, kind = getattr(node, name), annotation if isinstance(annotation, str) else annotation.__name__
+    fits, called = _KINDS.get(kind, (lambda value: True, ""))
+    if not fits(value):
+        raise TypeError(f"{type(node).__name__}: {name} must be {called}, not {str(value)[:40]}")
+    low, high = _RANGES.get(name, _SIZES if kind.startswith("int") else (-inf, inf))
+    if kind in ("int", "int | None", "float") and value is not None and not low <= value <= high:
+        wanted = f"at least {low}" if high == inf else f"from {low} to {high}"
+        raise ValueError(f"{type(node).__name__}: {name} must be {wanted}, not {value}")
+
 
 @dataclass(frozen=True, repr=False)
 class Node:
-    """A layer or a combinator of layers. Frozen; equal trees are equal; the repr is the constructor call."""
+    """A layer or a combinator of layers. Frozen; equal trees are equal; the repr is the constructor call.
+
+    TypeError or ValueError for an argument that cannot be.
+    """
 
     kind: ClassVar[str] = "node"  # what a child given by position is called
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.name != "children":
+                _check(self, f.name, f.type)
 
     def __repr__(self) -> str:
         required = [repr(getattr(self, f.name)) for f in fields(self) if f.default is MISSING]
@@ -240,10 +287,15 @@ class Combinator(Node):
     children: tuple[tuple[str, Node], ...]
 
     def __init__(self, *nodes: Node, **named: Node) -> None:
-        children = (*zip(_kinds(nodes), nodes, strict=True), *named.items())
-        for name, child in children:
+        given: list[tuple[int | str, Any]] = [*enumerate(nodes, 1), *named.items()]
+        for place, child in given:
             if not isinstance(child, Node):
-                raise TypeError(f"{type(self).__name__}: child {name!r} is {child!r}, not a node")
+                hint = ": give the nodes one by one" if isinstance(child, list | tuple) else ""
+                raise TypeError(f"{type(self).__name__}: child {place!r} is {str(child)[:40]}, not a node{hint}")
+        children = (*zip(_kinds(nodes), nodes, strict=True), *named.items())
+        for name, _ in children:
+            if not name or "." in name:  # which separates the names of a path
+                raise ValueError(f"{type(self).__name__}: {name!r} cannot be the name of a child: leave dots out")
         twice = [name for name, count in Counter(name for name, _ in children).items() if count > 1]
         if twice:
             raise ValueError(f"{type(self).__name__}: the child name {twice[0]!r} is used twice")
@@ -300,6 +352,7 @@ class Auxiliary(Combinator):
     def __init__(self, *nodes: Node, weight: float = 0.3, **named: Node) -> None:
         super().__init__(*nodes, **named)
         object.__setattr__(self, "weight", weight)
+        self.__post_init__()
 
 
 # ── walking, and to and from JSON ────────────────────────────────────────────────────────────────────
@@ -350,36 +403,6 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int
-
-
-def _row(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(map(_whole, value))
-
-
-def _even(rows: Any) -> bool:
-    return len(set(map(len, rows))) == 1
-
-
-# what a field may hold, by its annotation
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "int": _whole,
-    "int | None": lambda value: value is None or _whole(value),
-    "bool": lambda value: isinstance(value, bool),
-    "float": lambda value: type(value) in (int, float) and isfinite(value),
-    "tuple[int, ...]": _row,
-    "tuple[tuple[int, ...], ...]": lambda rows: isinstance(rows, tuple) and all(map(_row, rows)) and _even(rows),
-}
-
-
-def _fits(name: str, kind: str, value: Any) -> bool:
-    """Whether a field of that annotation may hold the value; sizes are at least 1, padding may be 0."""
-    if not _FITS[kind](value):
-        return False
-    return value is None or not kind.startswith("int") or value >= (0 if name == "padding" else 1)
-
-
 def from_dict(data: Any) -> Node:
     """The tree that `to_dict` wrote. NeoclassicError when `data` is no tree; it is never executed."""
     known = {cls.__name__: cls for cls in _every(Node) if cls not in (Node, Combinator)}
@@ -391,9 +414,6 @@ def from_dict(data: Any) -> Node:
     children = options.pop("children", {})
     try:
         options = {name: _frozen(value) for name, value in options.items()}
-        for f in fields(cls):
-            if f.name in options and not _fits(f.name, str(f.type), options[f.name]):
-                raise TypeError(f"{f.name}={str(options[f.name])[:40]} of {cls.__name__} cannot be")
         return cls(**options, **{name: from_dict(child) for name, child in children.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise NeoclassicError(f"not a network tree: {error}") from None
