@@ -9,12 +9,14 @@ The file says everything: metadata `classes` and `preprocessing` are JSON, the o
 import contextlib
 import importlib
 import json
+import os
 import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports that it is used
+onnxruntime = importlib.import_module("onnxruntime")
 T = Image.Transpose
 TURNS = (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90)
 UPRIGHT = dict(zip(range(2, 9), TURNS, strict=True))  # what undoes each value of the EXIF tag 0x0112
@@ -23,7 +25,6 @@ Image.init()
 with contextlib.suppress(ImportError):  # which reads HEIC
     importlib.import_module("pillow_heif").register_heif_opener()
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
-FORMATS = [name for name in FORMATS if name in Image.OPEN]
 
 
 def narrow(image, maxval):
@@ -57,7 +58,7 @@ def middle(image, h, w, keep, kind):
 
 def to_input(path, p):
     """float32 C×H×W of an image file, by the preprocessing record p."""
-    image = Image.open(path, formats=FORMATS)  # no other: some of them start foreign programs
+    image = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])  # some others start programs
     maxval = image.tile[0][3][-1] if image.format == "PPM" else None
     image.load()  # before its EXIF is asked: TIFF is turned here
     turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
@@ -71,8 +72,7 @@ def to_input(path, p):
         inner = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
         image = image.resize(inner if p["fit"] == "pad" else (w, h), kind)
     pixels = np.asarray(image).reshape(image.height, image.width, p["channels"])
-    if p["invert"]:
-        pixels = 255 - pixels
+    pixels = 255 - pixels if p["invert"] else pixels
     canvas = np.zeros((h, w, p["channels"]), np.uint8)
     top, left = (h - image.height) // 2, (w - image.width) // 2
     canvas[top : top + image.height, left : left + image.width] = pixels

@@ -417,6 +417,7 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.folder() == tmp_path / "neoclassic"
     monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))  # the account may have none
     monkeypatch.setattr("sys.platform", "linux")
     assert cache.folder() == Path.home() / ".cache" / "neoclassic"
     monkeypatch.setattr("sys.platform", "darwin")

@@ -266,4 +266,4 @@ def test_training_where_nothing_can_be_written_is_one_line(container):
         pytest.skip("root may write everywhere")
     done = container("train", "lenet", "--engine", "numpy", "--max-steps", "2", **container.cache)
     assert done.returncode == 1
-    assert re.fullmatch(r"(lenet on .*\n)?neoclassic: cannot make runs/.*\n", done.stderr)
+    assert re.fullmatch(r"(lenet on .*\n)?neoclassic: cannot make runs: .*\n", done.stderr)

@@ -40,6 +40,7 @@ from neoclassic.data import cache
 from neoclassic.data.preprocessing import Array, Preprocessing, is_heif, read, read_pixels, readers
 from neoclassic.errors import NeoclassicError
 from neoclassic.machine import cores
+from neoclassic.progress import QUIET, say
 
 FORMAT = 2  # goes up when the same photos become other pixels, or what stands in the cache changes
 CHUNK = 16  # photos a job
@@ -193,7 +194,7 @@ def _for_this_run(files: Sequence[File], p: Preprocessing, about: str, reason: s
 @functools.cache
 def _say(line: str) -> None:
     """Once in a process."""
-    tqdm.write(line, file=sys.stderr)
+    say(line)
 
 
 # ── one photo after the other ────────────────────────────────────────────────────────────────────────
@@ -262,7 +263,7 @@ def _run(file: Path | None, images: Array, files: Sequence[File], p: Preprocessi
     The photos that can be read are moved together at its beginning."""
     drive = functools.partial(_here, images) if file is None or len(files) <= ALONE else functools.partial(_drive, file)
     several = min(cores(), 32) if len(files) > ALONE else 1
-    with tqdm(total=len(files), desc=f"decoding {about}", unit=" images", disable=None, leave=False) as bar:
+    with tqdm(total=len(files), desc=f"decoding {about}", unit=" images", disable=None, leave=False, file=QUIET) as bar:
         jobs = _Jobs(files, bar.update)
         with ThreadPoolExecutor(several) as pool:
             try:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from neoclassic.data import cache
 from neoclassic.errors import NeoclassicError
+from neoclassic.progress import QUIET
 
 TIMEOUT = 10  # seconds without a byte
 TRIES = 3  # of one mirror, each going on where the last was cut
@@ -86,7 +87,7 @@ def _get(url: str, part: Path) -> bool:
         raise
 
 
-_BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": None, "leave": False}
+_BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": None, "leave": False, "file": QUIET}
 
 
 def _md5(path: Path) -> str:

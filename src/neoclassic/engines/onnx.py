@@ -11,6 +11,7 @@ ONNX means something else by the same word, the comment says so.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
@@ -273,6 +274,7 @@ def session(file: bytes | str | Path, threads: int = 0) -> Any:
     UsageError where onnxruntime is not installed; NeoclassicError for a file that it refuses.
     """
     need("onnxruntime", "the onnx engine")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports that it is used
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,8 +34,8 @@ from neoclassic.engines import weights as arrays
 from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.machine import cores
 from neoclassic.measure import Row, Shape, measure
+from neoclassic.progress import QUIET, say
 from neoclassic.provenance import where
-from neoclassic.text import printable
 from neoclassic.train import pictures, transfer, tuned
 from neoclassic.train.calibration import fit
 from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
@@ -86,7 +86,7 @@ def train(
     if not world.rank:
         Run.check(out)
     if settings.engine == "torch":
-        _say(f"precision {settings.precision}, compile {settings.compile}", progress)
+        say(f"precision {settings.precision}, compile {settings.compile}", progress)
     job = _Job.prepare(recipe, settings, splits, progress)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
     if world.rank:
@@ -95,7 +95,7 @@ def train(
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
-        _say(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}", progress)
+        say(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}", progress)
     return job.run(run, State(), progress)
 
 
@@ -189,10 +189,10 @@ class _Job:
         fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
         begin = transfer.start(recipe, fresh, preprocessing.channels)  # what is wrong with a file is told at once
         for note in begin.notes:
-            _say(note, progress)
+            say(note, progress)
         photos = found if isinstance(found, Folder) else None
         for line in brief(photos, preprocessing) if photos and progress else ():
-            _say(line, progress)
+            say(line, progress)
         splits = found.at(preprocessing, settings.strict)
         train = splits.train
         watched = splits.test if recipe.validation == 0 else splits.validation
@@ -253,7 +253,7 @@ class _Job:
             unit_scale=True,
             dynamic_ncols=True,
             disable=not (progress and sys.stderr.isatty()),
-            file=_Quiet(),
+            file=QUIET,
         )
         self.kept.saved = time.monotonic()
         events = written(run.folder, [vars(row) for row in state.log], self.settings.tensorboard)
@@ -354,7 +354,7 @@ class _Job:
         if progress:
             accuracies = [each.test_accuracy if watches_test else each.validation_accuracy for each in state.log]
             line = _line(row, self.recipe.epochs, state.best == len(state.log))
-            _say(f"{line}  {spark([a for a in accuracies if a is not None])}", progress)
+            say(f"{line}  {spark([a for a in accuracies if a is not None])}", progress)
             if due and not last and time.monotonic() - self.kept.drawn > RARE * self.kept.drawing:
                 started = time.monotonic()
                 pictures.draw_curves(run, state.log, self.recipe.network)
@@ -446,26 +446,6 @@ class _Job:
         run.save_result(result)
         pictures.draw(run, asdict(result))
         return asdict(result)
-
-
-class _Quiet:
-    """Standard error for progress, whose failure ends nothing: the terminal may be closed."""
-
-    def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
-
-
-def _say(line: str, progress: bool) -> None:
-    if progress:
-        tqdm.write(printable(line), file=_Quiet())
 
 
 def _lone(row: Row) -> bool:
