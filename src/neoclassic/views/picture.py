@@ -7,8 +7,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,18 +34,30 @@ def import_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
-    backend, log = os.environ.pop("MPLBACKEND", None), logging.getLogger("matplotlib")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
-        import matplotlib
+        with _silent():
+            import matplotlib
     finally:
-        log.setLevel(level)
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     if backend:
         with suppress(ValueError):
             matplotlib.rcParams["backend"] = backend
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without matplotlib's advice: on where it keeps its fonts, on a weight that one lacks, on names that need room."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def figure(width: float, height: float, title: str) -> Figure:
@@ -62,8 +74,7 @@ def save(made: Figure, path: Path | io.BytesIO) -> None:
     """As PNG, atomically, or into memory; the bytes depend on the picture alone."""
     content = io.BytesIO()
     lettering.find_letters(made)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a long name may leave a picture little room
+    with _silent():
         made.savefig(content, format="png", metadata={"Software": "neoclassic"})
     if isinstance(path, io.BytesIO):
         path.write(content.getvalue())
