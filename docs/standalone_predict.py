@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports that it is used
-onnxruntime = importlib.import_module("onnxruntime")
+import onnxruntime
+
 T = Image.Transpose
 TURNS = (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90)
 UPRIGHT = dict(zip(range(2, 9), TURNS, strict=True))  # what undoes each value of the EXIF tag 0x0112
@@ -86,8 +87,7 @@ def predict(model, paths):
     facts = session.get_modelmeta().custom_metadata_map
     classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])
     for path in paths:
-        images = to_input(path, preprocessing)[None]
-        yield classes, path, session.run(["probabilities"], {"images": images})[0][0]
+        yield classes, path, session.run(["probabilities"], {"images": to_input(path, preprocessing)[None]})[0][0]
 
 
 if __name__ == "__main__":

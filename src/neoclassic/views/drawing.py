@@ -317,7 +317,7 @@ def _alike(node: Node) -> Node:
     """The node without what makes arms that are alike unequal: which maps they see."""
     if isinstance(node, Sequential):
         return Sequential.of({name: _alike(child) for name, child in node.children})
-    return Select(()) if isinstance(node, Select) else node
+    return Select((0,)) if isinstance(node, Select) else node
 
 
 def _column(m: Measure, items: list[_Item], enters: tuple[int, ...]) -> Iterator[Figure]:
