@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 
 from neoclassic import networks
-from neoclassic.artefact import Model
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import weights as arrays
-from neoclassic.export import export
+from neoclassic.model.artefact import Model
+from neoclassic.model.export import export
 
 REPOSITORY = Path(__file__).parent.parent
 MOST = 350  # MB

@@ -24,12 +24,12 @@ import torch
 from dlfs import Plain, clocks
 from torch.nn.functional import cross_entropy
 
+from neoclassic.base.machine import cores
 from neoclassic.compat import dlfs
 from neoclassic.engines import Optimizer
 from neoclassic.engines.numpy import NumpyEngine
 from neoclassic.engines.torch import build, load
 from neoclassic.engines.weights import initial
-from neoclassic.machine import cores
 from neoclassic.networks import entry, network
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from neoclassic.machine import cores
+from neoclassic.base.machine import cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -18,8 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from neoclassic import engines, review
-from neoclassic.ensemble import Views, open_models
+from neoclassic import engines
+from neoclassic.insight import review
+from neoclassic.model.ensemble import Views, open_models
 from neoclassic.recipes import recipe
 from neoclassic.train.loop import Diverged, Interrupted, resume, train
 from neoclassic.train.recipe import Recipe

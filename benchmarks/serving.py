@@ -28,11 +28,11 @@ import numpy as np
 from PIL import Image
 
 from neoclassic import engines, networks
-from neoclassic.artefact import Model
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Optimizer
 from neoclassic.engines import weights as arrays
-from neoclassic.predict import predict
+from neoclassic.model.artefact import Model
+from neoclassic.model.predict import predict
 
 RESULTS = Path(__file__).parent.parent / "results"
 PHOTOS = 200

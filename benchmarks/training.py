@@ -35,15 +35,15 @@ from PIL import Image
 from torch import nn
 
 from neoclassic import data, engines, networks
+from neoclassic.base.machine import cores
 from neoclassic.data.dataset import batches
 from neoclassic.data.preprocessing import Preprocessing, resized
 from neoclassic.engines import Speed
 from neoclassic.engines import torch as torch_engine
 from neoclassic.engines.weights import initial
-from neoclassic.machine import cores
 from neoclassic.measure import measure
+from neoclassic.model.evaluate import Evaluation, logits_of
 from neoclassic.recipes import recipe
-from neoclassic.train.evaluate import Evaluation, logits_of
 from neoclassic.train.feed import feed
 from neoclassic.train.recipe import Recipe
 

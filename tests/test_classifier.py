@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import neoclassic as nc
-from neoclassic.artefact import Model
+from neoclassic.model.artefact import Model
 
 
 def photos(n, seed=0, size=28):
@@ -127,7 +127,7 @@ def test_what_is_saved_answers_the_same_when_loaded(fitted, tmp_path):
 
 
 def test_an_exported_file_loads_too(fitted, tmp_path):
-    from neoclassic.export import export
+    from neoclassic.model.export import export
 
     X, _ = photos(20, seed=3)
     export(fitted.model_, tmp_path / "kinds.onnx")

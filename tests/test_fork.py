@@ -9,7 +9,7 @@ START = """
 import os, signal, sys, warnings
 import numpy as np
 import neoclassic as nc
-from neoclassic.artefact import Model
+from neoclassic.model.artefact import Model
 from neoclassic.engines import create
 from neoclassic.engines.weights import initial
 from neoclassic.networks import network

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from neoclassic import tree as nodes
-from neoclassic.errors import NeoclassicError
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.tree import (
     Auxiliary,
     BatchNorm2d,

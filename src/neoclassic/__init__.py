@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.base import moved
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.measure import measure
 from neoclassic.networks import list_networks, network
 
 __all__ = ["Classifier", "NeoclassicError", "UsageError", "list_networks", "load", "measure", "network"]
 __version__ = "0.1.0"
+
+moved.install()
 
 
 class _Absent(UsageError, AttributeError):
@@ -23,11 +26,11 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("neoclassic.classifier"), name)
     if name == "torch":
         try:
-            return importlib.import_module("neoclassic.engines.torch")
+            return importlib.import_module("neoclassic.torch")
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-        from neoclassic.errors import install
+        from neoclassic.base.errors import install
 
         raise _Absent(f"nc.torch needs PyTorch, which is not installed here: {install('torch')}")
     raise AttributeError(f"module 'neoclassic' has no attribute {name!r}")

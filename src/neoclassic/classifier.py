@@ -20,18 +20,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from neoclassic.artefact import Model
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
 from neoclassic.data.dataset import Dataset, Splits, stratified_split
 from neoclassic.data.preprocessing import Preprocessing, read_pixels, resize_all, to_pixels
 from neoclassic.data.sources import find
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError, UsageError, unknown
-from neoclassic.export import open_model
 from neoclassic.measure import by
+from neoclassic.model.artefact import Model
+from neoclassic.model.opening import open_model
+from neoclassic.model.predict import images_in, probabilities
 from neoclassic.networks import entry
-from neoclassic.predict import images_in, probabilities
 from neoclassic.recipes import choose
 from neoclassic.train.loop import Diverged, Interrupted, train
 from neoclassic.train.recipe import Recipe

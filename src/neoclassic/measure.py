@@ -20,7 +20,7 @@ from functools import cached_property, reduce
 from math import ceil, prod
 from operator import add, or_, sub
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 from neoclassic.tree import (
     RBF,
     AdaptiveAvgPool2d,

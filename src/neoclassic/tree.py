@@ -18,20 +18,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
-from math import inf, isfinite
+from math import inf
 from typing import Any, ClassVar, Self
 
-from neoclassic.errors import NeoclassicError
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.records import number, whole
 
 # ── what a field may hold ────────────────────────────────────────────────────────────────────────────
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int
-
-
 def _row(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(map(_whole, value))
+    return isinstance(value, tuple) and bool(value) and all(map(whole, value))
 
 
 def _even(rows: Any) -> bool:
@@ -40,10 +37,10 @@ def _even(rows: Any) -> bool:
 
 # by annotation: what fits, and how it is called
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "int": (_whole, "a whole number"),
-    "int | None": (lambda value: value is None or _whole(value), "a whole number or None"),
+    "int": (whole, "a whole number"),
+    "int | None": (lambda value: value is None or whole(value), "a whole number or None"),
     "bool": (lambda value: isinstance(value, bool), "True or False"),
-    "float": (lambda value: type(value) in (int, float) and isfinite(value), "a finite number"),
+    "float": (number, "a finite number"),
     "tuple[int, ...]": (_row, "a tuple of whole numbers"),
     "tuple[tuple[int, ...], ...]": (_even, "a tuple of tuples of whole numbers, all of one length"),
 }

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from neoclassic import __version__
-from neoclassic.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
-from neoclassic.text import hidden, json_text, printable
+from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
+from neoclassic.base.text import hidden, json_text, printable
 
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from neoclassic.base.errors import NeoclassicError, UsageError, install
 from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, verb
-from neoclassic.errors import NeoclassicError, UsageError, install
 
 
 def views(function: Any) -> Any:
@@ -44,8 +44,9 @@ def evaluate(
     """
     from pathlib import Path
 
-    from neoclassic import files, review
-    from neoclassic.ensemble import Views, open_models
+    from neoclassic.base import files
+    from neoclassic.insight import review
+    from neoclassic.model.ensemble import Views, open_models
     from neoclassic.views import table
 
     if out:
@@ -107,11 +108,11 @@ def predict(
     """What a model says of image files, brought to it as in its training. "-" is an image on standard input."""
     from pathlib import Path
 
-    from neoclassic import files
-    from neoclassic.ensemble import Views, models_first, open_models
-    from neoclassic.predict import images_in, threshold_of
-    from neoclassic.predict import predict as run
-    from neoclassic.text import csv_table
+    from neoclassic.base import files
+    from neoclassic.base.text import csv_table
+    from neoclassic.model.ensemble import Views, models_first, open_models
+    from neoclassic.model.predict import images_in, threshold_of
+    from neoclassic.model.predict import predict as run
 
     models, images = models_first(given)
     if not images:
@@ -157,10 +158,10 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
     """
     from pathlib import Path
 
-    from neoclassic import files
-    from neoclassic.artefact import Model
-    from neoclassic.export import export as write
-    from neoclassic.export import verify
+    from neoclassic.base import files
+    from neoclassic.model.artefact import Model
+    from neoclassic.model.export import export as write
+    from neoclassic.model.export import verify
 
     if files.to_stdout(file):
         if n or as_json:
@@ -214,7 +215,7 @@ def serve(
     """Answer predictions over HTTP: POST /predict. Needs no PyTorch, writes nothing, ends on Ctrl-C or SIGTERM."""
     from importlib.util import find_spec
 
-    from neoclassic.export import open_model
+    from neoclassic.model.opening import open_model
 
     if not 0 < timeout <= 86_400:  # which nan is not
         raise UsageError(f"--timeout is a number of seconds above 0, at most a day, not {timeout:g}")

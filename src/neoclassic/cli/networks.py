@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from neoclassic.base.errors import UsageError, unknown
 from neoclassic.cli.base import as_json, print_json, verb
-from neoclassic.errors import UsageError, unknown
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -92,7 +92,7 @@ def show(
     if svg:
         from pathlib import Path
 
-        from neoclassic import files
+        from neoclassic.base import files
         from neoclassic.views import drawing
 
         files.write(Path(svg), drawing.blocks(name, m) if blocks else drawing.tree(name, m))

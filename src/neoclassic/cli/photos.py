@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.cli.base import as_json, print_json, verb
-from neoclassic.errors import NeoclassicError, UsageError
 
 
 @verb

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
-from neoclassic.errors import UsageError
 
 
 def _unit(text: str | None) -> tuple[int, int] | None:
@@ -45,9 +45,9 @@ def explain(
     as_json: bool,
 ) -> None:
     """Where a model looked: class-activation maps, occlusion, feature maps, filters, a receptive field."""
-    from neoclassic import files
-    from neoclassic.artefact import Model
-    from neoclassic.explain import explain_file
+    from neoclassic.base import files
+    from neoclassic.insight.explain import explain_file
+    from neoclassic.model.artefact import Model
 
     place = _unit(unit)
     folder = Path(out or f"explained-{Path(image).stem}")
@@ -69,7 +69,8 @@ def explain(
 @as_json
 def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     """Accuracy against time, parameters and MACs, as a table and as pictures."""
-    from neoclassic import compare, files
+    from neoclassic.base import files
+    from neoclassic.insight import compare
 
     if out:
         files.check_folder(Path(out))
@@ -92,7 +93,7 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
 @engine
 def report(run: str, out: str | None, data_dir: str | None, engine: str) -> None:
     """One self-contained HTML file about a finished run."""
-    from neoclassic import report
+    from neoclassic.insight import report
 
     path = report.write(run, out, data_dir, engine)
     if path.is_file():

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
-from neoclassic.errors import UsageError
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -160,11 +160,11 @@ def train(
         return
     from neoclassic import networks
     from neoclassic.engines import Optimizer, choose
+    from neoclassic.insight import events
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
     from neoclassic.train.parallel import World
     from neoclassic.train.run import Settings
-    from neoclassic.views import events
 
     if network is not None:
         networks.entry(network)
@@ -238,8 +238,8 @@ def bench(
     as_json: bool,
 ) -> None:
     """Images per second on this machine, in training and at test, of each engine."""
-    from neoclassic import bench as run
     from neoclassic.engines import Speed, choose
+    from neoclassic.insight import bench as run
     from neoclassic.train.run import Settings
     from neoclassic.views import table
 

@@ -17,7 +17,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from neoclassic.errors import UsageError, unknown
+from neoclassic.base.errors import UsageError, unknown
 
 __all__ = ["d2l", "dlfs", "install"]
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from neoclassic.base.errors import UsageError
 from neoclassic.data.preprocessing import Array, open_image
-from neoclassic.errors import UsageError
 
 CHANNELS = (1, 3, 4)
 Images = Array | list[Any]  # uint8 N×H×W×C, or images of several sizes, one by one

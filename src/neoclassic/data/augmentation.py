@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from neoclassic.base.records import require
 from neoclassic.data.preprocessing import Array, Preprocessing
-from neoclassic.errors import UsageError
 
 ERASED = (0.02, 1 / 3)  # of the image's area, and Zhong et al.'s aspect ratios from 0.3 to 1/0.3
 ASPECTS = (0.3, 1 / 0.3)
@@ -52,8 +52,7 @@ class Augmentation:
         """Itself. UsageError for a value that cannot be."""
         for field, most in zip(fields(self), (512, 1, 1, 180, 0.9, 10, 1, 100, 100), strict=True):
             value = getattr(self, field.name)
-            if not 0 <= value <= most:
-                raise UsageError(f"{field.name} must be from 0 to {most}, not {value}")
+            require(field.name, value, 0 <= value <= most, f"from 0 to {most}")
         return self
 
     @property

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.base.errors import NeoclassicError, UsageError
 
 if sys.platform != "win32":
     import fcntl

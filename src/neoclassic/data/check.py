@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.folders import Folder, Photo, choose_fit, cut, one_class
 from neoclassic.data.preprocessing import Array, Preprocessing, guessed, header, read, read_pixels
-from neoclassic.errors import NeoclassicError
 
 NEAR = 0.995
 FLAT = 4.0  # grey levels of deviation below which a thumbnail shows nothing to compare

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.dataset import Dataset, Splits, check_labels
 from neoclassic.data.preprocessing import Array
-from neoclassic.errors import NeoclassicError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 FOLDER = "cifar-10-batches-bin"

@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
-from neoclassic.data.preprocessing import Array, Preprocessing, Resized, resized, whole
-from neoclassic.errors import NeoclassicError, UsageError
+from neoclassic.data.preprocessing import Array, Preprocessing, Resized, full_size, resized
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +205,7 @@ def _stacked(images: Sequence[Image.Image]) -> Array:
             sizes = f"image 0 is {_size(images[0])}, image {i} is {_size(image)}"
             raise UsageError(f"{sizes}: bring them to one size first")
     channels = 1 if all(map(is_grey, images)) else 3
-    return np.stack([whole(image, channels) for image in images])
+    return np.stack([full_size(image, channels) for image in images])
 
 
 def _size(image: Image.Image) -> str:

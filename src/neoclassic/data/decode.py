@@ -36,11 +36,11 @@ import PIL
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.machine import cores
+from neoclassic.base.progress import QUIET, say
 from neoclassic.data import cache
 from neoclassic.data.preprocessing import Array, Preprocessing, is_heif, read, read_pixels, readers
-from neoclassic.errors import NeoclassicError
-from neoclassic.machine import cores
-from neoclassic.progress import QUIET, say
 
 FORMAT = 2  # goes up when the same photos become other pixels, or what stands in the cache changes
 CHUNK = 16  # photos a job

@@ -14,9 +14,9 @@ from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.progress import QUIET
 from neoclassic.data import cache
-from neoclassic.errors import NeoclassicError
-from neoclassic.progress import QUIET
 
 TIMEOUT = 10  # seconds without a byte
 TRIES = 3  # of one mirror, each going on where the last was cut

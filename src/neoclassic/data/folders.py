@@ -25,15 +25,15 @@ from pathlib import Path
 
 import numpy as np
 
-from neoclassic import files
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.files import expanded
 from neoclassic.data import cache, layouts, tables
 from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
 from neoclassic.data.given import same
 from neoclassic.data.listing import listed
 from neoclassic.data.preprocessing import Preprocessing, header, orientation, read
-from neoclassic.errors import NeoclassicError, UsageError, unknown
-from neoclassic.files import expanded
 
 ORDER: tuple[str, ...] = ("train", "validation", "test")
 TEST = 0.2  # of each class, where no test set is set apart

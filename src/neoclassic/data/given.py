@@ -6,7 +6,7 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
-from neoclassic.errors import NeoclassicError
+from neoclassic.base.errors import NeoclassicError
 
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.dataset import Dataset, Splits, check_labels
 from neoclassic.data.given import read_text, same
 from neoclassic.data.preprocessing import Array
-from neoclassic.errors import NeoclassicError
 
 GZIP = b"\x1f\x8b"
 UBYTE = 8

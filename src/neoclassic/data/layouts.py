@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.given import same
 from neoclassic.data.listing import Place
-from neoclassic.errors import NeoclassicError
 
 ByClass = dict[str, list[Path]]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.given import same
 from neoclassic.data.suspects import refusal
-from neoclassic.errors import NeoclassicError
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),

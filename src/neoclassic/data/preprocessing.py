@@ -23,9 +23,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.records import number, record, require, whole
 from neoclassic.data.suspects import refusal, what_is
-from neoclassic.errors import NeoclassicError, UsageError, unknown
-from neoclassic.records import record
 
 Array = np.ndarray
 
@@ -87,22 +87,21 @@ class Preprocessing:
     keep: float = 1.0
 
     def __post_init__(self) -> None:
-        if len(self.size) != 2 or not all(_whole(s) and 1 <= s <= MAX_SIDE for s in self.size):
+        if len(self.size) != 2 or not all(whole(s) and 1 <= s <= MAX_SIDE for s in self.size):
             raise UsageError(f"an image size is height and width, each 1 to {MAX_SIDE}, not {self.size}")
-        if not _whole(self.channels) or self.channels not in (1, 3):
+        if not whole(self.channels) or self.channels not in (1, 3):
             raise UsageError(f"images have 1 channel or 3, not {self.channels}")
         if self.fit not in FITS:
             raise unknown("fit", str(self.fit), FITS)
         if self.filter not in FILTERS:
             raise unknown("filter", str(self.filter), FILTERS)
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, self.channels) or not all(_number(v) for v in values):
+            if len(values) not in (1, self.channels) or not all(number(v) and abs(v) < 1e6 for v in values):
                 raise UsageError(f"{name} is 1 number, or 1 for each of {self.channels} channels, not {values}")
-        if min(self.std) <= 0:
-            raise UsageError(f"std must be above 0, not {self.std}")
+        require("std", self.std, min(self.std) > 0, "above 0")
         if not isinstance(self.invert, bool):
             raise UsageError(f"invert is true or false, not {self.invert}")
-        if not _number(self.keep) or not 0.1 <= self.keep <= 1:
+        if not number(self.keep) or not 0.1 <= self.keep <= 1:
             raise UsageError(f"a crop keeps 0.1 to 1 of the short side, not {self.keep}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,14 +115,6 @@ class Preprocessing:
             return record(cls, data)
         except (NeoclassicError, ValueError) as error:
             raise NeoclassicError(f"not a preprocessing record: {str(error)[:100]}") from None
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
 
 
 # ── from a file to an image ──────────────────────────────────────────────────────────────────────────
@@ -268,7 +259,7 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
     return pixels
 
 
-def whole(image: Image.Image, channels: int) -> Array:
+def full_size(image: Image.Image, channels: int) -> Array:
     """uint8 H×W×C of any image at its own size, turned upright. NeoclassicError for pixels without a known range."""
     image = _plain(image, channels)
     return np.asarray(image).reshape(image.height, image.width, channels)

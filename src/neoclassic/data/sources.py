@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.files import expanded
 from neoclassic.data import cache, cifar, idx
 from neoclassic.data.dataset import Splits
 from neoclassic.data.folders import Folder, scan
 from neoclassic.data.given import same
-from neoclassic.errors import NeoclassicError, UsageError, unknown
-from neoclassic.files import expanded
 
 DEBIAN = Path("/usr/share/datasets")
 PACKAGE = Path(__file__).parent

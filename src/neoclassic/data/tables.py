@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from neoclassic.base.errors import NeoclassicError, unknown
+from neoclassic.base.files import on_disk
 from neoclassic.data.given import read_text, same
 from neoclassic.data.layouts import Reading, roles
-from neoclassic.errors import NeoclassicError, unknown
-from neoclassic.files import on_disk
 
 ENDINGS = (".csv", ".tsv", ".tab")
 DELIMITERS = ",;\t|"

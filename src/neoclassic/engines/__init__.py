@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from neoclassic.base.errors import UsageError, install, unknown
 from neoclassic.engines.contract import Array, Engine, Gradients, Metrics, Optimizer, Weights
-from neoclassic.errors import UsageError, install, unknown
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
 

@@ -21,13 +21,14 @@ from neoclassic.tree import Node
 
 Array = np.ndarray
 Weights = dict[str, Array]
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """An update rule with its constants, as torch.optim defines them; the learning rate comes with each step.
 
-    name          "sgd", "adam", "adamw", "adagrad" or "rmsprop"
+    name          one of OPTIMIZERS
     momentum      sgd: v ← momentum·v + g; w ← w − lr·v
     nesterov      sgd: w ← w − lr·(g + momentum·v), v already updated
     betas, eps    adam: Kingma & Ba 2015, bias-corrected; eps is added to √v̂

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from neoclassic import tree as nodes
+from neoclassic.base.errors import NeoclassicError, UsageError, install
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError, UsageError, install
 from neoclassic.measure import Measure, Shape, by, measure, output_size, pooling
 from neoclassic.tree import Node, join
 

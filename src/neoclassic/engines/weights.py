@@ -13,8 +13,8 @@ from math import prod, sqrt
 
 import numpy as np
 
+from neoclassic.base.errors import NeoclassicError, unknown
 from neoclassic.engines.contract import Array, Weights
-from neoclassic.errors import NeoclassicError, unknown
 from neoclassic.measure import Shape, measure
 from neoclassic.tree import BatchNorm1d, BatchNorm2d, Node, join, walk
 
@@ -23,6 +23,15 @@ def shapes(tree: Node, input: Shape) -> dict[str, Shape]:
     """Every array of a network by `path.parameter`: parameters, then statistics, layer by layer."""
     rows = measure(tree, input).layers
     return {join(r.path, k): s for r in rows for k, s in (r.parameter_shapes | r.statistic_shapes).items()}
+
+
+# names that torch and tools for it put beside weights: counters, no weights
+COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
+
+
+def counts(key: str) -> bool:
+    """Whether it is the name of a counter."""
+    return key.rpartition(".")[2] in COUNTERS
 
 
 def parameters(tree: Node, input: Shape) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from fnmatch import fnmatchcase
 from types import ModuleType
 
-from neoclassic.errors import UsageError, unknown
+from neoclassic.base.errors import UsageError, unknown
 from neoclassic.networks import (
     alexnet,
     deepconvnet,

@@ -14,7 +14,7 @@ Differences
 
 from __future__ import annotations
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 from neoclassic.networks.registry import Entry
 from neoclassic.tree import (
     RBF,

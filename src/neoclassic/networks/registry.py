@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from neoclassic.errors import UsageError, unknown
+from neoclassic.base.errors import UsageError, unknown
+from neoclassic.base.records import number, require
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
 
@@ -62,7 +63,7 @@ class Entry:
 
 def _numbers(value: object) -> bool:
     items = value if isinstance(value, tuple) else (value,)
-    return bool(items) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in items)
+    return bool(items) and all(map(number, items))
 
 
 def _check(knob: str, value: object, example: Number) -> None:
@@ -71,5 +72,4 @@ def _check(knob: str, value: object, example: Number) -> None:
     fits = _numbers(value) and (isinstance(value, kind) or (kind is float and isinstance(value, int)))
     if not fits or (isinstance(value, tuple) and isinstance(example, tuple) and len(value) != len(example)):
         raise UsageError(f"{knob} is like {example!r}, not {value!r}")
-    if any(n <= 0 for n in (value if isinstance(value, tuple) else (value,))):
-        raise UsageError(f"{knob} must be positive, not {value!r}")
+    require(knob, value, all(n > 0 for n in (value if isinstance(value, tuple) else (value,))), "positive")

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 from neoclassic.networks.registry import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from neoclassic.base.errors import UsageError, unknown
 from neoclassic.data.folders import scan
 from neoclassic.data.sources import is_photos
-from neoclassic.errors import UsageError, unknown
 from neoclassic.recipes import d2l_en, d2l_zh, densenet_2016, dlfs, neoclassic, notes, practice, resnet_2015
 from neoclassic.train.recipe import Recipe
 

@@ -23,28 +23,30 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from neoclassic import data, engines, files, networks
-from neoclassic.artefact import Model
+from neoclassic import data, engines, networks
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.machine import cores
+from neoclassic.base.progress import QUIET, say
 from neoclassic.data.check import brief
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
 from neoclassic.engines import Engine, Speed
 from neoclassic.engines import weights as arrays
-from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.machine import cores
+from neoclassic.insight import pictures
+from neoclassic.insight.events import written
 from neoclassic.measure import Row, Shape, measure
-from neoclassic.progress import QUIET, say
-from neoclassic.provenance import where
-from neoclassic.train import pictures, transfer, tuned
-from neoclassic.train.calibration import fit
-from neoclassic.train.evaluate import Evaluation, evaluate, logits_of
+from neoclassic.model.artefact import Model
+from neoclassic.model.calibration import fit
+from neoclassic.model.evaluate import Evaluation, evaluate, logits_of
+from neoclassic.model.provenance import where
+from neoclassic.train import transfer, tuned
 from neoclassic.train.feed import feed
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run, Settings, State
 from neoclassic.tree import BatchNorm2d, Node
-from neoclassic.views.events import written
 from neoclassic.views.table import spark
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints

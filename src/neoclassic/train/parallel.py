@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.records import record, require
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
+from neoclassic.engines.contract import OPTIMIZERS
 from neoclassic.engines.weights import INITIALISATIONS
-from neoclassic.errors import NeoclassicError, UsageError, unknown
-from neoclassic.records import record
 
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
-OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
 BALANCED = "balanced"
 
 
@@ -110,8 +110,7 @@ class Recipe:
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
             ("seed", self.seed, 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
         ):
-            if not possible:
-                raise UsageError(f"{what} must be {wish}, not {given}")
+            require(what, given, possible, wish)
         if self.optimizer.nesterov and not self.optimizer.momentum:
             raise UsageError("nesterov needs a momentum above 0")
         if self.schedule == "step" and not self.milestones:

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from neoclassic import artefact, files
-from neoclassic.artefact import Model
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.records import record
+from neoclassic.base.text import csv_table
 from neoclassic.engines import Weights
-from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.records import record
-from neoclassic.text import csv_table
+from neoclassic.model import artefact
+from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
 
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
-from safetensors import safe_open
-
-from neoclassic.artefact import Model
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Weights
-from neoclassic.engines.weight_files import Found, read
-from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.torchvision_weights import adopt
+from neoclassic.model.opening import open_weights
+from neoclassic.model.torchvision import adopt
 from neoclassic.train.recipe import Recipe
 
 Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation, each a number a channel
@@ -43,10 +39,9 @@ def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
     """
     if not recipe.weights:
         return Start(fresh)
-    model = Model.load(recipe.weights) if _is_ours(recipe.weights) else None
+    file, model = open_weights(recipe.weights)
     if model and model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
-    file = Found(model.weights) if model else read(recipe.weights)
     try:
         adopted = adopt(recipe.network, file.arrays, {key: w.shape for key, w in fresh.items()}, lambda: fresh)
     except NeoclassicError as error:
@@ -60,17 +55,6 @@ def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
             mean, std = (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
         pixels = mean, std
     return Start(adopted.weights, (*file.notes, *adopted.notes), pixels)
-
-
-def _is_ours(path: str) -> bool:
-    """A run folder, or a `.safetensors` file with our header."""
-    if Path(path).is_dir():
-        return True
-    try:
-        with safe_open(path, "numpy") as file:
-            return "neoclassic" in (file.metadata() or {})
-    except Exception:  # what is wrong with it, its reader tells
-        return False
 
 
 def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from neoclassic import files
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data import cache
 from neoclassic.engines import Speed
-from neoclassic.errors import NeoclassicError
 
 
 def file() -> Path:

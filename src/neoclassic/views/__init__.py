@@ -1,1 +1,1 @@
-"""What is shown: text tables, drawings, curves, maps. Views read trees, models and logs."""
+"""A network, seen: tables, drawings, arithmetic. Views read trees and measures; they know no weights and no runs."""

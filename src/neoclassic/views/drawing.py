@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise
 from math import inf, log
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 from neoclassic.measure import Measure, Row, by, pooling
 from neoclassic.tree import (
     RBF,

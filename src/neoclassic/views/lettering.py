@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from neoclassic.text import printable
+from neoclassic.base.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neoclassic import files
-from neoclassic.errors import Ornament
+from neoclassic.base import files
+from neoclassic.base.errors import Ornament
 from neoclassic.views import lettering
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from neoclassic.text import escape
+from neoclassic.base.text import escape
 
 FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif"
 LABEL, SMALL = 12.0, 10.5  # font sizes, pixels

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 
 ANY = "*"
 

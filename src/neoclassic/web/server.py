@@ -46,14 +46,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from neoclassic import __version__
-from neoclassic.artefact import Model
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.machine import cores
+from neoclassic.base.text import json_text
 from neoclassic.data.preprocessing import header, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.machine import cores
-from neoclassic.predict import Prediction, probabilities, threshold_of
-from neoclassic.text import json_text
+from neoclassic.model.artefact import Model
+from neoclassic.model.predict import Prediction, probabilities, threshold_of
 from neoclassic.web.names import Names, is_loopback
 
 PAGE = Path(__file__).parent / "page.html"

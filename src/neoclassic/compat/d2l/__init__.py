@@ -15,8 +15,8 @@ import importlib.util
 from types import ModuleType
 from typing import Any
 
-from neoclassic import errors
-from neoclassic.errors import UsageError
+from neoclassic.base import errors
+from neoclassic.base.errors import UsageError
 
 if importlib.util.find_spec("torch") is None:
     raise UsageError(f"the book's code needs PyTorch: {errors.install('torch')}")

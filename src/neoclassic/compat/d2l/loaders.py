@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils import data
 
+from neoclassic.base.errors import UsageError
 from neoclassic.compat.d2l.parameters import HyperParameters
 from neoclassic.compat.d2l.pictures import show_images
 from neoclassic.data import SOURCES, Splits, load
-from neoclassic.errors import UsageError
 
 LABELS = SOURCES["fashion-mnist"].classes
 KEEP = 4 << 30  # bytes of resized images that are kept

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neoclassic.base.errors import UsageError
 from neoclassic.compat.d2l.loaders import get_fashion_mnist_labels
 from neoclassic.compat.d2l.models import init_cnn
 from neoclassic.compat.d2l.pictures import Animator, show_images, shown_in_full
-from neoclassic.errors import UsageError
 
 Batches = Iterable[Any]
 Net = Callable[[Tensor], Tensor]

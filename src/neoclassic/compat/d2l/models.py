@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neoclassic.base.errors import UsageError
 from neoclassic.compat.d2l.devices import gpu, num_gpus
 from neoclassic.compat.d2l.loaders import DataModule
 from neoclassic.compat.d2l.parameters import HyperParameters
 from neoclassic.compat.d2l.pictures import ProgressBoard, shown_in_full
-from neoclassic.errors import UsageError
 
 # ── models ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from neoclassic.base.errors import UsageError
 from neoclassic.compat import book_module
 from neoclassic.compat.dlfs.functions import (
     cross_entropy_error,
@@ -52,7 +53,6 @@ from neoclassic.compat.dlfs.util import (
     shuffle_dataset,
     smooth_curve,
 )
-from neoclassic.errors import UsageError
 
 __all__ = [
     "SGD",

@@ -16,14 +16,14 @@ from functools import cache
 
 import numpy as np
 
+from neoclassic.base.errors import UsageError
+from neoclassic.base.machine import cores
 from neoclassic.compat.dlfs.functions import labels_of, softmax
 from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy import activations, convolution, normalisation, pooling
 from neoclassic.engines.numpy.buffers import Buffers, New
 from neoclassic.engines.numpy.operation import Backward, Result
 from neoclassic.engines.numpy.team import Meeting, Member, Team
-from neoclassic.errors import UsageError
-from neoclassic.machine import cores
 
 SMALL = 1 << 16  # numbers: less is not worth a meeting
 _ALONE = Member(0, Meeting(1))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.compat.dlfs.layers import (
     Affine,
     BatchNormalization,
@@ -28,7 +29,6 @@ from neoclassic.compat.dlfs.layers import (
 from neoclassic.compat.dlfs.pickles import load_arrays, save_arrays
 from neoclassic.compat.dlfs.util import conv_output_size, numerical_gradient
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError, UsageError, unknown
 
 Grads = dict[str, Array]
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, MutableMapping
 
 import numpy as np
 
+from neoclassic.base.errors import UsageError
 from neoclassic.engines.contract import Array, Optimizer
 from neoclassic.engines.numpy import optimizers
-from neoclassic.errors import UsageError
 
 EPS = 1e-7
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.contract import Array
-from neoclassic.errors import NeoclassicError
 
 _TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
 _LIMIT = 1 << 30  # bytes of a file
@@ -110,6 +110,6 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
 
 def save_arrays(path: str | Path, arrays: dict[str, Array]) -> None:
     """Write a dictionary of arrays as the book does, for the reader's other scripts. NeoclassicError if that fails."""
-    from neoclassic import files
+    from neoclassic.base import files
 
     files.write(Path(path), pickle.dumps({key: np.array(value) for key, value in arrays.items()}, protocol=4))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from neoclassic.base.errors import UsageError, unknown
 from neoclassic.compat.dlfs.optimizers import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from neoclassic.engines.contract import Array
-from neoclassic.errors import UsageError, unknown
 
 OPTIMIZERS = {
     "sgd": SGD,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from neoclassic.base.errors import UsageError
 from neoclassic.engines.contract import Array
-from neoclassic.errors import UsageError
 from neoclassic.measure import Shape
 
 

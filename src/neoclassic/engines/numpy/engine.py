@@ -15,6 +15,8 @@ from math import prod, sqrt
 
 import numpy as np
 
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.machine import cores
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.engines.numpy import optimizers
@@ -23,8 +25,6 @@ from neoclassic.engines.numpy.loss import cross_entropy
 from neoclassic.engines.numpy.normalisation import Moments
 from neoclassic.engines.numpy.program import Chunk, Instruction, Program, flattened
 from neoclassic.engines.numpy.team import Member, Team
-from neoclassic.errors import NeoclassicError, UsageError
-from neoclassic.machine import cores
 from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import BatchNorm2d, Dropout, Node, join
 

@@ -10,8 +10,8 @@ from math import sqrt
 
 import numpy as np
 
+from neoclassic.base.errors import unknown
 from neoclassic.engines.contract import Array, Optimizer
-from neoclassic.errors import unknown
 
 Slots = dict[str, Array]  # what a rule remembers of each parameter, by torch's names
 Number = float | Array  # one for all parameters, or one for each

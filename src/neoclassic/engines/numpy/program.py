@@ -14,12 +14,12 @@ from math import prod
 import numpy as np
 
 from neoclassic import tree as nodes
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy import activations, convolution, joining, loss, normalisation, pooling
 from neoclassic.engines.numpy.buffers import Buffers
 from neoclassic.engines.numpy.operation import Backward, Result
 from neoclassic.engines.numpy.team import Member
-from neoclassic.errors import NeoclassicError, UsageError
 from neoclassic.measure import Row, Shape, measure
 from neoclassic.measure import pooling as window
 from neoclassic.tree import Node, join

@@ -1,22 +1,15 @@
-"""The torch engine: the same tree as an ordinary `nn.Module` whose `state_dict` keys are the paths.
-
->>> import neoclassic as nc
->>> model = nc.torch.create("lenet", classes=10)
->>> sorted(model.state_dict())[:2]
-['conv1.bias', 'conv1.weight']
-"""
+"""The torch engine: the same tree as an ordinary `nn.Module` whose `state_dict` keys are the paths."""
 
 from __future__ import annotations
 
 from neoclassic.engines.torch.devices import compiles, device_name, pick_device, takes_bfloat16
 from neoclassic.engines.torch.engine import TorchEngine
-from neoclassic.engines.torch.modules import build, create, load
+from neoclassic.engines.torch.modules import build, load
 
 __all__ = [
     "TorchEngine",
     "build",
     "compiles",
-    "create",
     "device_name",
     "load",
     "pick_device",

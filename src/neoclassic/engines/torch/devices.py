@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from neoclassic.errors import UsageError
+from neoclassic.base.errors import UsageError
 
 
 def pick_device(name: str) -> torch.device:

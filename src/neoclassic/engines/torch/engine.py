@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neoclassic import tree as nodes
+from neoclassic.base.errors import UsageError, unknown
 from neoclassic.engines import weights as arrays
-from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
+from neoclassic.engines.contract import OPTIMIZERS, Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.engines.torch.devices import compiles, pick_device, place_compiled
 from neoclassic.engines.torch.modules import Dropout, apart, build, hurry, load, on_cuda, sync_norms
 from neoclassic.engines.torch.processor import NARROW, give_memory_back, keep_memory
-from neoclassic.errors import UsageError, unknown
 from neoclassic.measure import Shape, measure
 from neoclassic.tree import Node, walk
 
@@ -414,4 +414,4 @@ def torch_optimizer(
             return torch.optim.RMSprop(lists, alpha=rule.alpha, eps=rule.eps, momentum=rule.momentum, **capturable)
         case "adagrad":
             return torch.optim.Adagrad([{**group, "lr": 1.0} for group in lists], eps=rule.eps)
-    raise unknown("optimizer", rule.name, ("sgd", "adam", "adamw", "adagrad", "rmsprop"))
+    raise unknown("optimizer", rule.name, OPTIMIZERS)

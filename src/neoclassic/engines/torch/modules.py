@@ -6,11 +6,9 @@ evaluation.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neoclassic import networks
 from neoclassic import tree as nodes
-from neoclassic.engines import fitting
-from neoclassic.engines import weights as arrays
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.contract import Array
 from neoclassic.engines.torch.processor import NARROW, Convolution, Halved, blocks_mean, in_blocks
-from neoclassic.engines.weight_files import read
-from neoclassic.errors import NeoclassicError
+from neoclassic.engines.weights import counts
 from neoclassic.measure import Shape, measure, pooling
-from neoclassic.torchvision_weights import adopt
 from neoclassic.tree import Node, join, walk
 
 
@@ -465,8 +459,8 @@ def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
     NeoclassicError, and nothing is changed, where one is missing, surplus or of another shape. `create` takes files,
     and torchvision's names too.
     """
-    state: dict[str, Any] = {k: v for k, v in module.state_dict().items() if not fitting.counts(k)}
-    given = {k: v for k, v in weights.items() if not fitting.counts(k)}
+    state: dict[str, Any] = {k: v for k, v in module.state_dict().items() if not counts(k)}
+    given = {k: v for k, v in weights.items() if not counts(k)}
     for name in dict.fromkeys([*state, *given]):
         here, there = (tuple(w[name].shape) if name in w else "missing" for w in (state, given))
         if here != there:
@@ -474,37 +468,3 @@ def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
     with torch.no_grad():
         for name, tensor in state.items():
             tensor.copy_(torch.as_tensor(np.ascontiguousarray(given[name])))
-
-
-def create(
-    name: str,
-    classes: int | None = None,
-    in_channels: int | None = None,
-    input: Shape | None = None,
-    weights: str | Path | None = None,
-    initialisation: str = "he",
-    seed: int = 0,
-    **knobs: object,
-) -> nn.Module:
-    """A network of the zoo as an ordinary `nn.Module`, with fresh weights, torchvision's or ours.
-
-    input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
-    weights: a `.pth` or `.safetensors` file with our names or torchvision's, a model of ours, or its run folder; what
-    could not be taken over as it stands, such as a last layer of other classes, which starts afresh, is a warning.
-    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for
-    weights that do not fit.
-    """
-    network = networks.network(name, classes, **knobs)
-    shape = input or networks.entry(name).input
-    shape = (in_channels or shape[0], *shape[1:])
-    module = build(network, shape)
-    fresh = partial(arrays.initial, network, shape, initialisation, seed)
-    if weights is None:
-        load(module, fresh())
-        return module
-    file = read(Path(weights) / "model.safetensors" if Path(weights).is_dir() else weights)
-    adopted = adopt(name, file.arrays, arrays.shapes(network, shape), fresh)
-    for note in (*file.notes, *adopted.notes):
-        warnings.warn(f"{name}: {note}", stacklevel=2)
-    load(module, adopted.weights)
-    return module

@@ -1,0 +1,1 @@
+"""What runs and models tell: measurements, comparisons, reviews, explanations, reports, and their pictures."""

@@ -1,0 +1,144 @@
+"""Runs beside each other: what each reached, and what that took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neoclassic.base import files
+from neoclassic.base.errors import UsageError
+from neoclassic.base.text import csv_table
+from neoclassic.insight import curves
+from neoclassic.measure import measure
+from neoclassic.model.artefact import Model
+from neoclassic.train.recipe import Recipe
+from neoclassic.train.run import Run
+from neoclassic.views.picture import draw_all
+from neoclassic.views.table import align, spark
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run.
+
+    accuracy    of the test set at the end; of what was watched, at the best epoch, where the run is not finished
+    seconds     training and evaluation
+    """
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    data: str
+    log: list[dict[str, Any]]
+    accuracy: float
+    finished: bool
+    parameters: int
+    macs: int
+    seconds: float
+    engine: str
+    device: str
+
+    @property
+    def epochs(self) -> int:
+        """Done so far."""
+        return len(self.log)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "run": str(self.folder),
+            "name": self.name,
+            "network": self.recipe.network,
+            "recipe": self.recipe.name,
+            "data": self.data,
+            "accuracy": self.accuracy,
+            "finished": self.finished,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "seconds": self.seconds,
+            "epochs": self.epochs,
+            "engine": self.engine,
+            "device": self.device,
+            "seed": self.recipe.seed,
+        }
+
+
+def open_run(folder: str | Path, name: str = "") -> Compared:
+    """A run folder, finished or not. UsageError for a folder without a run, NeoclassicError for a damaged one."""
+    run, recipe, settings = Run.open(folder)
+    log, result, model = [vars(row) for row in run.log()], run.result() or {}, Model.load(run.folder)
+    m = measure(model.tree, model.input)
+    best = min(int(model.metrics.get("epoch") or len(log)), len(log))
+    return Compared(
+        name=name or run.folder.resolve().name,
+        folder=run.folder,
+        recipe=recipe,
+        data=str(model.data.get("name", recipe.data)),
+        log=log,
+        accuracy=float(result.get("test_accuracy") or curves.watched(log[best - 1], "accuracy")),
+        finished=bool(result),
+        parameters=m.parameters,
+        macs=m.macs,
+        seconds=float(result.get("seconds") or sum(row["seconds"] for row in log)),
+        engine=str(result.get("engine", settings.engine)),
+        device=str(result.get("device", settings.device)),
+    )
+
+
+def open_runs(folders: Sequence[str]) -> list[Compared]:
+    """Several, each with the shortest ending of its path that tells it from the others."""
+    paths = [Path(folder).resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise UsageError("a run is named twice: name each once")
+    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return [open_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def table(runs: Sequence[Compared]) -> str:
+    """A row a run, the best first."""
+    rows = [
+        ("run", "network", "data", "accuracy", "parameters", "MACs", "epochs", "seconds", "on", "accuracy by epoch")
+    ]
+    rows += [
+        (
+            run.name,
+            run.recipe.network,
+            run.data,
+            f"{run.accuracy:.4f}{'' if run.finished else ' so far'}",
+            f"{run.parameters:,}",
+            f"{run.macs:,}",
+            str(run.epochs),
+            f"{run.seconds:,.0f}",
+            f"{run.engine}, {run.device}",
+            spark([curves.watched(row, "accuracy") for row in run.log]),
+        )
+        for run in sorted(runs, key=lambda run: -run.accuracy)
+    ]
+    return align(rows, "<<<>>>>><<")
+
+
+def write(runs: Sequence[Compared], folder: Path) -> dict[str, str]:
+    """The pictures and the table as CSV; their paths by name."""
+    files.make_folder(folder)
+    data = sorted({run.data for run in runs})
+    title = f"{len(runs)} runs on {', '.join(data)}"
+    lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in runs]
+    costs = {
+        "parameters": [float(run.parameters) for run in runs],
+        "multiply-accumulates an image": [float(run.macs) for run in runs],
+        "seconds": [max(run.seconds, 1e-3) for run in runs],
+    }
+    rows = [run.to_dict() for run in runs]
+    files.write(folder / "runs.csv", csv_table(list(rows[0]), (row.values() for row in rows)))
+    names, accuracies = [run.name for run in runs], [run.accuracy for run in runs]
+    pictures: dict[str, Callable[[Path], None]] = {
+        "curves": lambda path: curves.draw_runs(lines, path, title),
+        "costs": lambda path: curves.draw_costs(names, accuracies, costs, path, title),
+    }
+    drawn = {f"{name}.png": path for name, path in draw_all(pictures, folder).items()}
+    return drawn | {"runs.csv": str(folder / "runs.csv")}

@@ -1,0 +1,49 @@
+"""A gallery of images, each with its name, what it is, and what it was called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from neoclassic.insight.maps import show
+from neoclassic.views import lettering
+from neoclassic.views.picture import GREY, INK, TRAIN, figure, save
+
+COLUMNS = 8
+
+
+def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Path | BytesIO, title: str) -> None:
+    """uint8 N×H×W×C as a grid; under each image what it is, what it was called, and its name."""
+    n = len(pixels)
+    rows, columns = ceil(n / COLUMNS), min(n, COLUMNS)
+    tall = pixels.shape[1] / pixels.shape[2]
+    panel = figure(max(1.3 * columns, 4), 0.5 + rows * (1.2 * tall + 0.62), title)
+    for i, axes in enumerate(panel.subplots(rows, columns, squeeze=False).flat):
+        axes.set_visible(i < n)
+        if i < n:
+            name, true, said = captions[i]
+            show(axes, pixels[i])
+            lines = (
+                (lettering.name(f"is {true}", 20), INK),
+                (lettering.name(f"not {said}", 22), TRAIN),
+                (lettering.name(name, 22), GREY),
+            )
+            for j, (text, colour) in enumerate(lines):
+                size = 7.5 if j < 2 else 5.5
+                axes.annotate(
+                    text,
+                    (0.5, 0),
+                    (0, -5 - 9 * j),
+                    xycoords="axes fraction",
+                    textcoords="offset points",
+                    ha="center",
+                    va="top",
+                    fontsize=size,
+                    color=colour,
+                    weight="bold" if j == 0 else "normal",
+                )
+    save(panel, path)

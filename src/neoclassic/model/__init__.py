@@ -1,0 +1,1 @@
+"""A trained network: opened, asked, calibrated, exported. Nothing here trains or draws."""

@@ -1,0 +1,210 @@
+"""The artefact: one `.safetensors` file that gives the same answer everywhere.
+
+The tensors are the weights by path, in torch's layouts. The metadata hold one entry, `neoclassic`: a JSON
+header with what the file is, its format, a checksum over header and tensors, and everything that a
+prediction needs: the tree, the classes in order, the preprocessing. No pickle. Plain `safetensors` opens it
+too. Checkpoints are the same kind of file.
+
+The bytes depend on the content alone: no date and no seconds, so equal runs write equal files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from neoclassic import engines
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.engines import Engine, Weights
+from neoclassic.engines.weights import check
+from neoclassic.measure import Shape, measure
+from neoclassic.tree import Node, from_dict, to_dict
+
+FORMAT = 1
+LARGEST = 16 << 30  # bytes of activations for one image: what no network of photos needs
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def write(path: Path, kind: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    """Write arrays and a JSON header, atomically. `kind`: "model" or "checkpoint"."""
+    full = {"kind": kind, "format": FORMAT, **header}
+    full["checksum"] = _checksum(arrays, full)
+    tensors = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+    files.write(path, safetensors.numpy.save(tensors, {"neoclassic": json.dumps(full)}))
+
+
+def read(path: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
+    """The arrays and the header that `write` wrote.
+
+    NeoclassicError, one line, for a file that is missing, not ours, truncated, altered, of another kind or
+    of a newer format.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
+    header = _header(path, data, kind)
+    try:
+        arrays: Weights = safetensors.numpy.load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise NeoclassicError(f"{path}: damaged ({error}); copy it again from its source") from None
+    checksum = header.pop("checksum", None)
+    if checksum != _checksum(arrays, header):
+        raise NeoclassicError(f"{path}: altered or damaged (its checksum does not fit); copy it again from its source")
+    return arrays, header
+
+
+def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
+    """The JSON header, after the checks that tell why a file is refused."""
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or data[8:9] != b"{" or size > 100_000_000:
+        raise NeoclassicError(f"{path}: not a neoclassic {kind} (not a .safetensors file)")
+    truncated = NeoclassicError(f"{path}: truncated ({len(data):,} bytes are there); copy it again from its source")
+    if len(data) < 8 + size:
+        raise truncated
+    try:
+        entries = json.loads(data[8 : 8 + size])
+        header = json.loads(entries.pop("__metadata__", {}).get("neoclassic", "null"))
+        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise NeoclassicError(f"{path}: damaged (its header cannot be read); copy it again from its source") from None
+    if not isinstance(header, dict):
+        raise NeoclassicError(f"{path}: not a neoclassic {kind} (a .safetensors file without our header)")
+    if isinstance(header.get("format"), int) and header["format"] > FORMAT:
+        made = f"its format is {header['format']}, this version reads up to {FORMAT}"
+        raise NeoclassicError(f"{path}: made by a newer neoclassic ({made}); pip install --upgrade neoclassic")
+    if header.get("kind") != kind:
+        raise NeoclassicError(f"{path}: a neoclassic {header.get('kind')}, not a {kind}")
+    if len(data) < 8 + size + end:
+        raise truncated
+    return header
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with everything that a prediction needs.
+
+    network        its name in the zoo
+    tree, input    what it is; channels, height, width
+    classes        their names, in the order of the logits
+    preprocessing  how an image becomes the input
+    weights        by path, torch's layouts
+    metrics, recipe, data, versions
+                   how good it is and how it came to be: plain JSON values
+    calibration    what training.calibration fitted: `temperature` divides the logits before the softmax
+    source         the file that it was read from; not part of the file
+    """
+
+    network: str
+    tree: Node
+    input: Shape
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    weights: Weights = field(repr=False)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    source: Path | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before the softmax."""
+        return float(self.calibration.get("temperature", 1.0))
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over header and weights: what the file carries too."""
+        return _checksum(self.weights, {"kind": "model", "format": FORMAT, **self.header()})
+
+    def engine(self, name: str = "auto", device: str = "auto") -> Engine:
+        """The network on an engine, ready to run."""
+        return engines.create(name, self.tree, self.input, self.weights, device)
+
+    def header(self) -> dict[str, Any]:
+        """All but the weights, as plain JSON values."""
+        return {
+            "network": self.network,
+            "tree": to_dict(self.tree),
+            "input": list(self.input),
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_dict(),
+            "metrics": self.metrics,
+            "recipe": self.recipe,
+            "data": self.data,
+            "versions": self.versions,
+            "calibration": self.calibration,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact, atomically. NeoclassicError when it cannot be written."""
+        write(Path(path), "model", self.weights, self.header())
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any], weights: Weights) -> Self:
+        """The model that `header` describes. NeoclassicError, one line, where the header cannot be."""
+        try:
+            model = cls(
+                network=str(header["network"]),
+                tree=from_dict(header["tree"]),
+                input=tuple(int(side) for side in header["input"]),
+                classes=tuple(map(str, header["classes"])),
+                preprocessing=Preprocessing.from_dict(header["preprocessing"]),
+                weights=weights,
+                metrics=dict(header["metrics"]),
+                recipe=dict(header["recipe"]),
+                data=dict(header["data"]),
+                versions=dict(header["versions"]),
+                calibration=dict(header.get("calibration", {})),
+            )
+            measured = measure(model.tree, model.input)
+            outputs, needs, temperature = measured.output, measured.memory(1).inference, model.temperature
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise NeoclassicError(f"damaged header ({error})") from None
+        if needs > LARGEST:
+            raise NeoclassicError(f"damaged header (a network that needs {needs / 2**30:,.0f} GiB for one image)")
+        if outputs != (len(model.classes),):
+            raise NeoclassicError(f"damaged header ({len(model.classes)} class names for outputs {outputs})")
+        if not 0 < temperature < float("inf"):
+            raise NeoclassicError(f"damaged header (a temperature of {temperature})")
+        if model.input != (model.preprocessing.channels, *model.preprocessing.size):
+            raise NeoclassicError("damaged header (the preprocessing does not make the network's input)")
+        return model
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an artefact, or the model of a run folder.
+
+        NeoclassicError, one line, for a file that is missing, truncated, altered, of a newer format, not
+        ours, or whose header does not fit its weights.
+        """
+        path = Path(path)
+        if path.is_dir():
+            if not (path / "model.safetensors").exists():
+                raise NeoclassicError(f"{path}: no model.safetensors in this folder")
+            path = path / "model.safetensors"
+        weights, header = read(path, "model")
+        try:
+            model = cls.of(header, weights)
+            check(model.tree, model.input, weights)
+        except NeoclassicError as error:
+            raise NeoclassicError(f"{path}: {error}") from None
+        return replace(model, source=path)

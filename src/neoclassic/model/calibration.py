@@ -1,0 +1,68 @@
+"""How sure a network may be: one temperature, fitted on validation images, divides the logits.
+
+C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On calibration of modern neural networks", ICML 2017, section 4.2. The
+answers stay the same; only their probabilities move. So that a network without a mistake on few images does not
+become certain of everything, the targets are softened as J. Platt does in "Probabilistic outputs for support vector
+machines", 1999, section 2.2: one image more than was seen, of any class.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from neoclassic.engines.contract import Array
+from neoclassic.model.evaluate import softmax
+
+COLDEST, HOTTEST = 0.05, 20.0
+RIGHT = 0.95  # of the answers above the threshold
+
+
+def calibrate(logits: Array, labels: Array) -> float:
+    """The temperature that minimises the cross-entropy of N×classes logits and N labels, in [0.05, 20].
+
+    1 where there is nothing to fit: no images, or logits that are no numbers.
+    """
+    n = len(labels)
+    if not n or not np.isfinite(logits).all():
+        return 1.0
+    wide = logits.astype(np.float64)
+    soft = 1 / (n + 1)
+    target = (1 - soft) * wide[np.arange(n), labels].mean() + soft * wide.mean()
+
+    def slope(temperature: float) -> float:
+        """Of the cross-entropy along 1/temperature; rises with 1/temperature, as the cross-entropy is convex."""
+        return float((softmax(wide, temperature) * wide).sum(1).mean() - target)
+
+    low, high = math.log(COLDEST), math.log(HOTTEST)
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(math.exp(middle)) > 0 else (low, middle)
+    return round(math.exp((low + high) / 2), 6) if np.ptp(wide, axis=1).any() else 1.0
+
+
+def threshold(probabilities: Array, labels: Array) -> float:
+    """The lowest probability from which on the likeliest class is right in 95 of 100 validation images.
+
+    0 where all answers together are; 1 where no probability is high enough.
+    """
+    top = probabilities.max(1)
+    order = np.argsort(-top, kind="stable")
+    right = (probabilities.argmax(1) == labels)[order]
+    share = np.cumsum(right) / np.arange(1, len(right) + 1)
+    (enough,) = np.nonzero(share >= RIGHT)
+    if len(enough) and enough[-1] == len(right) - 1:
+        return 0.0
+    return round(float(top[order][enough[-1]]), 6) if len(enough) else 1.0
+
+
+def fit(logits: Array, labels: Array) -> dict[str, Any]:
+    """What an artefact keeps as its `calibration`: temperature, threshold, and the number of images behind them."""
+    temperature = calibrate(logits, labels)
+    return {
+        "temperature": temperature,
+        "threshold": threshold(softmax(logits, temperature), labels),
+        "n": len(labels),
+    }

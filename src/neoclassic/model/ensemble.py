@@ -1,0 +1,109 @@
+"""Several models, or several views of an image, that answer as one: the mean of their probabilities.
+
+An ensemble keeps the engines' `logits`, so whatever asks an engine can ask an ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from neoclassic.base.errors import UsageError
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.engines import Engine
+from neoclassic.engines.contract import Array
+from neoclassic.measure import by
+from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import softmax
+from neoclassic.model.opening import open_model
+
+
+@dataclass(frozen=True)
+class Views:
+    """How each image is looked at, besides as it is: mirrored; moved by so many pixels up, down, left and right."""
+
+    flip: bool = False
+    shift: int = 0
+
+    def of(self, images: Array) -> Iterator[Array]:
+        """float32 N×C×H×W, each view of all. What comes in at a border is the border's own pixels."""
+        d, (h, w) = self.shift, images.shape[2:]
+        moves = [(0, 0), (-d, 0), (d, 0), (0, -d), (0, d)] if d else [(0, 0)]
+        padded = np.pad(images, ((0, 0), (0, 0), (d, d), (d, d)), mode="edge") if d else images
+        for i, j in moves:
+            moved = padded[:, :, d + i : d + i + h, d + j : d + j + w]
+            yield np.ascontiguousarray(moved)
+            if self.flip:
+                yield np.ascontiguousarray(moved[..., ::-1])
+
+
+class Ensemble:
+    """An engine that only predicts. `logits` are the logarithms of the mean probabilities, each member calibrated."""
+
+    name = "ensemble"
+    device = "cpu"
+
+    def __init__(self, members: Sequence[tuple[Model, Engine]], views: Views = Views()) -> None:
+        self.members, self.views = members, views
+        first = members[0][0]
+        self.tree, self.input = first.tree, first.input
+
+    def holds(self, nbytes: int) -> bool:
+        return False
+
+    def logits(self, images: Array, exact: bool = True) -> Array:
+        first, total, n = self.members[0][0].preprocessing, np.zeros(()), 0
+        for model, engine in self.members:
+            for view in self.views.of(_as_expected(images, first, model.preprocessing)):
+                total, n = total + softmax(engine.logits(view), model.temperature), n + 1
+        found: Array = np.log(np.maximum(total / n, 1e-30)).astype(np.float32)
+        return found
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UsageError(f"an ensemble only predicts, it has no {name!r}: give one model, without views")
+
+
+def _as_expected(images: Array, given: Preprocessing, wanted: Preprocessing) -> Array:
+    """From one mean and deviation to another's."""
+    if (given.mean, given.std) == (wanted.mean, wanted.std):
+        return images
+    m0, s0, m1, s1 = (np.array(v, np.float32)[:, None, None] for p in (given, wanted) for v in (p.mean, p.std))
+    found: Array = (images * s0 + m0 - m1) / s1
+    return found
+
+
+def open_models(
+    paths: Sequence[str], engine: str = "auto", device: str = "auto", views: Views = Views()
+) -> tuple[Model, Engine]:
+    """One model with its engine, as `open_model`; of several, or with views, the first with an ensemble of all.
+
+    UsageError for models of other classes, or that want other images.
+    """
+    members = [open_model(path, engine, device) for path in paths]
+    (first, running), *others = members
+    for path, (model, _) in zip(paths[1:], others, strict=True):
+        if model.classes != first.classes:
+            raise UsageError(f"{path} knows other classes than {paths[0]}: an ensemble needs the same, in one order")
+        a, b = (replace(m.preprocessing, mean=(0.0,), std=(1.0,)) for m in (first, model))
+        if a != b:
+            sizes = f"{by(first.input)} and {by(model.input)}"
+            raise UsageError(f"{path} wants other images than {paths[0]} ({sizes}): an ensemble needs the same")
+    if not others and views == Views():
+        return first, running
+    return replace(first, calibration={}), Ensemble(members, views)
+
+
+def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The models that a command line begins with, at least one, and what follows them."""
+    n = 1
+    while n < len(arguments) and _is_model(Path(arguments[n])):
+        n += 1
+    return list(arguments[:n]), list(arguments[n:])
+
+
+def _is_model(path: Path) -> bool:
+    return path.suffix.lower() in (".safetensors", ".onnx") or (path / "model.safetensors").is_file()

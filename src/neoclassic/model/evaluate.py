@@ -1,0 +1,105 @@
+"""What a network says of images, and how often it is right. One code for training, evaluation and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.engines import Engine
+from neoclassic.engines.contract import Array
+from neoclassic.model.inputs import held, inputs
+
+BATCH = 256
+
+
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """N×classes probabilities, float64, of logits / temperature; the rows add up to 1."""
+    wide = logits.astype(np.float64) / temperature
+    shifted = np.exp(wide - wide.max(1, keepdims=True))
+    probabilities: Array = shifted / shifted.sum(1, keepdims=True)
+    return probabilities
+
+
+def logits_of(
+    engine: Engine,
+    pixels: Array,
+    preprocessing: Preprocessing,
+    tick: Callable[[int], object] = lambda n: None,
+    exact: bool = True,
+) -> Array:
+    """N×classes logits of uint8 images N×H×W×C of the preprocessing's size. `tick(n)` after every n images.
+
+    exact: as `Engine.logits` has it.
+    """
+    found, there = [], held(engine, pixels)
+    for start in range(0, len(pixels), BATCH):
+        found.append(engine.logits(inputs(engine, there[start : start + BATCH], preprocessing), exact))
+        tick(len(found[-1]))
+    return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Right answers over a labelled set. `confusion[i][j]` counts images of class i that were called j."""
+
+    accuracy: float
+    loss: float  # mean cross-entropy, nats
+    n: int
+    classes: tuple[str, ...]
+    confusion: Array
+
+    @classmethod
+    def of(cls, logits: Array, labels: Array, classes: tuple[str, ...]) -> Evaluation:
+        """From N×classes logits and N labels."""
+        wide = logits.astype(np.float64)
+        top = wide.max(1, keepdims=True)
+        log_sum = np.log(np.exp(wide - top).sum(1)) + top[:, 0]
+        answers = logits.argmax(1)
+        confusion = np.zeros((len(classes), len(classes)), np.int64)
+        np.add.at(confusion, (labels, answers), 1)
+        n = len(labels)
+        loss = float((log_sum - wide[np.arange(n), labels]).mean())
+        return cls(float((answers == labels).mean()), loss, n, classes, confusion)
+
+    @property
+    def per_class(self) -> list[dict[str, Any]]:
+        """Precision, recall and F1 of each class; 0 where there is nothing to divide by."""
+        right, said, true = np.diag(self.confusion), self.confusion.sum(0), self.confusion.sum(1)
+        precision, recall = right / np.maximum(said, 1), right / np.maximum(true, 1)
+        f1 = 2 * right / np.maximum(said + true, 1)
+        return [
+            {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+            for name, p, r, f, n in zip(self.classes, precision, recall, f1, true, strict=True)
+        ]
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Accuracy, loss and the number of images."""
+        return {"accuracy": self.accuracy, "loss": self.loss, "n": self.n}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **self.summary,
+            "per_class": self.per_class,
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate(
+    engine: Engine,
+    pixels: Array,
+    labels: Array,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    tick: Callable[[int], object] = lambda n: None,
+    temperature: float = 1.0,
+    exact: bool = True,
+) -> Evaluation:
+    """Over uint8 images N×H×W×C and their labels, N. The loss is of logits / temperature."""
+    logits = logits_of(engine, pixels, preprocessing, tick, exact)
+    return Evaluation.of(logits / np.float32(temperature), labels, classes)

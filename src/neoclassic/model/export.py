@@ -1,0 +1,137 @@
+"""From the artefact to ONNX, and the proof that the file says what the model says.
+
+The metadata_props of the file hold the artefact's header, one entry a field, each a JSON value: `classes` and
+`preprocessing` are all that a predictor in another language needs. `checksum` is the artefact's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.data.folders import Folder
+from neoclassic.data.preprocessing import read_pixels
+from neoclassic.engines.contract import Array
+from neoclassic.engines.onnx import need, write
+from neoclassic.model.artefact import FORMAT, Model
+from neoclassic.model.predict import probabilities
+from neoclassic.model.provenance import data_of
+
+SCRIPT = "standalone_predict.py"
+AT_ONCE = 256  # paths on one command line
+
+
+# ── to ONNX ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def export(model: Model, path: str | Path) -> None:
+    """Write the ONNX file of a model, atomically.
+
+    UsageError where the package onnx is not installed; NeoclassicError when the file cannot be written."""
+    facts = {"format": FORMAT, "checksum": model.checksum, **model.header()}
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
+    files.write(Path(path), write(model.tree, model.input, model.weights, model.temperature, metadata))
+
+
+# ── the proof ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The same image files by several ways, each from the file to N×classes probabilities.
+
+    agreement   the fraction of the images that all ways give the same label
+    difference  the largest of all probabilities
+    strangers   paths that are not given the same label
+    """
+
+    ways: tuple[str, ...]
+    n: int
+    agreement: float
+    difference: float
+    strangers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Mapping[str, Array], paths: Sequence[str]) -> Verification:
+        """Compare every way with the first."""
+        first, *others = found.values()
+        labels = np.stack([p.argmax(1) for p in found.values()])
+        same = (labels == labels[0]).all(0)
+        difference = max((float(np.abs(p - first).max(initial=0)) for p in others), default=0.0)
+        strangers = tuple(path for path, agrees in zip(paths, same, strict=True) if not agrees)
+        return cls(tuple(found), len(paths), float(same.mean()), difference, strangers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "ways": list(self.ways),
+            "n": self.n,
+            "agreement": self.agreement,
+            "difference": self.difference,
+            "strangers": list(self.strangers),
+        }
+
+
+def verify(
+    model: Model, file: str | Path, n: int, data: str | None = None, data_dir: str | None = None
+) -> Verification:
+    """Replay n real validation images (test images where those are too few) from their files.
+
+    The trainer's loader with the torch engine, where that is installed, with the numpy engine otherwise; a
+    prediction on the numpy engine; and the exported file by the stand-alone predictor in a process of its own.
+    Images of a data set that is arrays are written as PNG files first. NeoclassicError for what cannot be read.
+    """
+    need("onnxruntime", "--verify")
+    recipe = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
+    source = data_of(model, data, data_dir, **recipe)
+    p = model.preprocessing
+    parts = {role: part for role in ("validation", "test") if (part := source.part(role, p)) is not None}
+    if not any(map(len, parts.values())):
+        raise NeoclassicError(f"{data or 'the data'} has no validation or test images to verify with")
+    role, part = max(parts.items(), key=lambda item: min(len(item[1]), n))  # the first that has n
+    chosen = np.unique(np.linspace(0, len(part) - 1, n).round().astype(int))
+    with files.scratch(Path(file)) as folder:
+        if isinstance(source, Folder):
+            paths = [part.paths[i] for i in chosen]
+        else:
+            images = getattr(source, role).images[chosen]
+            paths = [_png(folder / f"{i}.png", image) for i, image in zip(chosen, images, strict=True)]
+        trainer = "torch" if importlib.util.find_spec("torch") else "numpy"
+        read = np.stack([read_pixels(path, p) for path in paths])
+        found = {
+            f"trainer's loader with {trainer}": probabilities(model, model.engine(trainer, "cpu"), part.images[chosen]),
+            "predict with numpy": probabilities(model, model.engine("numpy"), read),
+            "stand-alone with onnxruntime": standalone(file, paths),
+        }
+        return Verification.of(found, paths)
+
+
+def _png(path: Path, pixels: Array) -> str:
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)
+    return str(path)
+
+
+def standalone(file: str | Path, paths: Sequence[str]) -> Array:
+    """N×classes probabilities by docs/standalone_predict.py, in a process that knows nothing of neoclassic."""
+    beside = Path(__file__).parent  # in the package; in a checkout, among the documents
+    script = next(p for p in (beside / SCRIPT, beside.parents[1] / "docs" / SCRIPT) if p.exists())
+    rows = []
+    for start in range(0, len(paths), AT_ONCE):
+        command = [sys.executable, "-I", str(script), "--json", str(file), *paths[start : start + AT_ONCE]]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1][:200]
+            raise NeoclassicError(f"the stand-alone predictor failed on {file}: {reason}")
+        rows += [json.loads(line)["probabilities"] for line in done.stdout.splitlines()]
+    return np.array(rows, np.float64).reshape(len(paths), -1)

@@ -1,0 +1,144 @@
+"""Arrays of a file brought to a network, by their names alone; what the file does not have starts afresh."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.engines.contract import Array, Weights
+from neoclassic.engines.weights import counts, shapes
+from neoclassic.measure import Shape, by
+from neoclassic.model.weight_files import as_array
+from neoclassic.networks import entry
+
+WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+def named(state: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of a state_dict without counters, and without the names that torch.compile and its like put in."""
+    kept = {key: value for key, value in state.items() if not counts(key)}
+    return {WRAPPERS.sub("", key): as_array(value) for key, value in kept.items()}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Arrays without what stands before their names; how many names and how many shapes are wanted ones; notes."""
+
+    arrays: dict[str, Array]
+    score: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
+def unprefixed(found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> Reading:
+    """Found arrays with the prefix left out that leads to most of the wanted names; without one, if none leads to more.
+
+    Arrays under other prefixes belong to other modules. Of two that lead to as many, but to other numbers, it is the
+    averaged one ("ema" in its name); NeoclassicError where that decides nothing, for most of the wanted names.
+    """
+    scores = {"": (0, 0)}
+    for key, array in found.items():
+        parts = key.split(".")
+        for i in range(len(parts)):
+            if (inner := ".".join(parts[i:])) in wanted:
+                prefix = key.removesuffix(inner)
+                names, fitting = scores.get(prefix, (0, 0))
+                scores[prefix] = names + 1, fitting + (array.shape == wanted[inner])
+    score = max(scores.values())
+    prefixes = [prefix for prefix in scores if scores[prefix] == score]
+    under = {p: {key.removeprefix(p): array for key, array in found.items() if key.startswith(p)} for p in prefixes}
+    chosen = prefixes[0]
+    if not all(_agree(under[chosen], under[prefix], wanted) for prefix in prefixes):
+        averaged = [prefix for prefix in prefixes if "ema" in prefix.lower()]
+        if len(averaged) == 1:
+            (chosen,) = averaged
+        elif 2 * score[0] > len(wanted):
+            two = " and ".join(repr(prefix.rstrip(".")) for prefix in prefixes[:2])
+            raise NeoclassicError(f"the file holds several such networks, {two} among them: save one of them alone")
+    others = [key for key in found if not key.startswith(chosen)]
+    notes = (f"of the file, only what is under {chosen.rstrip('.')!r} is taken, not {others[0]}",) if others else ()
+    return Reading(under[chosen], score, notes)
+
+
+def _agree(one: Mapping[str, Array], other: Mapping[str, Array], keys: Iterable[str]) -> bool:
+    return all(np.array_equal(one[key], other[key]) for key in keys if key in one and key in other)
+
+
+@cache
+def heads(name: str) -> frozenset[str]:
+    """The layers of a network of the zoo whose width is the number of classes."""
+    row = entry(name)
+    try:
+        one, other = (shapes(row.tree(n), row.input) for n in (row.classes, row.classes + 1))
+    except UsageError:  # it has its own classes only
+        return frozenset()
+    return frozenset(key.rpartition(".")[0] for key in one if one[key] != other[key])
+
+
+def fitted(
+    name: str,
+    keys: Mapping[str, str],
+    found: Mapping[str, Array],
+    wanted: Mapping[str, Shape],
+    fresh: Callable[[], Weights],
+    whose: str,
+) -> tuple[Weights, list[str]]:
+    """Found arrays by path, for a network of the zoo, and notes on what could not be taken over as it stands.
+
+    keys: the name in the file of each path; wanted: its shape. fresh: draws the network's weights, for what starts
+    afresh: the last layer, where the file has other classes, no last layer or another kind of one; and auxiliary heads
+    that it does not have. For grey images the first kernels are summed over their channels. NeoclassicError, which
+    begins with `whose`, lists what is missing, surplus or of another shape otherwise.
+    """
+    afresh, notes, ignored = _afresh(name, keys, found, wanted)
+    known = ignored.union(keys.values())
+    faults = [f"surplus {key}" for key in found if key not in known]
+    first = next((key for key, shape in wanted.items() if len(shape) == 4), "")
+    weights: Weights = {}
+    for key, shape in wanted.items():
+        array = found.get(keys[key])
+        if key in afresh:
+            continue
+        if array is None:
+            faults.append(f"missing {keys[key]}")
+        elif array.shape == shape:
+            weights[key] = array
+        elif key == first and shape[1] == 1 and array.shape == (shape[0], array.shape[1], *shape[2:]):
+            weights[key] = array.sum(axis=1, keepdims=True)
+            notes.append(f"the first kernels are summed over their {array.shape[1]} channels")
+        else:
+            faults.append(f"{keys[key]} is {by(array.shape)}, not {by(shape)}")
+    if faults:
+        more = f"; and {len(faults) - 12} more" if len(faults) > 12 else ""
+        raise NeoclassicError(f"{whose}: {'; '.join(faults[:12])}{more}")
+    drawn = fresh() if afresh else {}
+    return {key: drawn[key] if key in afresh else weights[key] for key in wanted}, notes
+
+
+def _afresh(
+    name: str, keys: Mapping[str, str], found: Mapping[str, Array], wanted: Mapping[str, Shape]
+) -> tuple[set[str], list[str], set[str]]:
+    """The paths that start afresh, notes that say so, and the file's names of another kind of last layer."""
+    afresh, notes, ignored = set[str](), [], set[str]()
+    missing = {key for key in wanted if keys[key] not in found}
+    last = {key for key in wanted if key.rpartition(".")[0] in heads(name)}
+    side = {key for key in wanted if key.startswith("auxiliary")}
+    changed = [key for key in wanted if key in last - missing and found[keys[key]].shape[:1] != wanted[key][:1]]
+    if changed:
+        theirs, here = (shape[0] if shape else 1 for shape in (found[keys[changed[0]]].shape, wanted[changed[0]]))
+        notes.append(f"the last layer starts afresh: the file has {theirs} classes, the network {here}")
+        afresh |= last
+    if side and side <= missing:
+        notes.append("the file has no auxiliary heads: they start afresh")
+        afresh |= side
+    if last and last - side <= missing:
+        top = {keys[key].partition(".")[0] for key in last - side}
+        ignored = {key for key in found if key.partition(".")[0] in top and key not in keys.values()}
+        notes.append(f"the file has {'another' if ignored else 'no'} {', '.join(sorted(top))}: it starts afresh")
+        afresh |= {key for key in missing if keys[key].partition(".")[0] in top}
+    return afresh, notes, ignored

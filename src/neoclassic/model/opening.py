@@ -1,0 +1,67 @@
+"""Open what people have: a model of ours in any of its forms, and weights from anywhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from safetensors import safe_open
+
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.engines import Engine
+from neoclassic.model.artefact import FORMAT, Model
+from neoclassic.model.weight_files import Found, read
+
+
+def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
+    """A model and the engine that runs it, of an artefact, a run folder or an exported .onnx file.
+
+    What comes from an .onnx file runs on onnxruntime and has no weights of its own. NeoclassicError, one line,
+    for a file that is damaged or not ours; UsageError for an engine that cannot run it.
+    """
+    if Path(path).suffix.lower() != ".onnx":
+        model = Model.load(path)
+        return model, model.engine(engine, device)
+    if engine not in ("auto", "onnx"):
+        raise UsageError(f"{path} runs on --engine onnx, not on {engine}: for {engine}, give the .safetensors file")
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"the onnx engine runs on the processor only, not on {device!r}")
+    from neoclassic.engines.onnx import OnnxEngine, session
+
+    running = session(path)
+    try:
+        facts = {name: json.loads(text) for name, text in running.get_modelmeta().custom_metadata_map.items()}
+        if "preprocessing" not in facts:
+            raise NeoclassicError("an ONNX file, but not one of neoclassic's: its metadata say no preprocessing")
+        if isinstance(facts.get("format"), int) and facts["format"] > FORMAT:
+            raise NeoclassicError("made by a newer neoclassic; pip install --upgrade neoclassic")
+        model = replace(Model.of(facts, {}), source=Path(path))
+        return model, cast(Engine, OnnxEngine(model.tree, model.input, running))
+    except (ValueError, RecursionError) as error:
+        raise NeoclassicError(f"{path}: damaged metadata ({error}); export it again") from None
+    except NeoclassicError as error:
+        raise NeoclassicError(f"{path}: {error}") from None
+
+
+def open_weights(path: str | Path) -> tuple[Found, Model | None]:
+    """The weights of a file, ours or of others, and our model where it is one of ours, or a run folder.
+
+    Our own files are verified by their checksum. NeoclassicError, one line, for what cannot be read.
+    """
+    if _is_ours(path):
+        model = Model.load(path)
+        return Found(model.weights), model
+    return read(path), None
+
+
+def _is_ours(path: str | Path) -> bool:
+    """A run folder, or a `.safetensors` file with our header."""
+    if Path(path).is_dir():
+        return True
+    try:
+        with safe_open(path, "numpy") as file:
+            return "neoclassic" in (file.metadata() or {})
+    except Exception:  # what is wrong with it, its reader tells
+        return False

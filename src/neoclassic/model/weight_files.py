@@ -1,0 +1,177 @@
+"""Weights in files, as people keep them: `.pth`, `.pt`, `.ckpt`, `.safetensors`, told apart by their content.
+
+A pickle is read for its tensors alone: torch's reader for weights executes nothing, and a class that it does not know
+is replaced by one that does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from neoclassic.base.errors import NeoclassicError, install
+from neoclassic.engines.contract import Array
+
+DEEPEST = 4  # dictionaries inside dictionaries that weights are looked for in
+NUMBERS = {
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)},
+    "BOOL": "|b1",
+    "BF16": "<u2",
+}
+STRANGERS = {  # what a file begins with that is no file of weights
+    b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file itself with 'git lfs pull'",
+    b"<": "it is a web page: download the file itself",
+    b"\x89HDF": "it is an HDF5 file, as Keras writes it: only weights of PyTorch are read here",
+    b"\x93NUMPY": "it is a lone NumPy array: give a .pth or .safetensors file",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Arrays by the names that they have in the file, floating point as float32; and what there is to tell."""
+
+    arrays: dict[str, Array]
+    notes: tuple[str, ...] = ()
+
+
+def read(path: str | Path) -> Found:
+    """The weights of a file: a state_dict, or one inside the dictionary that a training script saved.
+
+    Of several state_dicts in one file it is the one with most arrays; of equals the averaged one ("ema" in its name),
+    else the first. NeoclassicError, one line, when there is no such file, or none whose weights can be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NeoclassicError(f"no weights at {path}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+        for beginning, reason in STRANGERS.items():
+            if start.lstrip().startswith(beginning):
+                raise ValueError(reason)
+        if start.startswith((b"PK", b"\x80")):
+            return _of_pickle(path)
+        if start[8:9] == b"{":
+            deserialize: Any = safetensors.deserialize
+            return Found({name: _tensor(entry) for name, entry in deserialize(path.read_bytes())})
+        raise ValueError("it is neither a file of torch.save nor a .safetensors file")
+    except NeoclassicError:
+        raise
+    except Exception as error:  # whatever a broken file makes the two readers raise
+        reason = " ".join(str(error).partition("\n")[0].partition(". ")[0].split()) or type(error).__name__
+        raise NeoclassicError(f"{path} cannot be read as weights: {reason}") from None
+
+
+def as_array(value: Any) -> Array:
+    """An array of a tensor or of what NumPy takes for one; floating point as float32."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    array: Array = np.asarray(value)
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+# ── .safetensors ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tensor(entry: Mapping[str, Any]) -> Array:
+    """Of an entry that `deserialize` gives; NumPy itself has no bfloat16, the upper half of a float32."""
+    if entry["dtype"] not in NUMBERS:
+        raise ValueError(f"it has numbers of the kind {entry['dtype']}: save it as float32")
+    array: Array = np.frombuffer(entry["data"], NUMBERS[entry["dtype"]]).reshape(entry["shape"])
+    if entry["dtype"] == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return as_array(array)
+
+
+# ── torch.save ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Inert:
+    """Stands for an object of a class that is not imported. It keeps nothing but whether it was a module."""
+
+    module = False
+
+    def __init__(self, *_arguments: Any, **_named: Any) -> None:
+        pass
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Any:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        self.module = isinstance(state, Mapping) and "_parameters" in state
+
+
+class _InertMapping:
+    """The same for a kind of dictionary, which the reader would fill."""
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Any:
+        return OrderedDict()
+
+
+def _of_pickle(path: Path) -> Found:
+    saved = _saved(path)
+    sets = sorted(_state_dicts(saved), key=lambda each: (-_size(each[1]), "ema" not in each[0].lower()))
+    if modules := sorted({type(each).__name__ for each in _objects(saved) if each.module}):
+        if not sets:
+            raise ValueError(
+                f"a whole module was saved ({modules[0]}), which only its own code can load: "
+                "load it there, and keep torch.save(model.state_dict(), FILE)"
+            )
+    elif not sets:
+        raise ValueError("there are no tensors by name in it: keep torch.save(model.state_dict(), FILE)")
+    (name, tensors), *others = sets
+    arrays = {key: as_array(value) for key, value in tensors.items()}
+    alike = [other for other, also in others if _size(also) * 2 > _size(tensors)]
+    notes = (f"of the weights in the file, those under {name!r} are taken, not {alike[0]!r}",) if alike else ()
+    return Found(arrays, notes)
+
+
+def _saved(path: Path) -> Any:
+    """What torch.save was given, with stand-ins for objects of unknown classes."""
+    torch = _torch()
+    try:
+        with path.open("rb") as file:
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # not a zip file; what else is wrong with it, its reader tells
+        unknown = []
+    stand_ins = [(type(name, (_InertMapping if "dict" in name.lower() else _Inert,), {}), name) for name in unknown]
+    with torch.serialization.safe_globals(stand_ins), path.open("rb") as file:  # of a path torch would read the ending
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _state_dicts(saved: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dictionary of tensors by name, with the keys that lead to it."""
+    if isinstance(saved, Mapping) and depth < DEEPEST:
+        tensors = {k: v for k, v in saved.items() if isinstance(k, str) and hasattr(v, "detach")}
+        if _size(tensors):
+            yield name, tensors
+        for key, value in saved.items():
+            yield from _state_dicts(value, f"{name}.{key}" if name else str(key), depth + 1)
+
+
+def _size(tensors: Mapping[str, Any]) -> int:
+    """How many are weights: counts of steps and other integers are none."""
+    return sum(tensor.is_floating_point() for tensor in tensors.values())
+
+
+def _objects(saved: Any) -> Iterator[_Inert]:
+    """The stand-ins at the top and in the first dictionary."""
+    for each in saved.values() if isinstance(saved, Mapping) else [saved]:
+        if isinstance(each, _Inert):
+            yield each
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise NeoclassicError(f"a .pth file needs PyTorch: {install('torch')}, or use .safetensors") from None
+    return torch

@@ -1,0 +1,80 @@
+"""bench: every engine is measured, the fastest choice is remembered and used; RESULTS.md says what results/ says."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from neoclassic import data
+from neoclassic.engines import Speed
+from neoclassic.recipes import recipe
+from neoclassic.train import tuned
+from neoclassic.train.loop import train
+from neoclassic.train.run import Settings
+
+pytest.importorskip("torch")
+
+
+def test_every_engine_is_measured(run_json):
+    rows = run_json("bench", "lenet", "--seconds", 0, "--batch-size", 2)
+    assert [row["engine"] for row in rows] == ["numpy", "torch", "onnx"]
+    assert all(row["inference"] > 0 for row in rows)
+    assert [row["train"] is None for row in rows] == [False, False, True]
+
+
+def test_the_fastest_choice_is_remembered_and_written_into_the_run(run, idx_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("neoclassic.insight.bench.choices", lambda device: [Speed("32", "off"), Speed("bf16", "off")])
+    assert tuned.remembered("lenet", "cpu") is None
+    code, out, err = run("bench", "--tune", "lenet", "--seconds", 0, "--batch-size", 2, "--device", "cpu")
+    assert code == 0, err
+    kept = tuned.remembered("lenet", "cpu")
+    assert kept.precision == out.splitlines()[1].split()[3]
+    tuned.remember("lenet", "cpu", Speed("bf16", "off"))
+    tiny = recipe("neoclassic:lenet").but(data="tiny", epochs=1, warmup_epochs=0.0)
+    splits = data.load(str(idx_folder))
+    for asked, used in (("auto", "bf16"), ("32", "32")):
+        train(tiny, Settings("torch", "cpu", precision=asked), tmp_path / asked, splits)
+        assert json.loads((tmp_path / asked / "recipe.json").read_text())["run"]["precision"] == used
+
+
+def test_recipes_one_after_the_other(run_json, run):
+    found = run_json("bench", "--recipes", "d2l-zh:lenet-bn", "--max-steps", 1, "--engine", "numpy")
+    assert [row["recipe"] for row in found] == ["d2l-zh:lenet-bn"]
+    assert found[0]["reaches"].startswith("median .845")
+    assert run("bench")[::2] == (2, "neoclassic: name networks, or --recipes PATTERN\n")
+    assert run("bench", "--recipes", "d2l-zz")[0] == 2
+
+
+def test_recipes_of_several_sources_and_the_runs_are_kept(run_json, tmp_path):
+    patterns = ("--recipes", "d2l-en:lenet-bn", "--recipes", "d2l-??:lenet", "--recipes", "d2l-en:lenet")
+    found = run_json("bench", *patterns, "--max-steps", 1, "--engine", "numpy", "--out", tmp_path / "runs")
+    assert [row["recipe"] for row in found] == ["d2l-en:lenet-bn", "d2l-zh:lenet", "d2l-en:lenet"]
+    for row, name in zip(found, ("d2l-en-lenet-bn", "d2l-zh-lenet", "d2l-en-lenet"), strict=True):
+        result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
+        assert (result["recipe"], result["test_accuracy"]) == (row["recipe"], row["test_accuracy"])
+
+
+def test_results_become_a_table(tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks" / "results.py"
+    spec = importlib.util.spec_from_file_location("results", script)
+    results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(results)
+    run = {
+        "recipe": recipe("d2l-zh:lenet").to_dict(),
+        "engine": "numpy",
+        "device": "cpu",
+        "n": 2,
+        "test_accuracy": {"mean": 0.8, "sd": 0.01, "worst": 0.79},
+        "seconds": {"runs": [20.0, 30.0]},
+        "versions": {"python": "3", "numpy": "2.0"},
+        "machine": {"cores": 2},
+        "published": "median .806",
+    }
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (tmp_path / "other.json").write_text(json.dumps({"benchmark": "other", "ratio": 3.5}))
+    lines = results.text(tmp_path).splitlines()
+    row = "| `d2l-zh:lenet` | `lenet` | 10 | 0.8000 ± 0.0100 | 0.7900 | 2 | 25 | numpy, cpu, 2 cores | numpy 2.0 | "
+    assert row + "median .806 |" in lines
+    assert "| ratio | 3.5 |" in lines

@@ -1,0 +1,191 @@
+"""The served page and the report in a real browser: names stay text, answers are right, nothing complains."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from browser import Browser
+from PIL import Image
+
+from neoclassic import networks
+from neoclassic.cli import main
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.engines import weights as arrays
+from neoclassic.model.artefact import Model
+from neoclassic.model.predict import predict
+
+MARKUP = (
+    "<img src=x onerror=\"document.title='run'\">",
+    "<script>document.title='run'</script>",
+    "</td></table><h1>x</h1>&amp;&lt;",
+    "${document.title='run'}`'\"",
+    "\u202eright to left",
+)
+FILE = "<b onclick=1>&quot; $x.png"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    one = Browser(tmp_path_factory.mktemp("profile"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_complaints(browser):
+    """Every page is one without an error or a warning in the console, that asks nobody else for anything."""
+    browser.complaints.clear()
+    browser.requests.clear()
+    browser.prefer("light")
+    yield
+    browser.ask("1")
+    assert browser.complaints == []
+    assert [url for url in browser.requests if not re.match(r"http://127\.0\.0\.1:|file:|data:|blob:", url)] == []
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    tree, shape = networks.network("lenet:bn", 5), (3, 32, 32)
+    made = Model("lenet:bn", tree, shape, MARKUP, Preprocessing((32, 32), 3), arrays.initial(tree, shape, seed=3))
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    replace(made, calibration={"temperature": 0.05, "threshold": 0.5, "n": 10}).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(model):
+    command = [sys.executable, "-m", "neoclassic", "serve", str(model), "--port", "0", "--engine", "numpy"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    yield re.match(r"http://[\d.:]+", process.stderr.readline())[0]
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = [tmp_path / FILE, tmp_path / "two.png"]
+    for seed, path in enumerate(paths):
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def shown(browser, address):
+    browser.open(address)
+    browser.wait("document.querySelector('#about').textContent && document.querySelector('#paths tr')")
+
+
+def test_names_that_are_markup_stay_text(browser, address):
+    shown(browser, address)
+    assert browser.ask("document.title") == "neoclassic"
+    assert browser.ask("document.querySelectorAll('img, #about *, h1').length") == 1
+    assert browser.ask("document.querySelector('#about').textContent").startswith("5 classes: " + ", ".join(MARKUP))
+
+
+def test_images_that_are_chosen_are_answered_as_by_predict(browser, address, model, images):
+    shown(browser, address)
+    browser.choose("#files", images)
+    browser.wait("document.querySelectorAll('#answers figure div').length == 6")
+    loaded = Model.load(model)
+    wanted = [
+        [f" {label} {100 * probability:.1f} %" for label, probability in answer.top[:3]]
+        for answer in predict(loaded, loaded.engine("numpy"), images)
+    ]
+    lines = "f => [...f.querySelectorAll('span')].map(s => s.textContent)"
+    assert browser.ask(f"[...document.querySelectorAll('#answers figure')].map({lines})") == wanted
+    assert browser.ask("[...document.images].map(i => i.alt)") == [FILE, "two.png"]
+    browser.wait("[...document.images].every(i => i.naturalWidth == 30)")
+    assert browser.ask("document.title") == "neoclassic"
+    assert browser.ask("document.querySelectorAll('#answers b, #answers script').length") == 0
+
+
+def test_what_is_no_image_is_told_in_its_place(browser, address, images, tmp_path):
+    (tmp_path / "<i>text").write_text("no image")
+    shown(browser, address)
+    browser.choose("#files", [images[1], tmp_path / "<i>text"])
+    browser.wait("document.querySelectorAll('#answers figure').length == 2")
+    alert = browser.ask("document.querySelector('#answers [role=alert]').textContent")
+    assert alert == "<i>text: is not an image, or of a format that is not read here"
+    browser.complaints[:] = [c for c in browser.complaints if "blob:" not in c]  # the browser cannot show it either
+
+
+LUMINANCE = """(() => {
+  const light = colour => {
+    const linear = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4
+    const c = colour.match(/[\\d.]+/g).slice(0, 3).map(linear)
+    return .2126 * c[0] + .7152 * c[1] + .0722 * c[2]
+  }
+  const style = getComputedStyle(document.body)
+  return [light(style.backgroundColor), light(style.color)]
+})()"""
+
+
+def is_readable(browser, scheme):
+    ground, ink = browser.ask(LUMINANCE)
+    assert (ground > ink) == (scheme == "light")
+    return (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) > 7
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_follows_the_readers_system_and_fits_a_phone(browser, address, scheme):
+    browser.prefer(scheme, width=390)
+    shown(browser, address)
+    assert is_readable(browser, scheme)
+    assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_example_of_the_page_is_the_same_command_in_every_shell(browser, address, images):
+    shown(browser, address)
+    example = browser.ask("document.querySelector('#example').textContent")
+    words = [f"{address}/predict", "--data-binary", "@photo.jpg"]
+    words += [f"{address}/predict?top=3", "-F", "image=@one.jpg", "-F", "image=@two.png"]
+    shells = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh") if shutil.which(shell)]
+    assert shells
+    for shell in shells:
+        curl = (
+            "function curl; string join -- \\n $argv; end" if shell == "fish" else "curl() { printf '%s\\n' \"$@\"; }"
+        )
+        done = subprocess.run([shell, "-c", f"{curl}\n{example}"], capture_output=True, text=True)
+        assert (done.stdout.splitlines(), done.stderr) == (words, ""), shell
+    if shutil.which("curl"):
+        for name in ("photo.jpg", "one.jpg"):
+            shutil.copy(images[1], images[1].parent / name)
+        done = subprocess.run(["sh", "-ec", example], cwd=images[1].parent, capture_output=True, text=True)
+        assert done.stdout.count('"error":null') == 3, done.stdout + done.stderr
+
+
+# ── the report ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Of a run on photos whose classes are markup."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for k, name in enumerate(
+        ("<img src=x onerror=document.title='run'>", "<svg onload=document.title='run'>", "&lt;b&gt;")
+    ):
+        (folder / "data" / name).mkdir(parents=True)
+        for i in range(14):
+            pixels = rng.integers(0, 90, (40, 40, 3))
+            pixels[..., k] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "data" / name / f"<b>{i}.png")
+    call = ["train", "lenet:bn", "--data", folder / "data", "--epochs", 1, "--image-size", 32, "--engine", "numpy"]
+    assert main([str(a) for a in [*call, "--out", folder / "run", "--json"]]) == 0
+    assert main(["report", str(folder / "run"), "--engine", "numpy"]) == 0
+    return folder / "run" / "report.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_is_text_stands_alone_and_follows_the_readers_system(browser, report, scheme):
+    browser.prefer(scheme)
+    browser.open(report.as_uri())
+    assert browser.ask("document.title").startswith("lenet:bn")
+    assert browser.ask("document.body.textContent.includes(\"<img src=x onerror=document.title='run'>\")")
+    assert browser.ask("document.scripts.length") == 0
+    assert browser.ask("document.querySelectorAll('[onerror], [onload], main b b').length") == 0
+    assert browser.ask("[...document.images].length > 5 && [...document.images].every(i => i.naturalWidth)")
+    assert is_readable(browser, scheme)
+    assert {url.partition(":")[0] for url in browser.requests} <= {"file", "data"}
