@@ -20,7 +20,7 @@ from typing import Any
 
 from neoclassic import engines
 from neoclassic.insight import review
-from neoclassic.model.ensemble import Views, open_models
+from neoclassic.model.ensemble import MultiView, open_models
 from neoclassic.recipes import recipe
 from neoclassic.train.loop import Diverged, Interrupted, resume, train
 from neoclassic.train.recipe import Recipe
@@ -53,7 +53,7 @@ def main() -> None:
         name += f"-{chosen.epochs}-epochs"
     if arguments.precision != "auto":
         name += f"-{arguments.precision}"
-    where = Settings(engine, data_dir=arguments.data_dir, precision=arguments.precision)
+    where = Settings(engine, speed=engines.Speed(arguments.precision, "auto"), data_dir=arguments.data_dir)
     with tempfile.TemporaryDirectory() as scratch:
         runs, diverged = Path(arguments.runs or scratch), []
         for seed in range(arguments.first, arguments.first + arguments.seeds):
@@ -69,7 +69,8 @@ def main() -> None:
             except Interrupted:
                 rest = "the same command goes on" if arguments.runs else "what it had is gone, --runs FOLDER keeps it"
                 sys.exit(f"stopped in seed {seed}: {rest}")
-            print(f"seed {seed}  test accuracy {result['test_accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
+            assert result is not None  # this process is the only one
+            print(f"seed {seed}  test accuracy {result.test_accuracy:.4f}  {result.seconds:.1f} s", flush=True)
         seeds = {p.parent.name.removeprefix(f"{name}-"): p for p in runs.glob(f"{name}-*/result.json")}
         finished = [seeds[seed] for seed in sorted(filter(str.isdigit, seeds), key=int)]
         results = [json.loads(path.read_text()) for path in finished]
@@ -77,7 +78,7 @@ def main() -> None:
             sys.exit(f"{chosen.name}: every run diverged")
 
         def tested(paths: list[Path], flip: bool) -> float:
-            model, looking = open_models([str(path.parent) for path in paths], engine, views=Views(flip=flip))
+            model, looking = open_models([str(path.parent) for path in paths], engine, views=MultiView(flip=flip))
             found, _ = review.of_model(model, looking, data_dir=arguments.data_dir)
             return found.evaluation.accuracy
 

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from neoclassic.base import moved
-from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.errors import MissingAttribute, NeoclassicError, UsageError, install
 from neoclassic.measure import measure
 from neoclassic.networks import list_networks, network
 
@@ -16,12 +16,8 @@ __version__ = "0.1.0"
 moved.install()
 
 
-class _Absent(UsageError, AttributeError):
-    """An attribute that needs a package which is not there: `hasattr` says no, `getattr` takes its default."""
-
-
 def __getattr__(name: str) -> Any:
-    """What is imported when it is first asked for: `nc.torch`, the torch engine; `nc.Classifier` and `nc.load`."""
+    """Import `nc.torch`, `nc.Classifier` and `nc.load` when they are first used."""
     if name in ("Classifier", "load"):
         return getattr(importlib.import_module("neoclassic.classifier"), name)
     if name == "torch":
@@ -30,7 +26,5 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-        from neoclassic.base.errors import install
-
-        raise _Absent(f"nc.torch needs PyTorch, which is not installed here: {install('torch')}")
+        raise MissingAttribute(f"nc.torch needs PyTorch, which is not installed here: {install('torch')}")
     raise AttributeError(f"module 'neoclassic' has no attribute {name!r}")

@@ -1,11 +1,11 @@
-"""A network with scikit-learn's habits: `fit`, `predict`, `predict_proba`, `score`, over folders and arrays.
+"""A scikit-learn style classifier over folders and arrays: `fit`, `predict`, `predict_proba`, `score`.
 
     >>> import neoclassic as nc
     >>> clf = nc.Classifier("resnet18", epochs=20)
     >>> clf.fit("photos/").predict("new/")  # doctest: +SKIP
     >>> clf.save("flowers.safetensors"); nc.load("flowers.safetensors")  # doctest: +SKIP
 
-scikit-learn itself is not needed; its `clone`, `cross_val_score` and `GridSearchCV` take this class as one of theirs.
+scikit-learn itself is not needed; its `clone`, `cross_val_score` and `GridSearchCV` accept this class.
 """
 
 from __future__ import annotations
@@ -27,32 +27,34 @@ from neoclassic.data.preprocessing import Preprocessing, read_pixels, resize_all
 from neoclassic.data.sources import find
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
+from neoclassic.insight.watching import Progress, watchers
 from neoclassic.measure import by
 from neoclassic.model.artefact import Model
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import images_in, probabilities
 from neoclassic.networks import entry
 from neoclassic.recipes import choose
+from neoclassic.train.listener import Listener
 from neoclassic.train.loop import Diverged, Interrupted, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
 
-VALIDATION = 0.1  # of recipes that hold nothing out
+VALIDATION = 0.1  # for recipes that hold nothing out
 
 
 class Classifier:
-    """A network of the zoo, to be trained on images and asked about images.
+    """A network of the zoo that is trained on images and predicts the labels of images.
 
-    network, recipe   names; the network's own recipe when none is named
+    network, recipe   names; the network's own recipe if none is named
     epochs, batch_size, learning_rate, image_size, channels, validation
                       override the recipe; validation is the fraction that is held out to choose the best model and
                       to calibrate the probabilities
     seed              of everything random
-    engine, device    "auto": PyTorch where installed, else NumPy
-    out               a folder that keeps the run; none when omitted
-    verbose           one line an epoch on stderr
+    engine, device    "auto" uses PyTorch if it is installed, and NumPy otherwise
+    out               a folder in which the run is kept; it is not kept if omitted
+    verbose           print a line for each epoch on standard error
 
-    After `fit`: `model_`, the artefact, and `classes_`, the labels as they were given, in the order of the columns
+    After `fit`, `model_` is the artefact, and `classes_` are the labels as they were given, in the order of the columns
     of `predict_proba`.
     """
 
@@ -95,10 +97,11 @@ class Classifier:
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on a folder (or a data set's name), or on images with a label for each.
 
-        X: an array of images, or a list of files, of PIL images or of arrays, each of its own size if need be; y: a row
-        of integers, strings or booleans. `data.arrays` says what is understood. UsageError for images or labels that
-        cannot be; NeoclassicError for training that fails; KeyboardInterrupt after Ctrl-C, with the best model so far
-        in `model_` where an epoch was finished.
+        X: an array of images, or a list of files, PIL images or arrays, whose sizes may differ. y: integers, strings or
+        booleans, one for each image. `data.arrays` lists what is accepted.
+
+        UsageError for images or labels of any other kind; NeoclassicError if training fails; KeyboardInterrupt after
+        Ctrl-C, with the best model so far in `model_` if an epoch was finished.
         """
         override = ("epochs", "batch_size", "learning_rate", "image_size", "channels", "validation", "seed")
         chosen = choose(self.network, self.recipe, os.fspath(X) if isinstance(X, str | os.PathLike) else None)
@@ -115,13 +118,19 @@ class Classifier:
         with tempfile.TemporaryDirectory() as folder:
             out = self.out or Path(folder) / "run"
             try:
-                result = train(chosen, Settings(self.engine, self.device), out, splits, self.verbose)
+                train(chosen, Settings(self.engine, self.device), out, splits, self._listeners())
             except (Interrupted, Diverged) as error:
                 raise type(error)(self._left(error, Run(Path(out)), kind)) from None
-            return self._take(_untested(Model.load(result["model"]), kind), None)
+            return self._take(_untested(Model.load(Run(Path(out)).model), kind), None)
+
+    def _listeners(self) -> list[Listener]:
+        """Pictures if the run is kept, and progress if it is wanted."""
+        if self.out:
+            return watchers(self.verbose)
+        return [Progress()] if self.verbose else []
 
     def _left(self, error: BaseException, run: Run, kind: str) -> str:
-        """What to tell when training ends early: of the command line's advice, only what holds here."""
+        """The message when training ends early: the command line's advice, as far as it applies here."""
         found = [str(error).partition(";")[0].replace("--lr ", "learning_rate=")]
         if run.model.exists():
             self._take(_untested(Model.load(run.model), kind), None)
@@ -141,8 +150,8 @@ class Classifier:
     def predict_proba(self, X: Any) -> Array:
         """N×classes calibrated probabilities, columns as in `classes_`.
 
-        X: an array of images, one PIL image, a file or folder, or a list of files, of PIL images or of arrays, as
-        `data.arrays` says. UsageError for what are no images, NeoclassicError for one that cannot be read.
+        X: an array of images, a PIL image, a file or folder, or a list of files, PIL images or arrays; see
+        `data.arrays`. UsageError for anything else; NeoclassicError for an image that cannot be read.
         """
         model = self._fitted()
         if self._running is None:
@@ -150,17 +159,16 @@ class Classifier:
         return probabilities(model, self._running, self._pixels(X))
 
     def predict(self, X: Any) -> Array:
-        """The likeliest label of each image; X as in `predict_proba`."""
+        """The most probable label of each image; X as in `predict_proba`."""
         answers = self.predict_proba(X).argmax(1)
         labels: Array = self.classes_[answers]
         return labels
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The fraction of right answers: of images with their labels, or of a folder's test images.
+        """The accuracy over images with their labels, or over a folder's test images.
 
-        Of a folder without a test set: of all that the model was not trained on.
-
-        UsageError for labels that are not among `classes_`.
+        If the folder has no test set, it is the accuracy over all its images that the model was not trained on.
+        UsageError for labels that are not in `classes_`.
         """
         model = self._fitted()
         if isinstance(X, str | os.PathLike) and y is None:
@@ -185,7 +193,7 @@ class Classifier:
         return self.model_
 
     def _pixels(self, X: Any) -> Array:
-        """uint8 N×H×W×C as the network's preprocessing wants them."""
+        """uint8 N×H×W×C of the size that the network's preprocessing needs."""
         p = self._fitted().preprocessing
         if isinstance(X, str | os.PathLike):
             return np.stack([read_pixels(path, p) for path in images_in([os.fspath(X)])])
@@ -198,14 +206,14 @@ class Classifier:
             return np.stack([_pixels_of(item, i, p) for i, item in enumerate(images)])
         return resize_all(images, p)
 
-    # ── scikit-learn's habits ────────────────────────────────────────────────────────────────────────
+    # ── scikit-learn's interface ─────────────────────────────────────────────────────────────────────
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {name: getattr(self, name) for name in _PARAMETERS}
 
     def set_params(self, **parameters: Any) -> Self:
-        """Change them. UsageError for one that is none."""
+        """Change arguments of the constructor. UsageError for an unknown one."""
         for name, value in parameters.items():
             if name not in _PARAMETERS:
                 raise unknown("parameter of Classifier", name, _PARAMETERS)
@@ -234,10 +242,10 @@ class Classifier:
             input_tags=InputTags(two_d_array=False, three_d_array=True),
         )
 
-    # ── keeping ──────────────────────────────────────────────────────────────────────────────────────
+    # ── saving ───────────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: str | Path) -> None:
-        """Write the artefact: one file for `neoclassic.load`, and for every verb of the command line."""
+        """Write the artefact: one file, for `neoclassic.load` and every command of the command line."""
         self._fitted().save(path)
 
 
@@ -249,21 +257,21 @@ _PARAMETERS = {
 
 
 def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classifier:
-    """A fitted Classifier, of an artefact, a run folder or an exported .onnx file.
+    """Open an artefact, a run folder or an exported .onnx file as a fitted Classifier.
 
-    NeoclassicError, one line, for a file that is missing, damaged or not ours; UsageError for an engine that is
-    not here.
+    NeoclassicError, one line, for a file that is missing or damaged, or that neoclassic did not write; UsageError for
+    an engine that is not installed.
     """
     model, running = open_model(path, engine, device)
     return Classifier(model.network, engine=engine, device=device)._take(model, running)
 
 
-_KINDS = {"i": "integers", "b": "booleans", "U": "names"}  # of labels, by NumPy's letter
+_KINDS = {"i": "integers", "b": "booleans", "U": "names"}  # kinds of labels, by NumPy's dtype.kind
 _VALUES: dict[str, Callable[[str], Any]] = {"integers": int, "booleans": "True".__eq__}
 
 
 def _held_out(X: Any, y: Any, recipe: Recipe) -> tuple[Splits, str]:
-    """Images as training and validation images, and of which kind their labels are."""
+    """Split images into training and validation images; also return the kind of their labels."""
     if y is None:
         raise UsageError("fit() needs a label for each image, or a folder instead of images")
     images, labels = images_of(X), labels_of(y)
@@ -283,7 +291,7 @@ def _held_out(X: Any, y: Any, recipe: Recipe) -> tuple[Splits, str]:
 
 
 def _of_one_size(items: list[Any], recipe: Recipe) -> Array:
-    """Images as the network wants them: what the preprocessing of the run leaves as it is. Grey where all are grey."""
+    """Images of the network's size, which the run's preprocessing leaves unchanged; grey if all are grey."""
     _, height, width = entry(recipe.network).input
     size = (recipe.image_size or height, recipe.image_size or width)
     p = Preprocessing(size, recipe.channels or 3, recipe.fit or "crop")
@@ -307,7 +315,7 @@ def _pixels_of(item: Any, i: int, p: Preprocessing) -> Array:
 
 
 def _untested(model: Model, kind: str) -> Model:
-    """The model of arrays, of which none were a test set: what stands there is the validation set's."""
+    """The model without test metrics: of arrays there was no test set, and the validation set stood in for it."""
     if not kind:
         return model
     metrics = {name: value for name, value in model.metrics.items() if name != "test"}

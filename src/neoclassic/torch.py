@@ -34,12 +34,12 @@ def create(
     seed: int = 0,
     **knobs: object,
 ) -> nn.Module:
-    """A network of the zoo as an ordinary `nn.Module`, with fresh weights, torchvision's or ours.
+    """A network of the zoo as an ordinary `nn.Module`, with initial weights, torchvision's or ours.
 
     input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
-    weights: a `.pth` or `.safetensors` file with our names or torchvision's, a model of ours, or its run folder; what
-    could not be taken over as it stands, such as a last layer of other classes, which starts afresh, is a warning.
-    knobs: what the paper's own tables vary. UsageError for a name or a shape that cannot be; NeoclassicError for
+    weights: an artefact, a run folder, or a `.pth` or `.safetensors` file with our names or torchvision's. Weights that
+    cannot be used unchanged give a warning, such as a last layer for other classes, which is initialised afresh.
+    knobs: what the paper's own tables vary. UsageError for an unknown name or an impossible shape; NeoclassicError for
     weights that do not fit.
     """
     network = networks.network(name, classes, **knobs)

@@ -7,7 +7,7 @@ from parity import agree, batch_of, close, smooth, weights_of
 from neoclassic.data.preprocessing import Preprocessing, Resized, to_input
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import initial
-from neoclassic.model.inputs import held, inputs
+from neoclassic.model.inputs import inputs, resident
 from neoclassic.networks import network
 
 torch = pytest.importorskip("torch")
@@ -92,7 +92,7 @@ def test_images_reach_the_network_bit_for_bit(p):
     _, cuda, _, _ = pair("lenet", 28, 1)
     images = np.random.default_rng(0).integers(0, 256, (50, 28, 28, 1), dtype=np.uint8)
     images = Resized(images, p) if p.size != (28, 28) else images
-    there = held(cuda, images)
+    there = resident(cuda, images)
     for index in (slice(0, 20), torch.arange(50, device="cuda").flip(0)):
         x = inputs(cuda, there[index], p)
         assert x.device.type == "cuda"

@@ -8,8 +8,9 @@ import pytest
 
 from neoclassic import data
 from neoclassic.engines import Speed
-from neoclassic.recipes import recipe
+from neoclassic.recipes import choose, recipe
 from neoclassic.train import tuned
+from neoclassic.train.job import resolved
 from neoclassic.train.loop import train
 from neoclassic.train.run import Settings
 
@@ -26,17 +27,41 @@ def test_every_engine_is_measured(run_json):
 def test_the_fastest_choice_is_remembered_and_written_into_the_run(run, idx_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("neoclassic.insight.bench.choices", lambda device: [Speed("32", "off"), Speed("bf16", "off")])
-    assert tuned.remembered("lenet", "cpu") is None
+    size, tiny = (28, 28), recipe("neoclassic:lenet").but(data="tiny", epochs=1, warmup_epochs=0.0)
+    assert tuned.remembered("lenet", size, 2, "cpu") is None
     code, out, err = run("bench", "--tune", "lenet", "--seconds", 0, "--batch-size", 2, "--device", "cpu")
     assert code == 0, err
-    kept = tuned.remembered("lenet", "cpu")
+    kept = tuned.remembered("lenet", size, 2, "cpu")
     assert kept.precision == out.splitlines()[1].split()[3]
-    tuned.remember("lenet", "cpu", Speed("bf16", "off"))
-    tiny = recipe("neoclassic:lenet").but(data="tiny", epochs=1, warmup_epochs=0.0)
+    assert tuned.remembered("lenet", size, tiny.batch_size, "cpu") is None  # measured with other batches
+    assert tuned.remembered("lenet", (32, 32), 2, "cpu") is None  # and with other images
+    tuned.remember("lenet", size, tiny.batch_size, "cpu", Speed("bf16", "off"))
     splits = data.load(str(idx_folder))
     for asked, used in (("auto", "bf16"), ("32", "32")):
-        train(tiny, Settings("torch", "cpu", precision=asked), tmp_path / asked, splits)
+        train(tiny, Settings("torch", "cpu", Speed(asked, "auto")), tmp_path / asked, splits)
         assert json.loads((tmp_path / asked / "recipe.json").read_text())["run"]["precision"] == used
+
+
+@pytest.mark.parametrize("damage", ["[]", "{", '{"precision": "64", "compile": "off"}', '{"precision": "32"}', "3"])
+def test_a_damaged_memory_of_choices_is_as_good_as_none(damage, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path))
+    tuned.remember("lenet", (28, 28), 2, "cpu", Speed("32", "off"))
+    assert tuned.remembered("lenet", (28, 28), 2, "cpu") == Speed("32", "off")
+    ((key, _),) = json.loads(tuned.file().read_text()).items()
+    tuned.file().write_text(damage if damage in ("[]", "{") else f"{{{json.dumps(key)}: {damage}}}")
+    assert tuned.remembered("lenet", (28, 28), 2, "cpu") is None
+    tuned.remember("lenet", (28, 28), 2, "cpu", Speed("32", "on"))
+    assert tuned.remembered("lenet", (28, 28), 2, "cpu") == Speed("32", "on")
+
+
+def test_tuning_measures_what_the_networks_own_recipe_trains(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path))
+    monkeypatch.setattr("neoclassic.insight.bench.choices", lambda device: [Speed("32", "off")])
+    assert run("bench", "--tune", "lenet", "--seconds", 0, "--device", "cpu")[0] == 0
+    own = choose("lenet", None, None)
+    assert tuned.remembered("lenet", (28, 28), own.batch_size, "cpu") == Speed("32", "off")
+    settings = resolved(own, Settings("torch", "cpu"))
+    assert settings.speed == Speed("32", "off")
 
 
 def test_recipes_one_after_the_other(run_json, run):

@@ -3,12 +3,14 @@
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from neoclassic.cli import main
 from neoclassic.insight import curves, events
+from neoclassic.train.run import Run, Settings, State
 from neoclassic.views.table import spark
 
 LOG = [
@@ -31,12 +33,21 @@ def scalars(file):
     return found
 
 
+def listen(folder, before, *rows, wanted=True):
+    """Events as they are written in a run that resumes after `before`."""
+    job = SimpleNamespace(settings=Settings(tensorboard=wanted))
+    log, writer = [SimpleNamespace(**row) for row in before], events.Events()
+    writer.started(job, Run(folder), State(log=log))
+    for row in rows:
+        log.append(SimpleNamespace(**row))
+        writer.epoch_ended(log, best=True, last=False)
+    writer.stopped()
+
+
 def test_events_hold_the_log_once_however_often_a_run_goes_on(tmp_path):
     pytest.importorskip("tensorboardX")
-    with events.written(tmp_path, []) as tell:
-        tell(LOG[0])
-    with events.written(tmp_path, LOG[:1]) as tell:
-        tell(LOG[1])
+    listen(tmp_path, [], LOG[0])
+    listen(tmp_path, LOG[:1], LOG[1])
     (file,) = (tmp_path / "tensorboard").iterdir()
     found = scalars(file)
     assert ("loss/train", 1, 2.0) in found
@@ -56,8 +67,7 @@ def test_without_the_writer_the_call_is_wrong_before_anything_is_trained(tmp_pat
 
 
 def test_nothing_is_written_unless_wanted(tmp_path):
-    with events.written(tmp_path, LOG, wanted=False) as tell:
-        tell(LOG[0])
+    listen(tmp_path, LOG, LOG[0], wanted=False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -102,6 +102,7 @@ def test_events_that_cannot_be_written_end_nothing(when, photos, tmp_path, run, 
 
 
 def test_a_terminal_that_is_gone_ends_no_training(photos, tmp_path, monkeypatch):
+    from neoclassic.insight.watching import watchers
     from neoclassic.recipes import choose
     from neoclassic.train.loop import train
     from neoclassic.train.run import Settings
@@ -123,5 +124,5 @@ def test_a_terminal_that_is_gone_ends_no_training(photos, tmp_path, monkeypatch)
 
     recipe = choose("lenet", None, str(photos)).but(data=str(photos), epochs=2, image_size=28)
     monkeypatch.setattr(sys, "stderr", Gone())
-    result = train(recipe, Settings("numpy"), tmp_path / "run", progress=True)
-    assert result["epochs"] == 2
+    result = train(recipe, Settings("numpy"), tmp_path / "run", listeners=watchers(progress=True))
+    assert result.epochs == 2

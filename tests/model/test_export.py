@@ -28,6 +28,7 @@ from neoclassic.measure import measure, smallest_input
 from neoclassic.model import calibration, export
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import logits_of, softmax
+from neoclassic.model.opening import open_model
 from neoclassic.model.predict import predict, probabilities
 from neoclassic.tree import Auxiliary, Concat, Flatten, Identity, Linear, Product, Sequential, Sum
 from neoclassic.web.server import Limits, Service
@@ -266,7 +267,7 @@ def edited(path, out, **changes):
 def test_metadata_that_lie_are_refused_in_one_line(saved, tmp_path, changes, reason):
     path = edited(saved[1], tmp_path / "lie.onnx", **changes)
     with pytest.raises(NeoclassicError, match=reason) as error:
-        export.open_model(path)
+        open_model(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
 
@@ -278,7 +279,7 @@ def test_a_graph_that_is_not_what_its_header_says_is_refused(saved, tmp_path):
     path = tmp_path / "other.onnx"
     onnx.save(found, path)
     with pytest.raises(NeoclassicError, match=r"the graph takes and gives|not an ONNX file that runs here"):
-        export.open_model(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x08" * 1000])

@@ -12,6 +12,7 @@ import pytest
 from options import OPTIONS, TINY
 from parity import weights_of
 
+import neoclassic as nc
 from neoclassic import data
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.augmentation import Augmentation, augment, mix, principal_colours
@@ -23,7 +24,7 @@ from neoclassic.model.evaluate import evaluate
 from neoclassic.networks import network
 from neoclassic.train import transfer
 from neoclassic.train.feed import class_weights, feed, targets
-from neoclassic.train.loop import _Job, resume, train
+from neoclassic.train.loop import Training, resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
 
@@ -52,7 +53,7 @@ def test_resized_when_asked_for_or_before_the_model_is_the_same(engine, splits, 
 def checksums(request, idx_folder, tmp_path_factory):
     """Of every option's model by four processes, each with another hash seed: two trained, one was cut, one resumed."""
     folder = tmp_path_factory.mktemp(request.param)
-    program = Path(__file__).with_name("same_bytes.py")
+    program = Path(__file__).parents[1] / "same_bytes.py"
 
     def run(seed, out, mode):
         command = [sys.executable, str(program), request.param, str(idx_folder), str(folder / out), mode]
@@ -71,29 +72,27 @@ def test_four_hash_seeds_and_a_cut_between_two_steps_end_with_the_same_bytes(opt
     assert first[option] == second[option] == resumed[option]
 
 
-@pytest.mark.parametrize("speed", [{"precision": "bf16"}, {"compile": "on"}], ids=str)
+@pytest.mark.parametrize("speed", [Speed("bf16", "auto"), Speed("auto", "on")], ids=str)
 def test_cut_and_resumed_at_other_speeds_ends_with_the_same_bytes(speed, splits, tmp_path, monkeypatch):
     from neoclassic.engines.torch import compiles
 
-    if "compile" in speed and not compiles(torch.device("cpu")):
+    if speed.compile == "on" and not compiles(torch.device("cpu")):
         pytest.skip("no C++ compiler here")
-    cut_and_resume(TINY, Settings("torch", **speed), splits, tmp_path, monkeypatch)
+    cut_and_resume(TINY, Settings("torch", speed=speed), splits, tmp_path, monkeypatch)
 
 
 def cut_and_resume(recipe, settings, splits, tmp_path, monkeypatch):
-    for picture in ("draw", "draw_curves"):  # most of the time of so short a run
-        monkeypatch.setattr(f"neoclassic.train.loop.pictures.{picture}", lambda *_, **__: None)
     train(recipe, settings, tmp_path / "whole", splits)
     monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)
-    save, cut = _Job.save, []
+    save, cut = Training.save, []
 
-    def save_and_die(job, run, state):
-        save(job, run, state)
-        if state.step == 14 and not cut:  # in the second epoch
+    def save_and_die(training):
+        save(training)
+        if training.state.step == 14 and not cut:  # in the second epoch
             cut.append(True)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Job, "save", save_and_die)
+    monkeypatch.setattr(Training, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, settings, tmp_path / "cut", splits)
     resume(tmp_path / "cut", splits)
@@ -210,8 +209,8 @@ def test_the_step_schedule_falls_at_its_milestones():
 def test_patience_ends_a_run_that_gets_no_better(splits, tmp_path):
     recipe = TINY.but(learning_rate=1e-12, epochs=9, patience=2)
     result = train(recipe, Settings("torch"), tmp_path / "run", splits)
-    assert result["epochs"] == result["best_epoch"] + 2
-    assert result["epochs"] < 9
+    assert result.epochs == result.best_epoch + 2
+    assert result.epochs < 9
 
 
 # ── targets ──────────────────────────────────────────────────────────────────────────────────────────
@@ -389,18 +388,25 @@ def test_our_weights_are_taken_over_and_the_head_starts_afresh_where_the_classes
     assert other.notes == ("the last layer starts afresh: the file has 10 classes, the network 3",)
 
 
-def test_a_module_is_made_from_our_weights(trained):
-    from neoclassic.engines import torch as engine
+def test_a_module_is_never_made_from_a_damaged_model_of_ours(trained, tmp_path):
+    damaged = bytearray((trained / "model.safetensors").read_bytes())
+    damaged[-5] ^= 1  # a weight, which only the checksum can tell
+    (tmp_path / "model.safetensors").write_bytes(damaged)
+    for weights in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(NeoclassicError, match="altered or damaged"):
+            nc.torch.create("lenet", weights=weights)
 
+
+def test_a_module_is_made_from_our_weights(trained):
     theirs = Model.load(trained).weights
-    module = engine.create("lenet", weights=trained)
+    module = nc.torch.create("lenet", weights=trained)
     assert all(np.array_equal(module.state_dict()[key].numpy(), w) for key, w in theirs.items())
     with pytest.warns(UserWarning, match="the last layer starts afresh: the file has 10 classes, the network 4"):
-        other = engine.create("lenet", classes=4, weights=trained / "model.safetensors")
+        other = nc.torch.create("lenet", classes=4, weights=trained / "model.safetensors")
     assert np.array_equal(other.state_dict()["conv1.weight"].numpy(), theirs["conv1.weight"])
     assert other.state_dict()["fc3.weight"].shape == (4, 84)
     with pytest.raises(NeoclassicError, match=r"do not fit the network: missing bn1.weight; .*fc1.weight is "):
-        engine.create("lenet:bn", weights=trained)
+        nc.torch.create("lenet:bn", weights=trained)
 
 
 def test_frozen_layers_stand_still_and_the_rest_learns(trained, splits, tmp_path):
@@ -425,9 +431,9 @@ def test_frozen_norms_keep_their_statistics(network, freeze, moves, engine, fash
     few = replace(fashion, train=fashion.train.subset(np.arange(40)), test=fashion.test.subset(np.arange(20)))
     recipe = TINY.but(network=network, image_size=32, validation=0.0, epochs=1, batch_size=20, clip=1.0, average=0.9)
     first = train(recipe, Settings(engine), tmp_path / "first", few)
-    then = recipe.but(weights=first["run"], freeze=freeze)
-    before = Model.load(first["run"]).weights
-    after = Model.load(train(then, Settings(engine), tmp_path / "then", few)["run"]).weights
+    then = recipe.but(weights=first.run, freeze=freeze)
+    before = Model.load(first.run).weights
+    after = Model.load(train(then, Settings(engine), tmp_path / "then", few).run).weights
     assert {key for key in before if not np.array_equal(before[key], after[key])} == set(filter(moves, before))
 
 
@@ -512,22 +518,22 @@ def test_bfloat16_is_chosen_where_the_processor_has_units_for_it(unit, monkeypat
 def test_compiling_without_a_compiler_says_what_to_do(splits, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UsageError, match=r"needs a C\+\+ compiler .* use --compile off"):
-        train(TINY, Settings("torch", "cpu", compile="on"), tmp_path / "run", splits)
+        train(TINY, Settings("torch", "cpu", Speed("auto", "on")), tmp_path / "run", splits)
     assert not (tmp_path / "run").exists()
 
 
 def test_bfloat16_learns_as_float32_does(splits, tmp_path):
     recipe = TINY.but(network="lenet:bn", epochs=4)
-    found = {p: train(recipe, Settings("torch", precision=p), tmp_path / p, splits) for p in ("32", "bf16")}
-    assert found["bf16"]["precision"] == "bf16"
-    assert found["bf16"]["test_accuracy"] == pytest.approx(found["32"]["test_accuracy"], abs=0.08)
+    found = {p: train(recipe, Settings("torch", speed=Speed(p, "auto")), tmp_path / p, splits) for p in ("32", "bf16")}
+    assert found["bf16"].precision == "bf16"
+    assert found["bf16"].test_accuracy == pytest.approx(found["32"].test_accuracy, abs=0.08)
     assert model_bytes(tmp_path / "bf16") != model_bytes(tmp_path / "32")
 
     model = Model.load(tmp_path / "bf16" / "model.safetensors")  # what is said in the end is float32's
     exact = create("torch", model.tree, model.input, model.weights)
     accuracy = evaluate(exact, splits.test.images, splits.test.labels, model.classes, model.preprocessing).accuracy
-    assert found["bf16"]["test_accuracy"] == model.metrics["test"]["accuracy"] == accuracy
-    assert found["bf16"]["validation_accuracy"] == round(model.metrics["validation"]["accuracy"], 6)
+    assert found["bf16"].test_accuracy == model.metrics["test"]["accuracy"] == accuracy
+    assert found["bf16"].validation_accuracy == round(model.metrics["validation"]["accuracy"], 6)
 
 
 @pytest.mark.parametrize(

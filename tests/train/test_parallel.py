@@ -50,12 +50,12 @@ def test_a_run_that_lost_a_process_begins_again_where_it_was_saved(idx_folder, t
     script.write_text(
         "import os, sys\n"
         "from neoclassic.cli import main\n"
-        "from neoclassic.train.loop import _Job\n"
-        "end = _Job.end_of_epoch\n"
-        "def end_and_die(job, run, state, *rest):\n"
-        "    end(job, run, state, *rest)\n"
+        "from neoclassic.train.loop import Training\n"
+        "end = Training.end_epoch\n"
+        "def end_and_die(training, *rest):\n"
+        "    end(training, *rest)\n"
         "    if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' and os.environ['RANK'] == '1': os._exit(9)\n"
-        "_Job.end_of_epoch = end_and_die\n"
+        "Training.end_epoch = end_and_die\n"
         "sys.exit(main())\n"
     )
     whole, weights, _ = train("lenet", idx_folder, tmp_path / "whole", 2)

@@ -5,6 +5,7 @@ import pytest
 
 from neoclassic.base.errors import UsageError
 from neoclassic.data import Dataset, Splits, batches
+from neoclassic.engines import Speed
 from neoclassic.recipes import choose
 from neoclassic.train.loop import train
 from neoclassic.train.run import Settings
@@ -24,7 +25,7 @@ def arrays(n, test=8, side=32):
 
 def ends(network, n, batch, engine, tmp_path, **changes):
     recipe = choose(network, None).but(data="noise", batch_size=batch, epochs=1, **changes)
-    return train(recipe, Settings(engine, precision="32"), tmp_path / "run", arrays(n))["steps"]
+    return train(recipe, Settings(engine, speed=Speed("32", "auto")), tmp_path / "run", arrays(n)).steps
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -69,4 +70,4 @@ def test_batches_hold_every_image_once_and_none_is_alone_where_it_must_not_be(n,
 def test_evaluating_and_predicting_one_image_works_with_batch_norm(engine, tmp_path):
     splits = arrays(20, test=1)
     recipe = choose("lenet:bn", None).but(data="noise", batch_size=8, epochs=1, image_size=32)
-    assert train(recipe, Settings(engine, precision="32"), tmp_path / "run", splits)["evaluation"]["n"] == 1
+    assert train(recipe, Settings(engine, speed=Speed("32", "auto")), tmp_path / "run", splits).evaluation["n"] == 1

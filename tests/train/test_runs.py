@@ -16,9 +16,10 @@ import pytest
 from neoclassic import data
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Optimizer
+from neoclassic.insight.watching import watchers
 from neoclassic.model.artefact import Model
 from neoclassic.recipes import choose, list_recipes, recipe
-from neoclassic.train.loop import Diverged, _Job, resume, train
+from neoclassic.train.loop import Diverged, Training, resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Run, Settings
 
@@ -52,7 +53,7 @@ def log_of(folder):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_run_folder_is_complete_and_learns(engine, splits, tmp_path):
-    result = train(TINY.but(network="lenet:bn", epochs=4), Settings(engine), tmp_path / "run", splits)
+    result = train(TINY.but(network="lenet:bn", epochs=4), Settings(engine), tmp_path / "run", splits, watchers())
     kept = {path.name for path in (tmp_path / "run").iterdir()}
     assert kept == {
         "recipe.json",
@@ -66,11 +67,11 @@ def test_a_run_folder_is_complete_and_learns(engine, splits, tmp_path):
     log = log_of(tmp_path / "run")
     assert [row["epoch"] for row in log] == ["1", "2", "3", "4"]
     assert float(log[-1]["train_loss"]) < float(log[0]["train_loss"])
-    assert result["test_accuracy"] > 0.4  # chance is 0.1
-    assert result["validation_accuracy"] == float(log[result["best_epoch"] - 1]["validation_accuracy"])
-    assert result["validation_accuracy"] > max(float(row["validation_accuracy"]) for row in log) - 0.02  # in bfloat16
+    assert result.test_accuracy > 0.4  # chance is 0.1
+    assert result.validation_accuracy == float(log[result.best_epoch - 1]["validation_accuracy"])
+    assert result.validation_accuracy > max(float(row["validation_accuracy"]) for row in log) - 0.02  # in bfloat16
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
-    assert Model.load(tmp_path / "run").metrics["test"]["accuracy"] == result["test_accuracy"]
+    assert Model.load(tmp_path / "run").metrics["test"]["accuracy"] == result.test_accuracy
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -134,15 +135,15 @@ def uncut(request, splits, tmp_path_factory):
 def test_a_run_cut_between_any_two_steps_ends_with_the_same_bytes_and_log(step, uncut, splits, tmp_path, monkeypatch):
     engine, whole = uncut
     monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
-    save, cut = _Job.save, []
+    save, cut = Training.save, []
 
-    def save_and_die(job, run, state):
-        save(job, run, state)
-        if state.step == step and not cut:
+    def save_and_die(training):
+        save(training)
+        if training.state.step == step and not cut:
             cut.append(True)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Job, "save", save_and_die)
+    monkeypatch.setattr(Training, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, Settings(engine), tmp_path / "cut", splits)
     resume(tmp_path / "cut", splits)
@@ -213,13 +214,13 @@ def test_a_log_comes_back_or_says_that_it_is_damaged(tmp_path):
 def test_a_result_that_is_damaged_is_made_again(splits, tmp_path):
     result = train(TINY.but(epochs=1), Settings("numpy"), tmp_path / "run", splits)
     file = tmp_path / "run" / "result.json"
-    for damaged in ("", "[]", json.dumps({**result, "epochs": "one"}), json.dumps({"run": "run"})):
+    for damaged in ("", "[]", json.dumps({**result.to_dict(), "epochs": "one"}), json.dumps({"run": "run"})):
         file.write_text(damaged)
         with pytest.raises(NeoclassicError, match=r"result.json: damaged .*; remove it, and train --resume"):
             resume(tmp_path / "run", splits)
     file.unlink()
     again = resume(tmp_path / "run", splits)
-    assert {**again, "finished": ""} == {**result, "finished": ""}
+    assert replace(again, finished="") == replace(result, finished="")
 
 
 def test_runs_that_begin_at_once_have_folders_of_their_own(tmp_path, monkeypatch):
@@ -247,9 +248,9 @@ def test_without_a_validation_set_the_last_model_is_kept_and_the_test_set_is_log
     result = train(TINY.but(validation=0.0), Settings("torch"), tmp_path / "run", splits)
     log = log_of(tmp_path / "run")
     assert log[-1]["validation_accuracy"] == ""
-    assert float(log[-1]["test_accuracy"]) == pytest.approx(result["test_accuracy"], abs=1e-6)
-    assert result["best_epoch"] == 2
-    assert result["validation_accuracy"] is None
+    assert float(log[-1]["test_accuracy"]) == pytest.approx(result.test_accuracy, abs=1e-6)
+    assert result.best_epoch == 2
+    assert result.validation_accuracy is None
 
 
 def test_the_model_is_the_best_by_validation_and_the_test_set_is_read_once(splits, tmp_path, monkeypatch):
@@ -260,13 +261,13 @@ def test_the_model_is_the_best_by_validation_and_the_test_set_is_read_once(split
     monkeypatch.setattr(loop, "evaluate", lambda *a, **k: seen.append(len(a[2])) or original(*a, **k))
     result = train(TINY.but(epochs=3), Settings("torch"), tmp_path / "run", splits)
     assert seen == [101, 101, 101, 300]  # a tenth of each class, rounded, is held out; the 300 test images come last
-    assert Model.load(tmp_path / "run").metrics["epoch"] == result["best_epoch"]
+    assert Model.load(tmp_path / "run").metrics["epoch"] == result.best_epoch
 
 
 def test_max_steps_ends_early(splits, tmp_path):
     result = train(TINY, Settings("torch", max_steps=3), tmp_path / "run", splits)
-    assert result["steps"] == 3
-    assert result["epochs"] == 1
+    assert result.steps == 3
+    assert result.epochs == 1
 
 
 # ── recipes ──────────────────────────────────────────────────────────────────────────────────────────

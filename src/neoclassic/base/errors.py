@@ -23,6 +23,10 @@ class UsageError(NeoclassicError):
     exit_code = 2
 
 
+class MissingAttribute(UsageError, AttributeError):
+    """An attribute that an object lacks here. `hasattr` is False, and `getattr` returns its default."""
+
+
 class NeoclassicWarning(UserWarning):
     """Something is not as wished, and the work goes on without it. The message is one line."""
 

@@ -46,12 +46,12 @@ def evaluate(
 
     from neoclassic.base import files
     from neoclassic.insight import review
-    from neoclassic.model.ensemble import Views, open_models
+    from neoclassic.model.ensemble import MultiView, open_models
     from neoclassic.views import table
 
     if out:
         files.check_folder(Path(out))
-    loaded, running = open_models(models, engine, device, Views(flip, shift))
+    loaded, running = open_models(models, engine, device, MultiView(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir)
     found = reviewed.evaluation
     if test.skipped:
@@ -110,7 +110,7 @@ def predict(
 
     from neoclassic.base import files
     from neoclassic.base.text import csv_table
-    from neoclassic.model.ensemble import Views, models_first, open_models
+    from neoclassic.model.ensemble import MultiView, models_first, open_models
     from neoclassic.model.predict import images_in, threshold_of
     from neoclassic.model.predict import predict as run
 
@@ -123,7 +123,7 @@ def predict(
         raise UsageError("--json and --csv - both write to standard output: give --csv a file")
     if csv_file:
         files.check(Path(csv_file))
-    loaded, running = open_models(models, engine, device, Views(flip, shift))
+    loaded, running = open_models(models, engine, device, MultiView(flip, shift))
     found = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
     if csv_file:
         rows = ([p.path, p.label, p.probability, p.error] for p in found)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
+
+if TYPE_CHECKING:
+    from neoclassic.insight.bench import Row
+    from neoclassic.train.run import Result
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -154,13 +158,15 @@ def train(
         given = [p for p in context.params if context.get_parameter_source(p) == click.core.ParameterSource.COMMANDLINE]
         if surplus := set(given) - {"resume", "as_json"}:
             raise UsageError(f"--resume goes on as the run began: leave {sorted(surplus)[0]!r} out")
+        from neoclassic.insight.watching import watchers
         from neoclassic.train.loop import resume as go_on
 
-        _print_result(go_on(resume, progress=True), as_json)
+        _print_result(go_on(resume, listeners=watchers(progress=True)), as_json)
         return
     from neoclassic import networks
-    from neoclassic.engines import Optimizer, choose
+    from neoclassic.engines import Optimizer, Speed, choose
     from neoclassic.insight import events
+    from neoclassic.insight.watching import watchers
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
     from neoclassic.train.parallel import World
@@ -181,25 +187,24 @@ def train(
     used = choose(engine)
     if tensorboard:
         events.need()
-    if not World.here().rank:
+    world = World.here()
+    if not world.rank:
         click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
-    settings = Settings(used, device, data_dir, max_steps, precision, compiling, strict, tensorboard)
-    _print_result(run(chosen, settings, out, progress=True), as_json)
+    settings = Settings(used, device, Speed(precision, compiling), data_dir, max_steps, strict, tensorboard)
+    _print_result(run(chosen, settings, out, listeners=watchers(progress=True), world=world), as_json)
 
 
-def _print_result(result: dict[str, Any], as_json: bool) -> None:
-    from neoclassic.train.parallel import World
-
-    if World.here().rank:  # of several processes, the first one speaks
+def _print_result(result: Result | None, as_json: bool) -> None:
+    if result is None:  # another process writes the run and prints the result
         return
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
         return
-    minutes, seconds = divmod(round(result["seconds"]), 60)
-    took = f"{minutes} min {seconds} s" if minutes else f"{result['seconds']:.1f} s"
-    click.echo(f"test accuracy {result['test_accuracy']:.4f}  (epoch {result['best_epoch']}, trained for {took})")
-    click.echo(f"everything is in {result['run']}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
-    click.echo(f"next: neoclassic predict {result['run']} IMAGE")
+    minutes, seconds = divmod(round(result.seconds), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{result.seconds:.1f} s"
+    click.echo(f"test accuracy {result.test_accuracy:.4f}  (epoch {result.best_epoch}, trained for {took})")
+    click.echo(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
+    click.echo(f"next: neoclassic predict {result.run} IMAGE")
 
 
 @verb
@@ -211,7 +216,10 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     help="Train by every recipe that matches instead, from start to end; repeatable.",
 )
 @click.option("--tune", is_flag=True, help="Measure the safe choices of precision and compiling; remember the fastest.")
-@click.option("--batch-size", "--batch", "-b", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--batch-size", "--batch", "-b", type=click.IntRange(1), help="32 when omitted; with --tune, the recipe's own."
+)
+@click.option("--image-size", "--imgsz", type=click.IntRange(1), help="Pixels, square; the published when omitted.")
 @click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="For each measurement.")
 @click.option("--epochs", type=click.IntRange(1), help="Of the recipes, instead of their own.")
 @click.option("--max-steps", type=click.IntRange(1), help="Of the recipes: stop each early.")
@@ -225,7 +233,8 @@ def bench(
     networks: tuple[str, ...],
     recipes: tuple[str, ...],
     tune: bool,
-    batch_size: int,
+    batch_size: int | None,
+    image_size: int | None,
     seconds: float,
     epochs: int | None,
     max_steps: int | None,
@@ -246,7 +255,8 @@ def bench(
     if bool(networks) == bool(recipes):
         raise UsageError("name networks, or --recipes PATTERN")
     if recipes:
-        where = Settings("auto" if engine == "all" else engine, device, data_dir, max_steps, precision, compiling)
+        speed = Speed(precision, compiling)
+        where = Settings("auto" if engine == "all" else engine, device, speed, data_dir, max_steps)
         done = list(run.recipes(recipes, where, not as_json, out, **({"epochs": epochs} if epochs else {})))
         head = ("recipe", "engine", "device", "precision", "epochs", "images/s", "seconds", "accuracy", "published")
         keys = ("recipe", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
@@ -258,34 +268,29 @@ def bench(
         return
     names = run.installed() if engine == "all" else [choose(engine)]
     if tune:
-        rows = [row for name in networks for row in run.tune(name, batch_size, seconds, device)]
+        rows = [row for name in networks for row in run.tune(name, batch_size, seconds, device, image_size)]
     else:
-        wish = Speed(precision, compiling)
+        speeds = {"torch": (device, Speed(precision, compiling))}
+        size = (image_size, image_size) if image_size else None
         rows = [
-            run.bench(
-                name, e, batch_size, seconds, device if e == "torch" else "cpu", wish if e == "torch" else Speed()
-            )
+            run.bench(name, each, batch_size or 32, seconds, *speeds.get(each, ("cpu", Speed())), size)
             for name in networks
-            for e in names
+            for each in names
         ]
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
-    cells = [("network", "engine", "device", "precision", "compile", "batch", "train images/s", "test images/s")]
-    for row in rows:
-        rate = f"{row.train:,.0f}" if row.train else ""
-        cells.append(
-            (
-                row.network,
-                row.engine,
-                row.device,
-                row.precision,
-                row.compile,
-                str(row.batch),
-                rate,
-                f"{row.inference:,.0f}",
-            )
-        )
-    click.echo(table.align(cells, "<<<<<>>>"))
+    click.echo(_rates(rows))
     if tune:
         click.echo("the fastest of each network is remembered for its runs; --precision and --compile override it")
+
+
+def _rates(rows: Sequence[Row]) -> str:
+    """Measurements as a table."""
+    from neoclassic.views import table
+
+    cells = [("network", "engine", "device", "precision", "compile", "batch", "train images/s", "test images/s")]
+    for row in rows:
+        rates = (f"{row.train:,.0f}" if row.train else "", f"{row.inference:,.0f}")
+        cells.append((row.network, row.engine, row.device, row.precision, row.compile, str(row.batch), *rates))
+    return table.align(cells, "<<<<<>>>")

@@ -51,7 +51,9 @@ class Speed:
 
 
 def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
-    """What "auto" means: a fixed rule, never a timing, so that the same machine gives the same bytes.
+    """What "auto" means: a fixed rule and no timing, so that the same machine gives the same bytes.
+
+    Only what `neoclassic bench --tune` was asked to measure replaces the rule; see `train.tuned`.
 
     bf16 where the processor has units for it. Compiled on CUDA in float32 where the run is so long that a minute of
     compiling does not matter: at least 10¹⁶ multiply-accumulates forward, `macs`. In bf16 our own kernels take

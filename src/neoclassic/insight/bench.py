@@ -1,4 +1,4 @@
-"""How fast this machine is: images per second of each engine, in training and at test; and the fastest safe choice."""
+"""Measure this machine: images per second of each engine in training and inference, and the fastest safe settings."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from neoclassic.base import files
 from neoclassic.base.errors import unknown
 from neoclassic.engines import Optimizer, Speed
 from neoclassic.engines.weights import initial
-from neoclassic.recipes import list_recipes
+from neoclassic.insight.watching import watchers
+from neoclassic.recipes import choose, list_recipes
 from neoclassic.train import tuned
 from neoclassic.train.loop import train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
 
-STEPS = 3  # at least, after the first
+STEPS = 3  # measured at least, after the first, which is not
 
 
 @dataclass(frozen=True)
 class Row:
-    """Images per second, medians over the steps that fit into the time given; `train` is None where none is done."""
+    """Images per second, the median over the steps that fit into the time given. `train` is None for ONNX."""
 
     network: str
     engine: str
@@ -52,15 +53,19 @@ def bench(
     seconds: float = 2.0,
     device: str = "auto",
     speed: Speed = Speed("auto", "auto"),
+    size: tuple[int, ...] | None = None,
 ) -> Row:
-    """A network of the zoo as published, on random images, one engine. UsageError for what cannot be."""
+    """Measure a network of the zoo on random images. UsageError for an engine or a size that is impossible.
+
+    size: height and width of the images; the published ones when omitted.
+    """
     row = networks.entry(network)
-    tree = row.tree()
+    tree, input = row.tree(), (row.input[0], *(size or row.input[1:]))
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((batch, *row.input), np.float32)
+    images = rng.standard_normal((batch, *input), np.float32)
     labels = rng.integers(0, row.classes, batch)
     chosen = engines.decide(engine, device, speed, 0) if engine != "onnx" else Speed()
-    running = engines.create(engine, tree, row.input, initial(tree, row.input), device, chosen)
+    running = engines.create(engine, tree, input, initial(tree, input), device, chosen)
     rate = None
     if engine != "onnx":
         running.optimize(Optimizer("sgd", momentum=0.9))
@@ -87,13 +92,13 @@ def _per_second(step: Callable[[], object], batch: int, seconds: float) -> float
 
 
 def installed() -> list[str]:
-    """The engines that can run here."""
+    """The engines that are installed."""
     there = {"torch": "torch", "onnx": "onnxruntime"}
     return [name for name in engines.ENGINES if name not in there or importlib.util.find_spec(there[name])]
 
 
 def choices(device: str) -> list[Speed]:
-    """The torch engine's safe ones: bfloat16 where there are units for it, compiling where there is a compiler."""
+    """The torch engine's safe settings: bfloat16 if the hardware supports it, compiling if it works."""
     from neoclassic.engines.torch import compiles, pick_device, takes_bfloat16
 
     place = pick_device(device)
@@ -101,20 +106,29 @@ def choices(device: str) -> list[Speed]:
     return [Speed(p, c) for p in precisions for c in (("off", "on") if compiles(place) else ("off",))]
 
 
-def tune(network: str, batch: int = 32, seconds: float = 2.0, device: str = "auto") -> list[Row]:
-    """Measure the choices, remember the one that trains fastest, and return all, the fastest first."""
-    rows = [bench(network, "torch", batch, seconds, device, choice) for choice in choices(device)]
+def tune(
+    network: str, batch: int | None = None, seconds: float = 2.0, device: str = "auto", image_size: int | None = None
+) -> list[Row]:
+    """Measure the choices, remember the one that trains fastest, and return all of them, the fastest first.
+
+    batch and image_size (pixels, square) are those of the network's own recipe when omitted: the choice is used by
+    runs with the same batch and image size.
+    """
+    own = choose(network, None, None)
+    batch, size = batch or own.batch_size, image_size or own.image_size
+    pixels = (size, size) if size else networks.entry(network).input[1:]
+    rows = [bench(network, "torch", batch, seconds, device, choice, pixels) for choice in choices(device)]
     rows.sort(key=lambda row: -(row.train or 0))
-    tuned.remember(network, device, Speed(rows[0].precision, rows[0].compile))
+    tuned.remember(network, pixels, batch, device, Speed(rows[0].precision, rows[0].compile))
     return rows
 
 
 def recipes(
     patterns: Sequence[str], settings: Settings, progress: bool = False, out: str | None = None, **changes: Any
 ) -> Iterator[dict[str, Any]]:
-    """Train by every recipe that matches, one after the other; the result of each, with what is known of it.
+    """Train every recipe that matches, one after the other; yield each result with the accuracy known for it.
 
-    out: a folder that keeps the runs, each under its recipe's name. UsageError for a pattern that none matches.
+    out: a folder that keeps the runs, each under its recipe's name. UsageError for a pattern that matches no recipe.
     """
     chosen: list[Recipe] = []
     for pattern in patterns:
@@ -125,9 +139,8 @@ def recipes(
     for recipe in chosen:
         with nullcontext(Path(out)) if out else files.scratch() as place:
             folder = place / recipe.name.replace(":", "-")
-            result = train(recipe.but(**changes), settings, folder, progress=progress)
-        kept = ("recipe", "network", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
-        yield {key: result[key] for key in kept} | {
-            "test_accuracy": result["test_accuracy"],
-            "reaches": recipe.reaches,
-        }
+            result = train(recipe.but(**changes), settings, folder, listeners=watchers(progress))
+        assert result is not None  # this process is the only one
+        kept = ["recipe", "network", "engine", "device", "precision", "epochs", "images_per_second", "seconds"]
+        kept += ["test_accuracy"]
+        yield {key: getattr(result, key) for key in kept} | {"reaches": recipe.reaches}

@@ -68,7 +68,7 @@ class Compared:
 def open_run(folder: str | Path, name: str = "") -> Compared:
     """A run folder, finished or not. UsageError for a folder without a run, NeoclassicError for a damaged one."""
     run, recipe, settings = Run.open(folder)
-    log, result, model = [vars(row) for row in run.log()], run.result() or {}, Model.load(run.folder)
+    log, result, model = [vars(row) for row in run.log()], run.result(), Model.load(run.folder)
     m = measure(model.tree, model.input)
     best = min(int(model.metrics.get("epoch") or len(log)), len(log))
     return Compared(
@@ -77,13 +77,13 @@ def open_run(folder: str | Path, name: str = "") -> Compared:
         recipe=recipe,
         data=str(model.data.get("name", recipe.data)),
         log=log,
-        accuracy=float(result.get("test_accuracy") or curves.watched(log[best - 1], "accuracy")),
-        finished=bool(result),
+        accuracy=result.test_accuracy if result else curves.watched(log[best - 1], "accuracy"),
+        finished=result is not None,
         parameters=m.parameters,
         macs=m.macs,
-        seconds=float(result.get("seconds") or sum(row["seconds"] for row in log)),
-        engine=str(result.get("engine", settings.engine)),
-        device=str(result.get("device", settings.device)),
+        seconds=result.seconds if result else sum(row["seconds"] for row in log),
+        engine=result.engine if result else settings.engine,
+        device=result.device if result else settings.device,
     )
 
 

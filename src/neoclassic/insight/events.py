@@ -1,16 +1,16 @@
-"""The log of a run as TensorBoard events, written by tensorboardX: the format's well-kept writer, no framework."""
+"""The log of a run as TensorBoard events, written by tensorboardX, which needs no framework."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neoclassic.base.errors import Ornament, UsageError, install
-
-Tell = Callable[[Mapping[str, Any]], None]
+from neoclassic.train.job import Job
+from neoclassic.train.listener import Listener
+from neoclassic.train.run import Epoch, Run, State
 
 
 def need() -> None:
@@ -19,39 +19,38 @@ def need() -> None:
         raise UsageError(f"--tensorboard needs tensorboardX: {install('tensorboardX')}, or leave it out")
 
 
-@contextmanager
-def written(folder: Path, log: Sequence[Mapping[str, Any]], wanted: bool = True) -> Iterator[Tell]:
-    """What takes one row of the log after each epoch; nothing is done unless wanted.
+class Events(Listener):
+    """Writes each row of the log to `tensorboard/` in the run folder, if the settings ask for it.
 
-    The rows of a run that is resumed are written first: there is one file, in `folder/tensorboard`, however often a run
-    was stopped. UsageError where the writer is not installed; events that cannot be written are a warning, once.
+    The rows of a resumed run are written first, so that there is one file however often the run was stopped. Events
+    that cannot be written are a warning, once.
     """
-    if not wanted:
-        yield lambda row: None
-        return
-    need()
+
     writer: Any = None
 
-    def tell(*rows: Mapping[str, Any]) -> None:
-        nonlocal writer
-        if writer is None:
-            return
-        working, writer = writer, None
-        with Ornament("the TensorBoard events"):
-            for row in rows:
-                _add(working, row)
-            working.flush()
-            writer = working
+    def started(self, job: Job, run: Run, state: State) -> None:
+        if job.settings.tensorboard:
+            need()
+            with Ornament("the TensorBoard events"):
+                self.writer = _opened(run.folder / "tensorboard")
+            self._write(state.log)
 
-    with Ornament("the TensorBoard events"):
-        writer = _opened(folder / "tensorboard")
-    tell(*log)
-    try:
-        yield tell
-    finally:
+    def epoch_ended(self, log: Sequence[Epoch], best: bool, last: bool) -> None:
+        self._write(log[-1:])
+
+    def stopped(self) -> None:
+        if self.writer is not None:
+            with Ornament("the TensorBoard events"):
+                self.writer.close()
+
+    def _write(self, rows: Sequence[Epoch]) -> None:
+        writer, self.writer = self.writer, None  # only what succeeds is used again
         if writer is not None:
             with Ornament("the TensorBoard events"):
-                writer.close()
+                for row in rows:
+                    _add(writer, vars(row))
+                writer.flush()
+                self.writer = writer
 
 
 def _opened(place: Path) -> Any:

@@ -26,7 +26,7 @@ from neoclassic.measure import Measure, by, measure
 from neoclassic.model.artefact import Model
 from neoclassic.recipes import choose
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import Run
+from neoclassic.train.run import Result, Run
 from neoclassic.views import drawing
 from neoclassic.views.picture import import_matplotlib
 from neoclassic.views.table import layer_table, size
@@ -54,7 +54,7 @@ def write(folder: str | Path, out: str | Path | None = None, data_dir: str | Non
         reviewed, test = of_model(model, running, data_dir=data_dir)
     except NeoclassicError as error:
         reviewed, test, missing = None, None, str(error)
-    title = f"{recipe.network} on {result['data']}"
+    title = f"{recipe.network} on {result.data}"
     sections = [
         _head(title, result, m, run),
         _trained(recipe, model, result),
@@ -71,7 +71,7 @@ def write(folder: str | Path, out: str | Path | None = None, data_dir: str | Non
     else:
         sections.append(page.section("Where it is wrong", page.said(f"The test images are not here: {missing}")))
     sections += [_machine(result), _reproduced(recipe, settings.engine, run), _deployed(run, model)]
-    text = page.page(f"{title}: {result['test_accuracy']:.2%}", sections)
+    text = page.page(f"{title}: {result.test_accuracy:.2%}", sections)
     files.write(path, text)
     return path
 
@@ -108,21 +108,21 @@ def _short(count: int) -> str:
     return f"{count / 1e6:.1f} million" if count < 1e9 else f"{count / 1e9:.2f} billion"
 
 
-def _head(title: str, result: dict[str, Any], m: Measure, run: Run) -> str:
-    n = result["evaluation"]["n"]
+def _head(title: str, result: Result, m: Measure, run: Run) -> str:
+    n = result.evaluation["n"]
     facts = [
-        (f"{result['test_accuracy']:.2%}", f"of {n:,} test images"),
+        (f"{result.test_accuracy:.2%}", f"of {n:,} test images"),
         (_short(m.parameters), "parameters"),
         (_short(m.macs), "multiply-accumulates an image"),
-        (_took(result["seconds"]), f"of training, {result['epochs']} epochs"),
-        (f"{result['images_per_second']:,.0f}", f"images a second on {result['device']}, {result['engine']}"),
+        (_took(result.seconds), f"of training, {result.epochs} epochs"),
+        (f"{result.images_per_second:,.0f}", f"images a second on {result.device}, {result.engine}"),
         (size(run.model.stat().st_size), "the model's file"),
     ]
-    when = page.said(f"Trained with neoclassic, finished on {result['finished'][:16].replace('T', ' at ')} UTC.")
+    when = page.said(f"Trained with neoclassic, finished on {result.finished[:16].replace('T', ' at ')} UTC.")
     return f"<header><h1>{escape(title)}</h1>{when}{page.cards(facts)}</header>"
 
 
-def _trained(recipe: Recipe, model: Model, result: dict[str, Any]) -> str:
+def _trained(recipe: Recipe, model: Model, result: Result) -> str:
     rule, p, data = recipe.optimizer, model.preprocessing, model.data
     held = f"{recipe.validation:.0%} of the training set, stratified" if recipe.validation else "none: the test set"
     mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std))
@@ -139,7 +139,7 @@ def _trained(recipe: Recipe, model: Model, result: dict[str, Any]) -> str:
         ("learning rate", f"{recipe.learning_rate:g}, {recipe.schedule}, {recipe.warmup_epochs:g} epochs of warm-up"),
         (
             "batch, epochs",
-            f"{recipe.batch_size}, {recipe.epochs}; the model kept is that of epoch {result['best_epoch']}",
+            f"{recipe.batch_size}, {recipe.epochs}; the model kept is that of epoch {result.best_epoch}",
         ),
         ("watched", held),
         ("first weights", recipe.weights or recipe.initialisation),
@@ -241,8 +241,8 @@ def _glowing(pixels: Array, heat: Array) -> Array:
 # ── where, and what next ─────────────────────────────────────────────────────────────────────────────
 
 
-def _machine(result: dict[str, Any]) -> str:
-    rows = [(name, str(value)) for name, value in (result["machine"] | result["versions"]).items()]
+def _machine(result: Result) -> str:
+    rows = [(name, str(value)) for name, value in (result.machine | result.versions).items()]
     return page.section("Machine and versions", page.facts(rows))
 
 

@@ -1,11 +1,11 @@
 """The artefact: one `.safetensors` file that gives the same answer everywhere.
 
-The tensors are the weights by path, in torch's layouts. The metadata hold one entry, `neoclassic`: a JSON
-header with what the file is, its format, a checksum over header and tensors, and everything that a
-prediction needs: the tree, the classes in order, the preprocessing. No pickle. Plain `safetensors` opens it
-too. Checkpoints are the same kind of file.
+The tensors are the weights by path, in PyTorch's layouts. The metadata contain one entry, `neoclassic`: a JSON header
+with the kind of the file, its format, a checksum over header and tensors, and everything that a prediction needs: the
+tree, the classes in order, the preprocessing. There is no pickle, and the plain `safetensors` library opens the file
+too. Checkpoints use the same format.
 
-The bytes depend on the content alone: no date and no seconds, so equal runs write equal files.
+The bytes depend on the content alone, not on dates or durations, so equal runs write equal files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from neoclassic.measure import Shape, measure
 from neoclassic.tree import Node, from_dict, to_dict
 
 FORMAT = 1
-LARGEST = 16 << 30  # bytes of activations for one image: what no network of photos needs
+LARGEST = 16 << 30  # bytes of activations for one image; no sensible image classifier needs more
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
@@ -51,10 +51,10 @@ def write(path: Path, kind: str, arrays: Mapping[str, np.ndarray], header: Mappi
 
 
 def read(path: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
-    """The arrays and the header that `write` wrote.
+    """Read the arrays and the header that `write` wrote.
 
-    NeoclassicError, one line, for a file that is missing, not ours, truncated, altered, of another kind or
-    of a newer format.
+    NeoclassicError, one line, for a file that is missing, truncated or altered, that neoclassic did not write, or that
+    has another kind or a newer format.
     """
     try:
         data = path.read_bytes()
@@ -72,7 +72,7 @@ def read(path: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
 
 
 def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
-    """The JSON header, after the checks that tell why a file is refused."""
+    """Return the JSON header, or raise the error that says why the file is refused."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or data[8:9] != b"{" or size > 100_000_000:
         raise NeoclassicError(f"{path}: not a neoclassic {kind} (not a .safetensors file)")
@@ -102,14 +102,15 @@ class Model:
     """A trained network with everything that a prediction needs.
 
     network        its name in the zoo
-    tree, input    what it is; channels, height, width
+    tree           its layers
+    input          (channels, height, width)
     classes        their names, in the order of the logits
     preprocessing  how an image becomes the input
-    weights        by path, torch's layouts
+    weights        by path, in PyTorch's layouts
     metrics, recipe, data, versions
-                   how good it is and how it came to be: plain JSON values
-    calibration    what training.calibration fitted: `temperature` divides the logits before the softmax
-    source         the file that it was read from; not part of the file
+                   how accurate it is and how it was trained: plain JSON values
+    calibration    see `model.calibration`: `temperature` divides the logits before the softmax
+    source         the file that it was read from; not stored in the file
     """
 
     network: str
@@ -127,20 +128,20 @@ class Model:
 
     @property
     def temperature(self) -> float:
-        """What the logits are divided by before the softmax."""
+        """The number that divides the logits before the softmax."""
         return float(self.calibration.get("temperature", 1.0))
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over header and weights: what the file carries too."""
+        """SHA-256 over header and weights, as stored in the file."""
         return _checksum(self.weights, {"kind": "model", "format": FORMAT, **self.header()})
 
     def engine(self, name: str = "auto", device: str = "auto") -> Engine:
-        """The network on an engine, ready to run."""
+        """Put the network on an engine, ready to run."""
         return engines.create(name, self.tree, self.input, self.weights, device)
 
     def header(self) -> dict[str, Any]:
-        """All but the weights, as plain JSON values."""
+        """Everything but the weights, as plain JSON values."""
         return {
             "network": self.network,
             "tree": to_dict(self.tree),
@@ -160,7 +161,7 @@ class Model:
 
     @classmethod
     def of(cls, header: Mapping[str, Any], weights: Weights) -> Self:
-        """The model that `header` describes. NeoclassicError, one line, where the header cannot be."""
+        """The model that `header` describes. NeoclassicError, one line, for a header that describes none."""
         try:
             model = cls(
                 network=str(header["network"]),
@@ -191,10 +192,10 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read an artefact, or the model of a run folder.
+        """Read an artefact, or the model in a run folder.
 
-        NeoclassicError, one line, for a file that is missing, truncated, altered, of a newer format, not
-        ours, or whose header does not fit its weights.
+        NeoclassicError, one line, for a file that is missing, truncated or altered, that neoclassic did not write,
+        that has a newer format, or whose header does not match its weights.
         """
         path = Path(path)
         if path.is_dir():

@@ -1,9 +1,9 @@
-"""How sure a network may be: one temperature, fitted on validation images, divides the logits.
+"""Temperature scaling: one number, fitted on validation images, divides the logits.
 
 C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On calibration of modern neural networks", ICML 2017, section 4.2. The
-answers stay the same; only their probabilities move. So that a network without a mistake on few images does not
-become certain of everything, the targets are softened as J. Platt does in "Probabilistic outputs for support vector
-machines", 1999, section 2.2: one image more than was seen, of any class.
+predicted classes stay the same; only their probabilities change. A network that makes no mistake on a few images must
+not become certain of everything, so the targets are softened as in J. Platt, "Probabilistic outputs for support vector
+machines", 1999, section 2.2: as if there were one more image, of every class equally.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from neoclassic.engines.contract import Array
 from neoclassic.model.evaluate import softmax
 
 COLDEST, HOTTEST = 0.05, 20.0
-RIGHT = 0.95  # of the answers above the threshold
+RIGHT = 0.95  # the accuracy wanted of the predictions above the threshold
 
 
 def calibrate(logits: Array, labels: Array) -> float:
-    """The temperature that minimises the cross-entropy of N×classes logits and N labels, in [0.05, 20].
+    """The temperature in [0.05, 20] that minimises the cross-entropy of N×classes logits and N labels.
 
-    1 where there is nothing to fit: no images, or logits that are no numbers.
+    It is 1 where there is nothing to fit: no images, or logits that are not finite.
     """
     n = len(labels)
     if not n or not np.isfinite(logits).all():
@@ -33,7 +33,7 @@ def calibrate(logits: Array, labels: Array) -> float:
     target = (1 - soft) * wide[np.arange(n), labels].mean() + soft * wide.mean()
 
     def slope(temperature: float) -> float:
-        """Of the cross-entropy along 1/temperature; rises with 1/temperature, as the cross-entropy is convex."""
+        """Derivative of the cross-entropy with respect to 1/temperature, which increases, as the loss is convex."""
         return float((softmax(wide, temperature) * wide).sum(1).mean() - target)
 
     low, high = math.log(COLDEST), math.log(HOTTEST)
@@ -44,9 +44,10 @@ def calibrate(logits: Array, labels: Array) -> float:
 
 
 def threshold(probabilities: Array, labels: Array) -> float:
-    """The lowest probability from which on the likeliest class is right in 95 of 100 validation images.
+    """The lowest probability above which at least 95 % of the predictions are correct.
 
-    0 where all answers together are; 1 where no probability is high enough.
+    probabilities: N×classes; labels: N. It is 0 if all predictions together are that accurate, and 1 if no probability
+    is high enough.
     """
     top = probabilities.max(1)
     order = np.argsort(-top, kind="stable")
@@ -59,7 +60,7 @@ def threshold(probabilities: Array, labels: Array) -> float:
 
 
 def fit(logits: Array, labels: Array) -> dict[str, Any]:
-    """What an artefact keeps as its `calibration`: temperature, threshold, and the number of images behind them."""
+    """The `calibration` of an artefact: temperature, threshold, and the number of images that they were fitted on."""
     temperature = calibrate(logits, labels)
     return {
         "temperature": temperature,

@@ -1,6 +1,6 @@
-"""Several models, or several views of an image, that answer as one: the mean of their probabilities.
+"""Ensembles and test-time augmentation: the mean of the probabilities of several models, or of several views.
 
-An ensemble keeps the engines' `logits`, so whatever asks an engine can ask an ensemble.
+An ensemble has an engine's `logits`, so it can be used in place of an engine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from neoclassic.base.errors import UsageError
+from neoclassic.base.errors import MissingAttribute, UsageError
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
@@ -23,14 +23,14 @@ from neoclassic.model.opening import open_model
 
 
 @dataclass(frozen=True)
-class Views:
-    """How each image is looked at, besides as it is: mirrored; moved by so many pixels up, down, left and right."""
+class MultiView:
+    """Test-time augmentation: mirror each image, and shift it by this many pixels up, down, left and right."""
 
     flip: bool = False
     shift: int = 0
 
     def of(self, images: Array) -> Iterator[Array]:
-        """float32 N×C×H×W, each view of all. What comes in at a border is the border's own pixels."""
+        """Yield every view of the images, float32 N×C×H×W. A shift repeats the pixels at the border."""
         d, (h, w) = self.shift, images.shape[2:]
         moves = [(0, 0), (-d, 0), (d, 0), (0, -d), (0, d)] if d else [(0, 0)]
         padded = np.pad(images, ((0, 0), (0, 0), (d, d), (d, d)), mode="edge") if d else images
@@ -42,12 +42,12 @@ class Views:
 
 
 class Ensemble:
-    """An engine that only predicts. `logits` are the logarithms of the mean probabilities, each member calibrated."""
+    """An engine that only predicts. Its logits are the logarithms of the mean of the calibrated probabilities."""
 
     name = "ensemble"
     device = "cpu"
 
-    def __init__(self, members: Sequence[tuple[Model, Engine]], views: Views = Views()) -> None:
+    def __init__(self, members: Sequence[tuple[Model, Engine]], views: MultiView = MultiView()) -> None:
         self.members, self.views = members, views
         first = members[0][0]
         self.tree, self.input = first.tree, first.input
@@ -60,45 +60,45 @@ class Ensemble:
         for model, engine in self.members:
             for view in self.views.of(_as_expected(images, first, model.preprocessing)):
                 total, n = total + softmax(engine.logits(view), model.temperature), n + 1
-        found: Array = np.log(np.maximum(total / n, 1e-30)).astype(np.float32)
-        return found
+        logits: Array = np.log(np.maximum(total / n, 1e-30)).astype(np.float32)
+        return logits
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise UsageError(f"an ensemble only predicts, it has no {name!r}: give one model, without views")
+        raise MissingAttribute(f"an ensemble only predicts, it has no {name!r}: give one model, without views")
 
 
 def _as_expected(images: Array, given: Preprocessing, wanted: Preprocessing) -> Array:
-    """From one mean and deviation to another's."""
+    """Images normalised by one mean and deviation, normalised by another instead."""
     if (given.mean, given.std) == (wanted.mean, wanted.std):
         return images
     m0, s0, m1, s1 = (np.array(v, np.float32)[:, None, None] for p in (given, wanted) for v in (p.mean, p.std))
-    found: Array = (images * s0 + m0 - m1) / s1
-    return found
+    renormalised: Array = (images * s0 + m0 - m1) / s1
+    return renormalised
 
 
 def open_models(
-    paths: Sequence[str], engine: str = "auto", device: str = "auto", views: Views = Views()
+    paths: Sequence[str], engine: str = "auto", device: str = "auto", views: MultiView = MultiView()
 ) -> tuple[Model, Engine]:
-    """One model with its engine, as `open_model`; of several, or with views, the first with an ensemble of all.
+    """Open one model as `open_model` does; of several models, or with views, the first one and an ensemble.
 
-    UsageError for models of other classes, or that want other images.
+    UsageError for models whose classes or preprocessing differ.
     """
     members = [open_model(path, engine, device) for path in paths]
     (first, running), *others = members
     for path, (model, _) in zip(paths[1:], others, strict=True):
         if model.classes != first.classes:
-            raise UsageError(f"{path} knows other classes than {paths[0]}: an ensemble needs the same, in one order")
+            raise UsageError(f"{path} has other classes than {paths[0]}: an ensemble needs the same, in the same order")
         a, b = (replace(m.preprocessing, mean=(0.0,), std=(1.0,)) for m in (first, model))
         if a != b:
             sizes = f"{by(first.input)} and {by(model.input)}"
-            raise UsageError(f"{path} wants other images than {paths[0]} ({sizes}): an ensemble needs the same")
-    if not others and views == Views():
+            raise UsageError(f"{path} needs other images than {paths[0]} ({sizes}): an ensemble needs the same")
+    if not others and views == MultiView():
         return first, running
     return replace(first, calibration={}), Ensemble(members, views)
 
 
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The models that a command line begins with, at least one, and what follows them."""
+    """Split a command line into the models that it begins with, at least one, and the rest."""
     n = 1
     while n < len(arguments) and _is_model(Path(arguments[n])):
         n += 1

@@ -1,4 +1,4 @@
-"""What a network says of images, and how often it is right. One code for training, evaluation and prediction."""
+"""Logits, accuracy and loss of a network over images: the same code in training, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.model.inputs import held, inputs
+from neoclassic.model.inputs import inputs, resident
 
 BATCH = 256
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """N×classes probabilities, float64, of logits / temperature; the rows add up to 1."""
+    """N×classes probabilities, float64, of logits / temperature; each row sums to 1."""
     wide = logits.astype(np.float64) / temperature
     shifted = np.exp(wide - wide.max(1, keepdims=True))
     probabilities: Array = shifted / shifted.sum(1, keepdims=True)
@@ -31,20 +31,20 @@ def logits_of(
     tick: Callable[[int], object] = lambda n: None,
     exact: bool = True,
 ) -> Array:
-    """N×classes logits of uint8 images N×H×W×C of the preprocessing's size. `tick(n)` after every n images.
+    """N×classes logits of uint8 images, N×H×W×C, of the preprocessing's size.
 
-    exact: as `Engine.logits` has it.
+    tick: called with the number of images after each batch. exact: see `Engine.logits`.
     """
-    found, there = [], held(engine, pixels)
+    logits, images = [], resident(engine, pixels)
     for start in range(0, len(pixels), BATCH):
-        found.append(engine.logits(inputs(engine, there[start : start + BATCH], preprocessing), exact))
-        tick(len(found[-1]))
-    return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+        logits.append(engine.logits(inputs(engine, images[start : start + BATCH], preprocessing), exact))
+        tick(len(logits[-1]))
+    return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Right answers over a labelled set. `confusion[i][j]` counts images of class i that were called j."""
+    """Accuracy over a labelled set. `confusion[i][j]` counts the images of class i that were predicted as j."""
 
     accuracy: float
     loss: float  # mean cross-entropy, nats
@@ -67,7 +67,7 @@ class Evaluation:
 
     @property
     def per_class(self) -> list[dict[str, Any]]:
-        """Precision, recall and F1 of each class; 0 where there is nothing to divide by."""
+        """Precision, recall and F1 of each class; 0 where the denominator is 0."""
         right, said, true = np.diag(self.confusion), self.confusion.sum(0), self.confusion.sum(1)
         precision, recall = right / np.maximum(said, 1), right / np.maximum(true, 1)
         f1 = 2 * right / np.maximum(said + true, 1)
@@ -100,6 +100,6 @@ def evaluate(
     temperature: float = 1.0,
     exact: bool = True,
 ) -> Evaluation:
-    """Over uint8 images N×H×W×C and their labels, N. The loss is of logits / temperature."""
+    """Evaluate uint8 images, N×H×W×C, against their labels, N. The loss is that of logits / temperature."""
     logits = logits_of(engine, pixels, preprocessing, tick, exact)
     return Evaluation.of(logits / np.float32(temperature), labels, classes)

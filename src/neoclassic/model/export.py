@@ -1,7 +1,7 @@
-"""From the artefact to ONNX, and the proof that the file says what the model says.
+"""Export a model to ONNX, and verify that the exported file gives the same answers.
 
-The metadata_props of the file hold the artefact's header, one entry a field, each a JSON value: `classes` and
-`preprocessing` are all that a predictor in another language needs. `checksum` is the artefact's.
+The `metadata_props` of the file contain the artefact's header, one JSON value for each field. A predictor in another
+language needs only `classes` and `preprocessing`. `checksum` is the artefact's.
 """
 
 from __future__ import annotations
@@ -38,22 +38,23 @@ AT_ONCE = 256  # paths on one command line
 def export(model: Model, path: str | Path) -> None:
     """Write the ONNX file of a model, atomically.
 
-    UsageError where the package onnx is not installed; NeoclassicError when the file cannot be written."""
+    UsageError if the package onnx is not installed; NeoclassicError if the file cannot be written.
+    """
     facts = {"format": FORMAT, "checksum": model.checksum, **model.header()}
     metadata = {name: json.dumps(value) for name, value in facts.items()}
     files.write(Path(path), write(model.tree, model.input, model.weights, model.temperature, metadata))
 
 
-# ── the proof ────────────────────────────────────────────────────────────────────────────────────────
+# ── verification ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The same image files by several ways, each from the file to N×classes probabilities.
+    """The same image files predicted in several ways, each from the file to N×classes probabilities.
 
-    agreement   the fraction of the images that all ways give the same label
-    difference  the largest of all probabilities
-    strangers   paths that are not given the same label
+    agreement   the fraction of the images with the same label in every way
+    difference  the largest difference between two probabilities
+    strangers   paths of the images whose labels differ
     """
 
     ways: tuple[str, ...]
@@ -63,14 +64,14 @@ class Verification:
     strangers: tuple[str, ...]
 
     @classmethod
-    def of(cls, found: Mapping[str, Array], paths: Sequence[str]) -> Verification:
-        """Compare every way with the first."""
-        first, *others = found.values()
-        labels = np.stack([p.argmax(1) for p in found.values()])
+    def of(cls, predicted: Mapping[str, Array], paths: Sequence[str]) -> Verification:
+        """Compare each way with the first."""
+        first, *others = predicted.values()
+        labels = np.stack([p.argmax(1) for p in predicted.values()])
         same = (labels == labels[0]).all(0)
         difference = max((float(np.abs(p - first).max(initial=0)) for p in others), default=0.0)
         strangers = tuple(path for path, agrees in zip(paths, same, strict=True) if not agrees)
-        return cls(tuple(found), len(paths), float(same.mean()), difference, strangers)
+        return cls(tuple(predicted), len(paths), float(same.mean()), difference, strangers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -86,11 +87,11 @@ class Verification:
 def verify(
     model: Model, file: str | Path, n: int, data: str | None = None, data_dir: str | None = None
 ) -> Verification:
-    """Replay n real validation images (test images where those are too few) from their files.
+    """Predict n real validation images (test images if those are too few) from their files, in three ways.
 
-    The trainer's loader with the torch engine, where that is installed, with the numpy engine otherwise; a
-    prediction on the numpy engine; and the exported file by the stand-alone predictor in a process of its own.
-    Images of a data set that is arrays are written as PNG files first. NeoclassicError for what cannot be read.
+    They are the training loader with the torch engine (numpy if PyTorch is not installed), `predict` with the numpy
+    engine, and the exported file in the stand-alone predictor, which runs in a separate process. The images of a data
+    set without files are written as PNG files first. NeoclassicError for images that cannot be read.
     """
     need("onnxruntime", "--verify")
     recipe = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
@@ -99,7 +100,7 @@ def verify(
     parts = {role: part for role in ("validation", "test") if (part := source.part(role, p)) is not None}
     if not any(map(len, parts.values())):
         raise NeoclassicError(f"{data or 'the data'} has no validation or test images to verify with")
-    role, part = max(parts.items(), key=lambda item: min(len(item[1]), n))  # the first that has n
+    role, part = max(parts.items(), key=lambda item: min(len(item[1]), n))  # the first that has n images
     chosen = np.unique(np.linspace(0, len(part) - 1, n).round().astype(int))
     with files.scratch(Path(file)) as folder:
         if isinstance(source, Folder):
@@ -109,12 +110,12 @@ def verify(
             paths = [_png(folder / f"{i}.png", image) for i, image in zip(chosen, images, strict=True)]
         trainer = "torch" if importlib.util.find_spec("torch") else "numpy"
         read = np.stack([read_pixels(path, p) for path in paths])
-        found = {
+        predicted = {
             f"trainer's loader with {trainer}": probabilities(model, model.engine(trainer, "cpu"), part.images[chosen]),
             "predict with numpy": probabilities(model, model.engine("numpy"), read),
             "stand-alone with onnxruntime": standalone(file, paths),
         }
-        return Verification.of(found, paths)
+        return Verification.of(predicted, paths)
 
 
 def _png(path: Path, pixels: Array) -> str:
@@ -123,9 +124,10 @@ def _png(path: Path, pixels: Array) -> str:
 
 
 def standalone(file: str | Path, paths: Sequence[str]) -> Array:
-    """N×classes probabilities by docs/standalone_predict.py, in a process that knows nothing of neoclassic."""
-    beside = Path(__file__).parent  # in the package; in a checkout, among the documents
-    script = next(p for p in (beside / SCRIPT, beside.parents[1] / "docs" / SCRIPT) if p.exists())
+    """N×classes probabilities from docs/standalone_predict.py, in a process that does not import neoclassic."""
+    package = Path(__file__).parents[1]
+    places = package / SCRIPT, package.parents[1] / "docs" / SCRIPT  # as installed, and in a checkout
+    script = next(path for path in places if path.exists())
     rows = []
     for start in range(0, len(paths), AT_ONCE):
         command = [sys.executable, "-I", str(script), "--json", str(file), *paths[start : start + AT_ONCE]]

@@ -1,4 +1,4 @@
-"""Arrays of a file brought to a network, by their names alone; what the file does not have starts afresh."""
+"""Fit the arrays of a file to a network by their names; layers that the file lacks are initialised afresh."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_mo
 
 
 def named(state: Mapping[str, Any]) -> dict[str, Array]:
-    """The arrays of a state_dict without counters, and without the names that torch.compile and its like put in."""
+    """The arrays of a state_dict, without counters and without the prefixes that torch.compile and wrappers add."""
     kept = {key: value for key, value in state.items() if not counts(key)}
     return {WRAPPERS.sub("", key): as_array(value) for key, value in kept.items()}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Arrays without what stands before their names; how many names and how many shapes are wanted ones; notes."""
+    """Arrays whose names have lost a prefix; how many names and shapes match the network; notes for the user."""
 
     arrays: dict[str, Array]
     score: tuple[int, int]
@@ -36,10 +36,10 @@ class Reading:
 
 
 def unprefixed(found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> Reading:
-    """Found arrays with the prefix left out that leads to most of the wanted names; without one, if none leads to more.
+    """Remove the prefix under which most of the wanted names are found; none if the plain names match as well.
 
-    Arrays under other prefixes belong to other modules. Of two that lead to as many, but to other numbers, it is the
-    averaged one ("ema" in its name); NeoclassicError where that decides nothing, for most of the wanted names.
+    Arrays under other prefixes belong to other modules and are left out. If two prefixes match equally well but the
+    numbers differ, the averaged one counts ("ema" in its name). NeoclassicError if that does not decide either.
     """
     scores = {"": (0, 0)}
     for key, array in found.items():
@@ -71,7 +71,7 @@ def _agree(one: Mapping[str, Array], other: Mapping[str, Array], keys: Iterable[
 
 @cache
 def heads(name: str) -> frozenset[str]:
-    """The layers of a network of the zoo whose width is the number of classes."""
+    """The layers of a network of the zoo that have one output for each class."""
     row = entry(name)
     try:
         one, other = (shapes(row.tree(n), row.input) for n in (row.classes, row.classes + 1))
@@ -88,12 +88,12 @@ def fitted(
     fresh: Callable[[], Weights],
     whose: str,
 ) -> tuple[Weights, list[str]]:
-    """Found arrays by path, for a network of the zoo, and notes on what could not be taken over as it stands.
+    """The weights by path for a network of the zoo, and notes on what could not be used unchanged.
 
-    keys: the name in the file of each path; wanted: its shape. fresh: draws the network's weights, for what starts
-    afresh: the last layer, where the file has other classes, no last layer or another kind of one; and auxiliary heads
-    that it does not have. For grey images the first kernels are summed over their channels. NeoclassicError, which
-    begins with `whose`, lists what is missing, surplus or of another shape otherwise.
+    keys: the name of each path in the file. wanted: its shape. fresh: draws initial weights for layers that the file
+    lacks: the last layer, if the file has other classes or another classifier, and missing auxiliary heads. For grey
+    images the first kernels are summed over their channels. Anything else that is missing, surplus or of another shape
+    is listed in a NeoclassicError that begins with `whose`.
     """
     afresh, notes, ignored = _afresh(name, keys, found, wanted)
     known = ignored.union(keys.values())
@@ -123,7 +123,7 @@ def fitted(
 def _afresh(
     name: str, keys: Mapping[str, str], found: Mapping[str, Array], wanted: Mapping[str, Shape]
 ) -> tuple[set[str], list[str], set[str]]:
-    """The paths that start afresh, notes that say so, and the file's names of another kind of last layer."""
+    """Paths to initialise afresh, notes about them, and the file's names of another kind of last layer."""
     afresh, notes, ignored = set[str](), [], set[str]()
     missing = {key for key in wanted if keys[key] not in found}
     last = {key for key in wanted if key.rpartition(".")[0] in heads(name)}

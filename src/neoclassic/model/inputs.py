@@ -1,4 +1,4 @@
-"""Images on their way into a network: where the engine computes if there is room, on the host otherwise."""
+"""Images on their way into a network: in device memory if they fit, in host memory otherwise."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from neoclassic.data.preprocessing import Array, Enlarged, Preprocessing, Resize
 from neoclassic.engines import Engine
 
 
-def held(engine: Engine, images: Array | Resized) -> Any:
-    """uint8 N×H×W×C to take from by place: where the engine computes if there is room, else as they are, on the host.
+def resident(engine: Engine, images: Array | Resized) -> Any:
+    """uint8 images, N×H×W×C, ready to be indexed: in device memory if they fit, in host memory otherwise.
 
-    Small images that are to be blown up are enlarged there: at once if there is much room, else when they are taken.
+    Small images that are to be enlarged are uploaded small. They are enlarged at once if the device has plenty of
+    memory, and batch by batch otherwise.
     """
     if isinstance(images, Resized) and images.enlarges and engine.holds(images.images.nbytes):
         small = Enlarged(images, engine.xp, engine.put)
@@ -23,7 +24,7 @@ def held(engine: Engine, images: Array | Resized) -> Any:
 
 
 def inputs(engine: Engine, pixels: Any, p: Preprocessing) -> Any:
-    """float32 N×C×H×W, where the engine computes or on the host, of what was taken from `held`; `to_input`'s bits."""
+    """float32 N×C×H×W of pixels indexed from `resident`, with the same bits as `to_input` gives."""
     if isinstance(pixels, np.ndarray):
         return to_input(pixels, p)
     return engine.xp.moveaxis(augment(pixels, Draw(), p, engine.xp, engine.put), 3, 1)

@@ -1,4 +1,4 @@
-"""Open what people have: a model of ours in any of its forms, and weights from anywhere."""
+"""Open a model in any of its forms, and files of weights from anywhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from neoclassic.model.weight_files import Found, read
 
 
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
-    """A model and the engine that runs it, of an artefact, a run folder or an exported .onnx file.
+    """Open an artefact, a run folder or an exported .onnx file; return the model and the engine that runs it.
 
-    What comes from an .onnx file runs on onnxruntime and has no weights of its own. NeoclassicError, one line,
-    for a file that is damaged or not ours; UsageError for an engine that cannot run it.
+    A model from an .onnx file runs on onnxruntime, and its `weights` are empty. NeoclassicError, one line, for a file
+    that is damaged or that neoclassic did not write; UsageError for an engine that cannot run it.
     """
     if Path(path).suffix.lower() != ".onnx":
         model = Model.load(path)
@@ -46,9 +46,9 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
 
 
 def open_weights(path: str | Path) -> tuple[Found, Model | None]:
-    """The weights of a file, ours or of others, and our model where it is one of ours, or a run folder.
+    """The weights of any file, or of a run folder; and the model, if it is one of neoclassic's own.
 
-    Our own files are verified by their checksum. NeoclassicError, one line, for what cannot be read.
+    Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
     """
     if _is_ours(path):
         model = Model.load(path)
@@ -57,11 +57,11 @@ def open_weights(path: str | Path) -> tuple[Found, Model | None]:
 
 
 def _is_ours(path: str | Path) -> bool:
-    """A run folder, or a `.safetensors` file with our header."""
+    """Whether it is a run folder, or a `.safetensors` file with our header."""
     if Path(path).is_dir():
         return True
     try:
         with safe_open(path, "numpy") as file:
             return "neoclassic" in (file.metadata() or {})
-    except Exception:  # what is wrong with it, its reader tells
+    except Exception:  # whoever reads it reports what is wrong with it
         return False

@@ -1,4 +1,4 @@
-"""From image files to labels, with the preprocessing that the artefact carries."""
+"""From image files to labels, with the preprocessing that is stored in the artefact."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ STDIN = Path("-")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one image: classes with their probabilities, the likeliest first; or why it cannot.
+    """The prediction for one image, or the error that prevented it.
 
-    label  the likeliest class; UNKNOWN, and no index, where its probability is below the threshold asked for
+    top     classes with their probabilities, the most probable first
+    label   the most probable class; UNKNOWN if its probability is below the threshold, and then there is no index
+    bright  whether the image shows a dark figure on a bright border, which most networks trained on digits or
+            Fashion-MNIST have never seen
     """
 
     path: str
@@ -34,15 +37,15 @@ class Prediction:
     label: str | None = None
     index: int | None = None
     error: str | None = None
-    bright: bool = False  # a figure on white, where most networks here learnt bright ones on black
+    bright: bool = False
 
     @classmethod
     def of(
         cls, path: str, row: np.ndarray, classes: tuple[str, ...], top: int, threshold: float, bright: bool = False
     ) -> Prediction:
-        """From one row of probabilities; an error where they are not numbers."""
+        """From one row of probabilities; an error if they are not finite."""
         if not np.isfinite(row).all():
-            return cls(path, error=f"{path}: what the network says of it is not a number")
+            return cls(path, error=f"{path}: the network returned probabilities that are not numbers")
         order = np.argsort(-row, kind="stable")
         named = tuple((classes[i], float(row[i])) for i in order[:top])
         if row[order[0]] < threshold:
@@ -51,7 +54,7 @@ class Prediction:
 
     @property
     def probability(self) -> float | None:
-        """Of the likeliest class."""
+        """The probability of the most probable class."""
         return self.top[0][1] if self.top else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,9 +70,10 @@ class Prediction:
 
 
 def images_in(paths: Iterable[str]) -> list[Path]:
-    """The files named or matched by a pattern, and the image files inside the folders named, sorted.
+    """The files that are named or that match a pattern, and the image files in the named folders, sorted.
 
-    "-" is standard input. UsageError for one that is not there."""
+    "-" is standard input. UsageError for a name that does not exist.
+    """
     found: list[Path] = []
     for name in paths:
         path = Path(name)
@@ -91,17 +95,17 @@ def _matching(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
     try:
         return sorted(p for p in root.glob(str(pattern.relative_to(root))) if p.is_file())
-    except (ValueError, OSError):  # no pattern
+    except (ValueError, OSError):  # not a pattern
         return []
 
 
 def probabilities(model: Model, engine: Engine, pixels: np.ndarray) -> np.ndarray:
-    """N×classes, calibrated, of uint8 images N×H×W×C that `to_pixels` made."""
+    """N×classes calibrated probabilities of uint8 images, N×H×W×C, as `to_pixels` returns them."""
     return softmax(logits_of(engine, pixels, model.preprocessing), model.temperature)
 
 
 def threshold_of(model: Model, wish: str | None) -> float:
-    """A number, or "stored": what was fitted on validation images. 0 when not asked for. UsageError otherwise."""
+    """A number, or "stored" for the threshold fitted on validation images; 0 when omitted. UsageError otherwise."""
     if wish is None:
         return 0.0
     if wish == "stored":
@@ -125,7 +129,7 @@ def predict(
     invert: bool = False,
     threshold: float = 0.0,
 ) -> Iterator[Prediction]:
-    """One prediction for each path, in order. An image that cannot be read makes one with an error."""
+    """Yield one prediction for each path, in order. An image that cannot be read gives one with an error."""
     model = replace(model, preprocessing=replace(model.preprocessing, invert=model.preprocessing.invert != invert))
     todo = list(paths)
     for start in range(0, len(todo), BATCH):
@@ -142,7 +146,7 @@ def predict(
 
 
 def _read(path: Path, model: Model) -> np.ndarray | str:
-    """Pixels, or why there are none."""
+    """The pixels of an image, or the message that says why it cannot be read."""
     try:
         if path == STDIN:
             stream = io.BytesIO(sys.stdin.buffer.read())

@@ -1,8 +1,8 @@
-"""Where the data are that a model was trained on.
+"""Find the data that a model was trained on.
 
-The rule: data that are named count; else, for a data set with a name, that data set; else the place that the model's
-run folder remembers; else the path that the recipe says, as seen from here. A path counts only if it holds the model's
-own data, so that another folder of the same name is never taken for it.
+Data that the caller names come first. Otherwise it is the data set with the recipe's name, the place that the run
+folder remembers, or the recipe's path as seen from the current folder. A path is used only if it contains the model's
+own data, so another folder with the same name is never mistaken for it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from neoclassic.model.artefact import Model
 def data_of(
     model: Model, data: str | None = None, data_dir: str | None = None, validation: float = 0.0, seed: int = 0
 ) -> Splits | Folder:
-    """The data of a model, or those named `data`; the other arguments are those of `find`.
+    """The data of a model, or the data that `data` names. The other arguments are those of `data.find`.
 
-    NeoclassicError, one line, where the model's own data are not found."""
+    NeoclassicError, one line, if the model's own data are not found.
+    """
     run = _run_of(model)
     data_dir = data_dir or run.get("data_dir")
     name = files.on_disk(str(data or model.recipe.get("data") or model.data.get("name", "")))
     if data or name in SOURCES:
         return find(name, data_dir, model.classes, validation, seed)
     other = None
-    for path in dict.fromkeys((where(name, run.get("place")), name)):
+    for path in dict.fromkeys((path_of(name, run.get("place")), name)):
         if files.expanded(path).absolute().exists():
             found = find(path, data_dir, model.classes, validation, seed)
             if _same(found, model):
@@ -42,13 +43,13 @@ def data_of(
     raise NeoclassicError(f"the data that the model was trained on, {name!r}, are not there: name them with --data")
 
 
-def where(name: str, place: str | None) -> str:
-    """The path of data that were called `name` and were at `place`: the name as it was typed, if it leads there."""
+def path_of(name: str, place: str | None) -> str:
+    """The path of data called `name` that are at `place`: the name as it was typed, if it leads there."""
     return name if place is None or files.expanded(name).absolute() == Path(place) else place
 
 
 def _run_of(model: Model) -> dict[str, str]:
-    """The places of the data that the run folder of a model remembers; nothing where the model lies elsewhere."""
+    """What the run folder of a model says about the place of the data; nothing if the model is not in a run folder."""
     if model.source is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             run = json.loads((model.source.parent / "recipe.json").read_text("utf-8"))["run"]
@@ -57,9 +58,10 @@ def _run_of(model: Model) -> dict[str, str]:
 
 
 def _same(found: Splits | Folder, model: Model) -> bool:
-    """Whether it holds a photo that the model was trained or chosen with; of arrays, whether it is the same data set.
+    """Whether the folder has a photo of the model's training or validation set, or the data set is the same.
 
-    True where the model does not say."""
+    True if the model does not record either.
+    """
     if isinstance(found, Folder):
         known = {mark for marks in model.data.get("photos", {}).values() for mark in marks}
         return not known or any(mark in known for marks in found.marks.values() for mark in marks)

@@ -1,9 +1,9 @@
-"""Weights from torchvision and to it: the same numbers under the other library's names.
+"""Weights from and for torchvision: the same numbers under the other library's names.
 
     >>> weights, notes = from_torchvision("resnet18", read_weights("resnet18-f37072fd.pth"), tree, (3, 224, 224))
 
-Checked against torchvision 0.29. torchvision counts the batches that a batch norm has seen; nothing here reads
-that count, so it is dropped on the way in and 0 on the way out.
+Checked against torchvision 0.29. torchvision counts the batches that a batch norm has seen. Nothing here needs that
+count, so it is dropped on the way in and set to 0 on the way out.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _densenet(tree: Node) -> Pairs:
 
 
 def _parts(tree: Node) -> Iterator[tuple[str, str, int]]:
-    """The layers of every block of a MobileNet: path, number of the block, number of the part in its block."""
+    """The layers of every block of a MobileNet: path, number of the block, number of the step in its block."""
     order: dict[str, list[str]] = {}
     for path, _ in walk(tree):
         if m := re.fullmatch(r"(block(\d+)(?:\.path)?\.(expand|depthwise|excite|project))(.*)", path):
@@ -134,7 +134,7 @@ NETWORKS = tuple(_NAMES)
 
 
 def names(name: str) -> dict[str, str]:
-    """torchvision's key of each of our arrays. UsageError for a network that torchvision does not have."""
+    """torchvision's name of each of our arrays. UsageError for a network that torchvision does not have."""
     row = entry(name)
     if name not in _NAMES:
         raise UsageError(f"torchvision has no {name!r}; it has {', '.join(NETWORKS)}")
@@ -150,7 +150,7 @@ def names(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Adopted:
-    """Weights by path, notes on what could not be taken over as it stands, and whether the file's names were ours."""
+    """Weights by path, notes on what could not be used unchanged, and whether the file used our names."""
 
     weights: Weights
     notes: list[str]
@@ -158,11 +158,11 @@ class Adopted:
 
 
 def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fresh: Callable[[], Weights]) -> Adopted:
-    """The weights of a network from arrays under our names or torchvision's; see `engines.fitting.fitted`.
+    """The weights of a network from arrays under our names or torchvision's; see `model.fitting.fitted`.
 
-    Whose names they are is told by all of them together, never by one that both have: the side with more of its names
-    in the file, then with more of its shapes; ours where both are equal. wanted: the shape of each path.
-    NeoclassicError for weights that fit neither, UsageError for torchvision's weights of another network.
+    All names together decide whose they are, since both libraries share some: whichever has more of its names in the
+    file, then more of its shapes; ours if both are equal. wanted: the shape of each path. NeoclassicError for weights
+    that fit neither, UsageError for torchvision's weights of another network.
     """
     found = _modern(named(state))
     worlds = {"the weights do not fit the network": {key: key for key in wanted}}
@@ -183,11 +183,10 @@ def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fres
 def from_torchvision(
     name: str, state: Mapping[str, Any], tree: Node, input: Shape, seed: int = 0
 ) -> tuple[Weights, list[str]]:
-    """Our weights, and notes on what could not be taken over as it stands; see `engines.fitting.fitted`.
+    """Our weights, and notes on what could not be used unchanged; see `model.fitting.fitted`.
 
-    name: the network as torchvision has it. tree: that network, perhaps with other classes. input: its (channels,
-    height, width). seed: of the layers that start afresh. NeoclassicError lists what is missing, surplus or of another
-    shape.
+    tree: the network, perhaps with other classes. input: (channels, height, width). seed: of the layers that are
+    initialised afresh. NeoclassicError lists what is missing, surplus or of another shape.
     """
     wanted, keys = shapes(tree, input), names(name)
     if wanted.keys() != keys.keys():
@@ -208,12 +207,12 @@ def to_torchvision(name: str, weights: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def read_weights(path: str | Path) -> dict[str, Array]:
-    """The arrays of a `.safetensors` or a `.pth` file by name; see `engines.weight_files.read`."""
+    """The arrays of a `.safetensors` or a `.pth` file by name; see `model.weight_files.read`."""
     return read(path).arrays
 
 
 def _modern(found: dict[str, Array]) -> dict[str, Array]:
-    """The published DenseNet files still say `norm.1.weight` where torchvision has long had `norm1.weight`."""
+    """Rename `norm.1.weight`, as the published DenseNet files still have it, to torchvision's `norm1.weight`."""
     return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key): w for key, w in found.items()}
 
 
@@ -228,7 +227,7 @@ def _remarks(name: str) -> list[str]:
 
 
 def _network_of(found: Mapping[str, Array]) -> str | None:
-    """The network whose weights torchvision's these are; None where there is none."""
+    """The network of torchvision's that has these weights; None if there is none."""
     for name in NETWORKS:
         row = entry(name)
         keys, wanted = names(name), shapes(row.tree(), row.input)

@@ -1,7 +1,7 @@
-"""Weights in files, as people keep them: `.pth`, `.pt`, `.ckpt`, `.safetensors`, told apart by their content.
+"""Read files of weights: `.pth`, `.pt`, `.ckpt` and `.safetensors`, recognised by their content.
 
-A pickle is read for its tensors alone: torch's reader for weights executes nothing, and a class that it does not know
-is replaced by one that does nothing.
+Only the tensors of a pickle are read: PyTorch's weights-only reader executes nothing, and classes that it does not know
+are replaced by inert ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import safetensors
 from neoclassic.base.errors import NeoclassicError, install
 from neoclassic.engines.contract import Array
 
-DEEPEST = 4  # dictionaries inside dictionaries that weights are looked for in
+DEEPEST = 4  # levels of nested dictionaries that are searched for weights
 NUMBERS = {
     **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
     **{f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)},
     "BOOL": "|b1",
     "BF16": "<u2",
 }
-STRANGERS = {  # what a file begins with that is no file of weights
+STRANGERS = {  # the first bytes of files that people mistake for weights
     b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file itself with 'git lfs pull'",
     b"<": "it is a web page: download the file itself",
     b"\x89HDF": "it is an HDF5 file, as Keras writes it: only weights of PyTorch are read here",
@@ -35,17 +35,17 @@ STRANGERS = {  # what a file begins with that is no file of weights
 
 @dataclass(frozen=True)
 class Found:
-    """Arrays by the names that they have in the file, floating point as float32; and what there is to tell."""
+    """Arrays by their names in the file, floating point as float32, and notes for the user."""
 
     arrays: dict[str, Array]
     notes: tuple[str, ...] = ()
 
 
 def read(path: str | Path) -> Found:
-    """The weights of a file: a state_dict, or one inside the dictionary that a training script saved.
+    """Read the weights of a file: a state_dict, or one inside the dictionary that a training script saved.
 
-    Of several state_dicts in one file it is the one with most arrays; of equals the averaged one ("ema" in its name),
-    else the first. NeoclassicError, one line, when there is no such file, or none whose weights can be read.
+    Of several state_dicts the one with the most arrays counts; of equal ones the averaged one ("ema" in its name), or
+    else the first. NeoclassicError, one line, if there is no such file or it has no weights that can be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,13 +64,13 @@ def read(path: str | Path) -> Found:
         raise ValueError("it is neither a file of torch.save nor a .safetensors file")
     except NeoclassicError:
         raise
-    except Exception as error:  # whatever a broken file makes the two readers raise
+    except Exception as error:  # the two readers raise many kinds of exceptions for broken files
         reason = " ".join(str(error).partition("\n")[0].partition(". ")[0].split()) or type(error).__name__
         raise NeoclassicError(f"{path} cannot be read as weights: {reason}") from None
 
 
 def as_array(value: Any) -> Array:
-    """An array of a tensor or of what NumPy takes for one; floating point as float32."""
+    """A tensor, or anything that NumPy accepts, as an array; floating point as float32."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
@@ -82,7 +82,7 @@ def as_array(value: Any) -> Array:
 
 
 def _tensor(entry: Mapping[str, Any]) -> Array:
-    """Of an entry that `deserialize` gives; NumPy itself has no bfloat16, the upper half of a float32."""
+    """The array of an entry from `deserialize`. NumPy has no bfloat16, which is the upper half of a float32."""
     if entry["dtype"] not in NUMBERS:
         raise ValueError(f"it has numbers of the kind {entry['dtype']}: save it as float32")
     array: Array = np.frombuffer(entry["data"], NUMBERS[entry["dtype"]]).reshape(entry["shape"])
@@ -95,7 +95,7 @@ def _tensor(entry: Mapping[str, Any]) -> Array:
 
 
 class _Inert:
-    """Stands for an object of a class that is not imported. It keeps nothing but whether it was a module."""
+    """Replaces an object of an unknown class. It records only whether the object was a module."""
 
     module = False
 
@@ -110,7 +110,7 @@ class _Inert:
 
 
 class _InertMapping:
-    """The same for a kind of dictionary, which the reader would fill."""
+    """Replaces a dictionary of an unknown class, which the reader fills."""
 
     def __new__(cls, *_arguments: Any, **_named: Any) -> Any:
         return OrderedDict()
@@ -135,20 +135,24 @@ def _of_pickle(path: Path) -> Found:
 
 
 def _saved(path: Path) -> Any:
-    """What torch.save was given, with stand-ins for objects of unknown classes."""
+    """The object that torch.save was given, with inert replacements for objects of unknown classes."""
     torch = _torch()
     try:
         with path.open("rb") as file:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    except Exception:  # not a zip file; what else is wrong with it, its reader tells
+    except Exception:  # not a zip file, or damaged, which torch.load reports
         unknown = []
+    # torch.load gets an open file: given a path, it would interpret the suffix
     stand_ins = [(type(name, (_InertMapping if "dict" in name.lower() else _Inert,), {}), name) for name in unknown]
-    with torch.serialization.safe_globals(stand_ins), path.open("rb") as file:  # of a path torch would read the ending
+    with (
+        torch.serialization.safe_globals(stand_ins),
+        path.open("rb") as file,
+    ):
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _state_dicts(saved: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every dictionary of tensors by name, with the keys that lead to it."""
+    """Yield every dictionary of named tensors, with the keys that lead to it."""
     if isinstance(saved, Mapping) and depth < DEEPEST:
         tensors = {k: v for k, v in saved.items() if isinstance(k, str) and hasattr(v, "detach")}
         if _size(tensors):
@@ -158,12 +162,12 @@ def _state_dicts(saved: Any, name: str = "", depth: int = 0) -> Iterator[tuple[s
 
 
 def _size(tensors: Mapping[str, Any]) -> int:
-    """How many are weights: counts of steps and other integers are none."""
+    """The number of weights. Step counters and other integers do not count."""
     return sum(tensor.is_floating_point() for tensor in tensors.values())
 
 
 def _objects(saved: Any) -> Iterator[_Inert]:
-    """The stand-ins at the top and in the first dictionary."""
+    """The replaced objects at the top level and in the first dictionary."""
     for each in saved.values() if isinstance(saved, Mapping) else [saved]:
         if isinstance(each, _Inert):
             yield each

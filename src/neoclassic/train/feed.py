@@ -1,4 +1,4 @@
-"""Batches for training: uint8 images where the engine computes, normalised and augmented there, with their targets."""
+"""Batches for training: uint8 images in device memory, normalised and augmented there, with their targets."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from neoclassic.data.augmentation import Augmentation, Put, augment, mix, princi
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Array, Preprocessing, Resized
 from neoclassic.engines import Engine
-from neoclassic.model.inputs import held
+from neoclassic.model.inputs import resident
 from neoclassic.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A training set, ready to be drawn from.
+    """A training set, ready to be sampled.
 
-    pixels        uint8 N×H×W×C, see `held`
-    labels        int64 N, where the engine computes
-    preprocessing mean and deviation
-    targets       K×K float32, the target of each label; None where labels themselves are given
-    weights       float32 K, of the classes in the loss; None where all are 1
-    colours       what `principal_colours` found, where colours are shifted
-    xp, put       numpy or torch, and from a NumPy array to one where the engine computes
+    pixels         uint8 N×H×W×C, see `model.inputs.resident`
+    labels         int64 N, on the device
+    preprocessing  mean and standard deviation
+    targets        K×K float32, the target distribution of each label; None where labels are class indices
+    weights        float32 K, the weight of each class in the loss; None where all are 1
+    colours        principal colours, if the augmentation shifts colours
+    xp, put        numpy or torch, and the function that copies a NumPy array to the device
     """
 
     pixels: Any
@@ -39,14 +39,14 @@ class Feed:
     xp: Any
     put: Put
 
-    def batch(self, index: Array, rng: np.random.Generator, part: slice = slice(None)) -> tuple[Any, Any]:
-        """float32 images N×C×H×W and their labels, or targets N×K, of the images at `index`; or a part of that batch.
+    def batch(self, index: Array, rng: np.random.Generator, share: slice = slice(None)) -> tuple[Any, Any]:
+        """The images at `index`, float32 N×C×H×W, with their labels, N, or targets, N×K; or a slice of that batch.
 
-        The parts of a batch make up the batch: what is drawn is drawn for all of it.
+        Random numbers are drawn for the whole batch, so that the slices of a batch together equal the batch.
         """
         draw = self.augmentation.draw(len(index), self.preprocessing.size, rng, self.colours)
-        if part != slice(None) and draw.mixture is None:
-            draw, index, part = draw.part(part), index[part], slice(None)
+        if share != slice(None) and draw.mixture is None:
+            draw, index, share = draw.part(share), index[share], slice(None)
         place = self.put(index)
         pixels = self.put(self.pixels[index]) if isinstance(self.pixels, np.ndarray | Resized) else self.pixels[place]
         x_NHWC = augment(pixels, draw, self.preprocessing, self.xp, self.put)
@@ -57,16 +57,16 @@ class Feed:
                 x_NHWC, labels = mix(x_NHWC, labels, draw.mixture, self.put)
             if self.weights is not None:
                 labels = labels * self.weights
-        return self.xp.moveaxis(x_NHWC, 3, 1)[part], labels[part]
+        return self.xp.moveaxis(x_NHWC, 3, 1)[share], labels[share]
 
 
 def feed(engine: Engine, training: Dataset, p: Preprocessing, recipe: Recipe) -> Feed:
-    """For an engine: what it has room for is put there once."""
+    """Prepare a training set for an engine: whatever fits in device memory is uploaded once."""
     K, images, augmentation = len(training.classes), training.images, recipe.augmentation
     weights = class_weights(recipe.class_weights, training)
     soft = recipe.label_smoothing > 0 or weights is not None or augmentation.mixes
     return Feed(
-        pixels=held(engine, images),
+        pixels=resident(engine, images),
         labels=engine.put(training.labels),
         preprocessing=p,
         augmentation=augmentation,
@@ -79,18 +79,18 @@ def feed(engine: Engine, training: Dataset, p: Preprocessing, recipe: Recipe) ->
 
 
 def class_weights(wish: tuple[float, ...] | str, training: Dataset) -> Array | None:
-    """K float32, mean 1 over the training images; None where none are wished for. UsageError for another number."""
+    """K float32 weights, mean 1 over the training images; None where none are given. UsageError for another count."""
     if not wish:
         return None
     counts = np.maximum(training.counts, 1)
     weights = 1 / counts if isinstance(wish, str) else np.array(wish)
     if len(weights) != len(counts):
         raise UsageError(f"{len(weights)} class weights for {len(counts)} classes: give one for each, or 'balanced'")
-    found: Array = weights * counts.sum() / (weights * counts).sum()
-    return found.astype(np.float32)
+    scaled: Array = weights * counts.sum() / (weights * counts).sum()
+    return scaled.astype(np.float32)
 
 
 def targets(classes: int, smoothing: float) -> Array:
-    """K×K: 1 − smoothing at the label, and smoothing/K everywhere."""
-    found: Array = np.eye(classes, dtype=np.float32) * (1 - smoothing) + smoothing / classes
-    return found.astype(np.float32)
+    """K×K targets: 1 − smoothing at the label, plus smoothing/K everywhere."""
+    smoothed: Array = np.eye(classes, dtype=np.float32) * (1 - smoothing) + smoothing / classes
+    return smoothed.astype(np.float32)

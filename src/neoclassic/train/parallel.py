@@ -1,7 +1,7 @@
-"""Several processes, on one machine or many, that train one network: what torchrun starts.
+"""Data-parallel training: several processes that torchrun started, on one machine or many.
 
-Each holds the whole network and computes its part of every batch; PyTorch's DistributedDataParallel adds the
-gradients up. The batches, and what is drawn for them, are those of one process alone. One process writes.
+Each process holds the whole network and computes its share of every batch; PyTorch's DistributedDataParallel adds up
+the gradients. Batches and augmentation are the same as in a single process. Only the first process writes files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from neoclassic.base.errors import UsageError
 
 @dataclass(frozen=True)
 class World:
-    """This process's place: `rank` of `size`, `local` among those of its machine, and how often all began anew."""
+    """This process's place among the others.
+
+    rank, size  its number, from 0, and how many there are
+    local       its number among the processes of its machine
+    restarts    how often torchrun has restarted all of them
+    """
 
     rank: int = 0
     size: int = 1
@@ -24,18 +29,18 @@ class World:
 
     @classmethod
     def here(cls) -> World:
-        """From the variables that torchrun sets; alone where there are none."""
+        """From the environment variables that torchrun sets; a single process where there are none."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
         return cls(*(int(os.environ.get(name, alone)) for name, alone in zip(names, (0, 1, 0, 0), strict=True)))
 
-    def part(self, n: int) -> slice:
-        """Of a batch of n, which the parts make up; UsageError for a batch with fewer images than processes."""
+    def share(self, n: int) -> slice:
+        """This process's images of a batch of n. UsageError for a batch with fewer images than processes."""
         if n < self.size:
             raise UsageError(f"a batch of {n} for {self.size} processes: choose another --batch-size, or fewer of them")
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def join(self, engine: str, device: str) -> str:
-        """Meet the others, and return the device of this one. UsageError for what cannot take part."""
+        """Connect to the other processes and return this one's device. UsageError where that is impossible."""
         if engine != "torch":
             raise UsageError(f"several processes train on the torch engine, not on {engine}: leave torchrun out")
         import torch
@@ -48,7 +53,7 @@ class World:
         if kind == "cuda":
             torch.cuda.set_device(self.local)
         if not torch.distributed.is_initialized():
-            # torchrun's store outlives a lost process: without a name of its own, the next attempt meets the dead
+            # torchrun's store survives a lost process: without a prefix, a restart would read the dead run's keys
             store, rank, size = next(torch.distributed.rendezvous("env://"))
             store = torch.distributed.PrefixStore(f"attempt {self.restarts}", store)
             backend = "nccl" if kind == "cuda" else "gloo"
@@ -56,12 +61,12 @@ class World:
         return f"cuda:{self.local}" if kind == "cuda" else "cpu"
 
     def total(self, values: list[float], device: str) -> list[float]:
-        """The sum of each over all processes, which wait for each other here."""
+        """The sum of each value over all processes, which wait for each other here."""
         if self.size == 1:
             return values
         import torch
 
         tensor: Any = torch.tensor(values, dtype=torch.float64, device=device)
         torch.distributed.all_reduce(tensor)
-        found: list[float] = tensor.tolist()
-        return found
+        totals: list[float] = tensor.tolist()
+        return totals

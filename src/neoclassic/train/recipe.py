@@ -21,31 +21,33 @@ BALANCED = "balanced"
 class Recipe:
     """How a network is trained, and on what.
 
-    name, source, about, reaches  what it is, where it is printed, and what it is known to reach
+    name, source, about, reaches
+                      its name, where it is published, a description, and the accuracy that it is known to reach
     network, data     names; `classes`, `image_size` (pixels, square), `channels` (1 or 3) and `fit` (crop, pad or
-                      stretch) follow from them when None
+                      stretch) follow from them if they are None
     epochs            passes over the training set
-    batch_size        images a step; the last batch of an epoch may be smaller
+    batch_size        images in a step; the last batch of an epoch may be smaller
     optimizer         the update rule
-    learning_rate     the highest; `schedule` "constant"; "step", times `gamma` at each of the `milestones`, in
-                      epochs; "cosine" down to 0 at the last step; "one-cycle", up along a cosine from a 25th and down
-                      to a 250,000th (Smith & Topin 2018, arXiv 1708.07120, as torch has it)
-    warmup_epochs     the rate rises linearly from 0 over so many; one-cycle: how long it rises, 0.3 of all if 0
-    label_smoothing   of the target, spread over all classes; Szegedy et al. 2015, arXiv 1512.00567
-    class_weights     of the loss, one for each class, or "balanced": as if the classes were equally frequent
+    learning_rate     the highest value that the schedule reaches
+    schedule          "constant"; "step": multiplied by `gamma` at each of the `milestones`, in epochs; "cosine": down
+                      to 0 at the last step; "one-cycle": up along a cosine from 1/25 and down to 1/250,000 (Smith &
+                      Topin 2018, arXiv 1708.07120, as in PyTorch)
+    warmup_epochs     epochs over which the rate rises linearly from 0; one-cycle: the length of the rise, by default
+                      0.3 of the run
+    label_smoothing   the part of the target that is spread over all classes; Szegedy et al. 2015, arXiv 1512.00567
+    class_weights     in the loss, one for each class; or "balanced": as if the classes were equally frequent
     augmentation      of the training images
-    patience          epochs without a better validation accuracy after which the run ends; 0: it never does so
-    weights           a file to start from, ours or torchvision's; layers whose shape differs start afresh
-    freeze            patterns of `path.parameter`: what stands still; a batch norm whose weight and bias do keeps its
-                      running statistics too, and normalises by them, as a prediction does
-    rates             patterns of `path.parameter` with what the learning rate is multiplied with; the last that fits
+    patience          stop after this many epochs without a better validation accuracy; 0: never
+    weights           a file to start from, ours or torchvision's; layers whose shape differs are initialised afresh
+    freeze            patterns of `path.parameter` that are not trained; a batch norm whose weight and bias are frozen
+                      also keeps its running statistics, and normalises by them in training
+    rates             patterns of `path.parameter` with the factor of their learning rate; the last match counts
     initialisation    see `engines.weights.INITIALISATIONS`
-    standardise       subtract the training set's mean and divide by its deviation; else values in [0, 1]. With weights,
-                      mean and deviation are those that the weights expect
-    validation        the fraction of the training set that is held out, stratified, to choose the best model;
-                      0: none, as published recipes have it: the test set is read after every epoch, chooses
-                      nothing, and the last model is kept
-    seed              of weights, order, dropout and split
+    standardise       subtract the training set's mean and divide by its standard deviation, instead of only scaling to
+                      [0, 1]; with `weights`, mean and deviation are those that the weights expect
+    validation        the fraction of the training set that is held out, stratified, to choose the best model; 0, as in
+                      published recipes: the test set is evaluated after every epoch, and the last model is kept
+    seed              of initial weights, order, augmentation, dropout and split
     """
 
     name: str
@@ -79,7 +81,7 @@ class Recipe:
     seed: int = 0
 
     def checked(self) -> Self:
-        """The recipe itself. UsageError, one line, for a value that cannot be."""
+        """Return the recipe itself. UsageError, one line, for an impossible value."""
         for what, value, known in (
             ("schedule", self.schedule, SCHEDULES),
             ("optimizer", self.optimizer.name, OPTIMIZERS),
@@ -126,7 +128,7 @@ class Recipe:
         return self
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
-        """Of a step counted from 0 over the whole run."""
+        """The learning rate of a step, which counts from 0 over the whole run."""
         total, warmup = self.epochs * steps_per_epoch, round(self.warmup_epochs * steps_per_epoch)
         if self.schedule == "one-cycle":
             return self._one_cycle(step, total, (warmup or 0.3 * total) - 1)
@@ -139,7 +141,7 @@ class Recipe:
         return self.learning_rate * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) / 2
 
     def _one_cycle(self, step: int, total: int, top: float) -> float:
-        """Highest at step `top`."""
+        """The one-cycle schedule, whose highest rate is at step `top`."""
         low, lowest = self.learning_rate / 25, self.learning_rate / 250_000
         start, end, done = low, self.learning_rate, step / max(top, 1)
         if step > top:
@@ -147,7 +149,7 @@ class Recipe:
         return end + (start - end) * (1 + math.cos(math.pi * min(done, 1))) / 2
 
     def but(self, **changes: Any) -> Self:
-        """The same with other values; names of `Optimizer`'s and `Augmentation`'s fields change those."""
+        """A copy with other values. The names of fields of `Optimizer` and `Augmentation` change those."""
         parts = {}
         for part in ("optimizer", "augmentation"):
             whole = changes.pop(part, getattr(self, part))
@@ -161,7 +163,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The recipe that `to_dict` wrote. NeoclassicError when it is none."""
+        """The recipe that `to_dict` wrote. NeoclassicError for anything else."""
         try:
             recipe = record(cls, data)
         except ValueError as error:

@@ -1,36 +1,59 @@
-"""A run folder: `recipe.json`, `log.csv`, `checkpoint.safetensors`, `model.safetensors`, `result.json` and pictures."""
+"""A run folder: `recipe.json`, `log.csv`, `checkpoint.safetensors`, `model.safetensors` and `result.json`."""
 
 from __future__ import annotations
 
 import csv
 import json
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.machine import cores
 from neoclassic.base.records import record
 from neoclassic.base.text import csv_table
-from neoclassic.engines import Weights
+from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a run happens, besides what the recipe says: engine, device, places of the data, an early end, events."""
+    """How and where a recipe is run. None of these belongs to the recipe.
+
+    speed        precision and compiling; see `engines.decide`
+    data_dir     the folder in which data sets are looked for first
+    max_steps    stop after this many steps
+    strict       end the run at a photo that cannot be read, instead of leaving it out
+    tensorboard  whether TensorBoard events are wanted; see `insight.watching`
+    place        absolute path of the data, where the recipe names a path relative to another folder
+    """
 
     engine: str = "auto"
     device: str = "auto"
-    data_dir: str | None = None  # where data sets are looked for first
+    speed: Speed = Speed("auto", "auto")
+    data_dir: str | None = None
     max_steps: int | None = None
-    precision: str = "auto"  # "32", "bf16"; see engines.decide
-    compile: str = "auto"  # "on", "off"
-    strict: bool = False  # a photo that cannot be read ends the run
-    tensorboard: bool = False  # write the log as TensorBoard events too
-    place: str | None = None  # absolute path of the data, where the recipe names a path: it may do so from elsewhere
+    strict: bool = False
+    tensorboard: bool = False
+    place: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with precision and compile beside the others."""
+        given = asdict(self)
+        return {**given, **given.pop("speed")}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The settings that `to_dict` wrote. ValueError, naming the entry, for anything else."""
+        speed = {name: data[name] for name in ("precision", "compile") if name in data}
+        return record(cls, {name: value for name, value in data.items() if name not in speed} | {"speed": speed})
 
 
 @dataclass(frozen=True)
@@ -48,10 +71,48 @@ class Epoch:
     seconds: float
     images_per_second: float
 
+    @classmethod
+    def of(
+        cls,
+        epoch: int,
+        rate: float,
+        sums: Sequence[float],
+        evaluation: Evaluation,
+        on_test: bool,
+        seconds: float,
+        training_seconds: float,
+    ) -> Self:
+        """From the epoch's sums of loss, right answers and images, and an evaluation of the validation or test set.
+
+        seconds: of training and evaluation together.
+        """
+        loss_sum, correct, n = sums[0], round(sums[1]), round(sums[2])
+        loss, accuracy = round(evaluation.loss, 6), round(evaluation.accuracy, 6)
+        return cls(
+            epoch=epoch,
+            learning_rate=rate,
+            train_loss=round(loss_sum / n, 6),
+            train_accuracy=round(correct / n, 6),
+            validation_loss=None if on_test else loss,
+            validation_accuracy=None if on_test else accuracy,
+            test_loss=loss if on_test else None,
+            test_accuracy=accuracy if on_test else None,
+            seconds=round(seconds, 3),
+            images_per_second=round(n / max(training_seconds, 1e-9), 1),
+        )
+
+    def better_than(self, other: Epoch) -> bool:
+        """Whether the validation accuracy is higher, or equal with a lower loss."""
+        assert self.validation_accuracy is not None
+        assert other.validation_accuracy is not None
+        if self.validation_accuracy != other.validation_accuracy:
+            return self.validation_accuracy > other.validation_accuracy
+        return (self.validation_loss or 0.0) < (other.validation_loss or 0.0)
+
 
 @dataclass(frozen=True)
 class Result:
-    """What `result.json` holds: where, how, and how well. Accuracies are of the model that was kept."""
+    """What `result.json` holds: what was trained, on what, and how well. Accuracies are of the model that was kept."""
 
     run: str
     model: str
@@ -78,10 +139,14 @@ class Result:
     machine: dict[str, Any]
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
 
 @dataclass
 class State:
-    """Everything that a run needs to go on, besides its recipe."""
+    """Everything that a checkpoint needs to hold, besides the weights and the optimizer's state."""
 
     step: int = 0
     loss_sum: float = 0.0  # of the epoch so far, with the two below
@@ -106,22 +171,22 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """What a resumed run starts from."""
+        """The state that a resumed run starts from."""
         return self.folder / "checkpoint.safetensors"
 
     @property
     def skipped(self) -> Path:
-        """The photos that could not be read, with the reasons; only where there are any."""
+        """The photos that could not be read, with the reasons. The file is there only if there are any."""
         return self.folder / "skipped.csv"
 
     @property
     def result_file(self) -> Path:
-        """What came of it; its presence says that the run is finished."""
+        """The result. A run is finished if this file is there."""
         return self.folder / "result.json"
 
     @classmethod
     def check(cls, out: str | Path | None) -> None:
-        """Raise before the work what `create` would raise after it; nothing is written."""
+        """Raise what `create` would raise, before any work is done. Nothing is written."""
         if out is not None and (Path(out) / "recipe.json").exists():
             raise UsageError(f"{out} holds a run already: go on with --resume {out}, or choose another --out")
         files.check_folder(Path(out or "runs"))
@@ -138,7 +203,7 @@ class Run:
             folder = Path(out)
             files.make_folder(folder)
         run = cls(folder)
-        files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": asdict(settings)}))
+        files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": settings.to_dict()}))
         return run
 
     @classmethod
@@ -147,7 +212,7 @@ class Run:
         run = cls(Path(folder))
         try:
             data = json.loads((run.folder / "recipe.json").read_text("utf-8"))
-            settings = record(Settings, data.pop("run"))
+            settings = Settings.from_dict(data.pop("run"))
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -191,14 +256,14 @@ class Run:
 
     def save_result(self, result: Result) -> None:
         """Write `result.json`."""
-        files.write(self.result_file, _json(asdict(result)))
+        files.write(self.result_file, _json(result.to_dict()))
 
-    def result(self) -> dict[str, Any] | None:
-        """What `save_result` wrote; None while the run is not finished. NeoclassicError for a file that is damaged."""
+    def result(self) -> Result | None:
+        """What `save_result` wrote; None while the run is not finished. NeoclassicError for a damaged file."""
         if not self.result_file.exists():
             return None
         try:
-            return asdict(record(Result, json.loads(self.result_file.read_text("utf-8"))))
+            return record(Result, json.loads(self.result_file.read_text("utf-8")))
         except (OSError, ValueError) as error:
             again = f"remove it, and train --resume {self.folder} makes it again"
             raise NeoclassicError(f"{self.result_file}: damaged ({error}); {again}") from None
@@ -221,3 +286,19 @@ class Run:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def versions(engine: str) -> dict[str, str]:
+    """The versions of what computes the weights."""
+    names = ["neoclassic", "numpy"] + (["torch"] if engine == "torch" else [])
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def machine(engine: Engine) -> dict[str, Any]:
+    """The machine that a run happens on."""
+    facts = {"processor": platform.machine(), "cores": cores(), "system": platform.platform()}
+    if engine.name == "torch" and engine.device != "cpu":
+        from neoclassic.engines.torch import device_name
+
+        facts["accelerator"] = device_name(engine.device)
+    return facts

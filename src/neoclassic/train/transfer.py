@@ -1,6 +1,7 @@
-"""Transfer: a run that starts from the weights of another, ours or torchvision's; what stands still, what moves slowly.
+"""Transfer learning: start from given weights, ours or torchvision's; freeze layers, or train them slowly.
 
-Layers whose shape differs start afresh: the last one, where the classes are others. Names decide, never positions.
+Layers whose shape differs are initialised afresh, such as the last one if the classes differ. Weights are matched by
+name, never by position.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from neoclassic.model.torchvision import adopt
 from neoclassic.train.recipe import Recipe
 
 Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation, each a number a channel
-IMAGENET: Pixels = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # that torchvision's weights expect
-HALF: Pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # that its googlenet expects
+IMAGENET: Pixels = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what torchvision's weights expect
+HALF: Pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # what its googlenet expects
 
 
 @dataclass(frozen=True)
 class Start:
-    """The weights that a run starts from, what to tell, and the pixels that they expect.
+    """The weights that a run starts from.
 
-    pixels  mean and deviation of each channel; None where the weights have learnt from no others than these
+    notes   lines to tell the user
+    pixels  mean and standard deviation that the weights expect of each channel; None where there is no expectation
     """
 
     weights: Weights
@@ -33,7 +35,7 @@ class Start:
 
 
 def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
-    """From `recipe.weights`, or `fresh` where there is none. channels: of the images.
+    """Start from `recipe.weights`, or from `fresh` if the recipe names none. channels: of the images.
 
     NeoclassicError for a file that cannot be read or does not fit; UsageError for weights of another network.
     """
@@ -51,25 +53,25 @@ def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
         pixels = model.preprocessing.mean, model.preprocessing.std
     if not adopted.ours:
         mean, std = HALF if recipe.network == "googlenet:torchvision" else IMAGENET
-        if channels == 1:  # the first kernels are summed: grey is the mean of the colours
+        if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
             mean, std = (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
         pixels = mean, std
     return Start(adopted.weights, (*file.notes, *adopted.notes), pixels)
 
 
 def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:
-    """What the learning rate of each parameter is multiplied with, where that is not 1.
+    """The factor of the learning rate of each parameter, where it is not 1. Frozen parameters have 0.
 
-    UsageError for a pattern that fits none, or where nothing is left to train.
+    UsageError for a pattern that matches nothing, or if nothing is left to train.
     """
     names = list(parameters)
-    found: dict[str, float] = {}
+    factors: dict[str, float] = {}
     for pattern, rate in (*recipe.rates, *((pattern, 0.0) for pattern in recipe.freeze)):
         matched = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
         if not matched:
             layers = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
             raise UsageError(f"no parameter matches {pattern!r}: the paths begin with {layers}")
-        found |= dict.fromkeys(matched, rate)
-    if not any(found.get(name, 1.0) for name in names):
+        factors |= dict.fromkeys(matched, rate)
+    if not any(factors.get(name, 1.0) for name in names):
         raise UsageError("every parameter is frozen: there is nothing to train")
-    return {name: rate for name, rate in found.items() if rate != 1}
+    return {name: rate for name, rate in factors.items() if rate != 1}

@@ -1,9 +1,14 @@
-"""What `neoclassic bench --tune` measured on this machine and remembered, for runs that leave the choice to us."""
+"""The fastest speed settings that `neoclassic bench --tune` has measured on this machine.
+
+A run uses them where its options leave the choice open, and its recipe.json records what was used, so that a resumed
+run does not change.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
@@ -12,34 +17,44 @@ from neoclassic.engines import Speed
 
 
 def file() -> Path:
-    """Where it is remembered, by network, device and version of torch."""
+    """The file that holds them, in the cache folder."""
     return cache.folder() / "tuned.json"
 
 
-def remembered(network: str, device: str) -> Speed | None:
-    """The fastest choice; None where nothing was measured, or not with this torch."""
-    found = _read().get(_key(network, device))
-    return Speed(**found) if found else None
+def remembered(network: str, size: tuple[int, ...], batch: int, device: str) -> Speed | None:
+    """The fastest choice that was measured with all of this; None where nothing was.
+
+    size: height and width of the images. batch: images in a step. device: as `--device` names it.
+    """
+    known = _read().get(_key(network, size, batch, device))
+    if not isinstance(known, dict) or known.keys() != {"precision", "compile"}:
+        return None
+    speed = Speed(known["precision"], known["compile"])
+    return speed if speed.precision in ("32", "bf16") and speed.compile in ("on", "off") else None
 
 
-def remember(network: str, device: str, speed: Speed) -> None:
-    """For the runs to come."""
-    known = _read() | {_key(network, device): {"precision": speed.precision, "compile": speed.compile}}
+def remember(network: str, size: tuple[int, ...], batch: int, device: str, speed: Speed) -> None:
+    """Keep a choice for later runs."""
+    known = _read() | {_key(network, size, batch, device): {"precision": speed.precision, "compile": speed.compile}}
     files.make_folder(file().parent)
     files.write(file(), json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
-def _key(network: str, device: str) -> str:
+def _key(network: str, size: tuple[int, ...], batch: int, device: str) -> str:
+    """Everything that the measurement depends on."""
     import torch
 
+    from neoclassic import __version__
     from neoclassic.engines.torch import device_name
 
-    return f"{network} on {device_name(device)}, torch {torch.__version__}"
+    images = "×".join(map(str, size))
+    versions = f"torch {torch.__version__}, neoclassic {__version__}"
+    return f"{network}, batches of {batch}, images of {images}, on {device_name(device)}, {versions}"
 
 
-def _read() -> dict[str, dict[str, str]]:
+def _read() -> dict[str, Any]:
     try:
-        found = json.loads(file().read_text("utf-8"))
-    except (OSError, ValueError, NeoclassicError):  # nothing remembered, or nothing that can be used
+        known = json.loads(file().read_text("utf-8"))
+    except (OSError, ValueError, NeoclassicError):  # nothing is remembered, or nothing that can be used
         return {}
-    return found if isinstance(found, dict) else {}
+    return known if isinstance(known, dict) else {}

@@ -17,23 +17,22 @@ from neoclassic.train.run import Settings
 
 engine, source, folder, mode = sys.argv[1:]
 splits = data.load(source)
-loop.pictures.draw = loop.pictures.draw_curves = lambda *_, **__: None  # most of the time of so short a run
-save = loop._Job.save
+save = loop.Training.save
 
 
 class Cut(BaseException):
     """As good as a kill."""
 
 
-def save_and_die(job, run, state):
-    save(job, run, state)
-    if state.step == 14:
+def save_and_die(training):
+    save(training)
+    if training.state.step == 14:
         raise Cut
 
 
 if mode == "cut":
     loop.CHECKPOINT_SECONDS = 0.0
-    loop._Job.save = save_and_die
+    loop.Training.save = save_and_die
 
 found = {}
 for option, changes in OPTIONS.items():

@@ -1,0 +1,170 @@
+"""Everything that a run needs before its first step: settings resolved, data found and split, network on its engine."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from neoclassic import data, engines, networks
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.check import brief
+from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
+from neoclassic.data.folders import Folder
+from neoclassic.data.preprocessing import Preprocessing, statistics
+from neoclassic.engines import Engine, Speed
+from neoclassic.engines import weights as arrays
+from neoclassic.measure import Row, Shape, measure
+from neoclassic.model.provenance import path_of
+from neoclassic.train import transfer, tuned
+from neoclassic.train.parallel import World
+from neoclassic.train.recipe import Recipe
+from neoclassic.train.run import Settings
+from neoclassic.tree import BatchNorm2d, Node
+
+TYPICAL = 50_000  # images in an epoch, assumed before they are counted
+
+
+def resolved(recipe: Recipe, settings: Settings) -> Settings:
+    """The settings with engine, precision and compiling as this machine decides them; a resumed run keeps them.
+
+    UsageError for an engine or a precision that is not available.
+    """
+    size = size_of(recipe)
+    input = (networks.entry(recipe.network).input[0], *size)
+    macs = measure(networks.network(recipe.network), input).macs * recipe.epochs * TYPICAL
+    engine = engines.choose(settings.engine)
+    speed = settings.speed
+    if engine == "torch" and speed == Speed("auto", "auto"):
+        speed = tuned.remembered(recipe.network, size, recipe.batch_size, settings.device) or speed
+    return replace(settings, engine=engine, speed=engines.decide(engine, settings.device, speed, macs))
+
+
+def located(recipe: Recipe, settings: Settings) -> Settings:
+    """The settings with the absolute paths of the data, so that the run can be resumed from any folder."""
+    path = None if recipe.data in data.SOURCES else files.expanded(recipe.data).absolute()
+    folder = settings.data_dir and str(files.expanded(settings.data_dir).absolute())
+    return replace(settings, place=str(path) if path and path.exists() else None, data_dir=folder)
+
+
+def size_of(recipe: Recipe) -> tuple[int, int]:
+    """Height and width of the images that the network is trained on."""
+    _, height, width = networks.entry(recipe.network).input
+    return recipe.image_size or height, recipe.image_size or width
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is ready to start.
+
+    splits          the data, every image of the input's size
+    training        what is trained on
+    monitored       what is evaluated after every epoch: the validation images, or the test set where there are none
+    marks           of photos: which were in which part
+    last_step       of the whole run, from 1
+    lone_image      whether a batch of one image is possible
+    """
+
+    recipe: Recipe
+    settings: Settings
+    world: World
+    tree: Node
+    shape: Shape
+    preprocessing: Preprocessing
+    engine: Engine
+    splits: Splits
+    training: Dataset
+    monitored: Dataset
+    marks: dict[str, list[str]]
+    last_step: int
+    steps_per_epoch: int
+    lone_image: bool
+
+
+def prepare(
+    recipe: Recipe,
+    settings: Settings,
+    splits: Splits | None,
+    world: World,
+    note: Callable[[str], None] | None = None,
+) -> Job:
+    """Find the data, draw or open the weights, and put the network on its engine.
+
+    note: called with each line that there is to tell the user. UsageError for a recipe that cannot be run on
+    these data; NeoclassicError for data or weights that cannot be read.
+    """
+    source = path_of(recipe.data, settings.place)
+    dataset = splits or data.find(source, settings.data_dir, None, recipe.validation, recipe.seed)
+    if recipe.classes not in (None, len(dataset.classes)):
+        raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
+    tree = networks.network(recipe.network, len(dataset.classes))
+    preprocessing = dataset.preprocessing(size_of(recipe), recipe.channels, recipe.fit)
+    shape = (preprocessing.channels, *preprocessing.size)
+    norms = [row.path for row in measure(tree, shape).layers if _needs_two_images(row)]  # impossible shapes fail here
+
+    fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
+    start = transfer.start(recipe, fresh, preprocessing.channels)  # a bad file of weights is told before decoding
+    photos = dataset if isinstance(dataset, Folder) else None
+    if note:
+        for line in (*start.notes, *(brief(photos, preprocessing) if photos else ())):
+            note(line)
+    splits = dataset.at(preprocessing, settings.strict)
+    training, monitored = _parts(recipe, splits)
+    if norms and min(len(training), recipe.batch_size) < 2:
+        wish = "--batch-size 2" if len(training) > 1 else "more images"
+        raise UsageError(f"{norms[0]} normalises over the batch, and a batch of one has nothing to: use {wish}")
+    if start.pixels or recipe.standardise:
+        mean, std = start.pixels or statistics(training.images)
+        preprocessing = replace(preprocessing, mean=mean, std=std)
+
+    sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
+    engine = _engine(recipe, settings, world, tree, shape, start, sizes[-1])
+    return Job(
+        recipe=recipe,
+        settings=settings,
+        world=world,
+        tree=tree,
+        shape=shape,
+        preprocessing=preprocessing,
+        engine=engine,
+        splits=splits,
+        training=training,
+        monitored=monitored,
+        marks=photos.marks if photos else {},
+        last_step=min(recipe.epochs * len(sizes), settings.max_steps or sys.maxsize),
+        steps_per_epoch=len(sizes),
+        lone_image=not norms,
+    )
+
+
+def _parts(recipe: Recipe, splits: Splits) -> tuple[Dataset, Dataset]:
+    """What is trained on, and what is evaluated after every epoch."""
+    training = splits.train
+    monitored = splits.test if recipe.validation == 0 else splits.validation
+    if monitored is None:
+        kept, held_out = stratified_split(training.labels, recipe.validation, recipe.seed)
+        training, monitored = training.subset(kept), training.subset(held_out)
+    if not len(training) or not len(monitored):
+        n = len(splits.train)
+        raise NeoclassicError(f"{training.name}: {n} images are too few to train on and to validate")
+    return training, monitored
+
+
+def _needs_two_images(row: Row) -> bool:
+    """Whether a layer is a batch norm that sees one value an image and channel: a batch of one has no deviation."""
+    return isinstance(row.node, BatchNorm2d) and math.prod(row.input[1:]) == 1
+
+
+def _engine(
+    recipe: Recipe, settings: Settings, world: World, tree: Node, shape: Shape, start: transfer.Start, smallest: int
+) -> Engine:
+    """The network on its engine, with the other processes joined. smallest: images in the smallest batch."""
+    device = world.join(settings.engine, settings.device) if world.size > 1 else settings.device
+    engine = engines.create(settings.engine, tree, shape, start.weights, device, settings.speed)
+    if world.size > 1:
+        engine.join()
+        world.share(smallest)
+    engine.optimize(recipe.optimizer, transfer.rates(recipe, arrays.parameters(tree, shape)))
+    return engine
