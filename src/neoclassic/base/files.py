@@ -19,6 +19,7 @@ from pathlib import Path
 from neoclassic.base.errors import NeoclassicError, UsageError
 
 STDOUT = Path("-")
+_PREFIX = ".neoclassic-"  # of temporary files, followed by the process number
 _SAME_AS_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _OPEN_FILES = ("/dev/", "/proc/")  # whose entries are written into, whatever they lead to
 
@@ -123,6 +124,26 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         ) from None
 
 
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that `write` left in a folder when its process was killed."""
+    for path in folder.glob(f"{_PREFIX}*-*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _runs(int(pid)) and path.is_file() and not path.is_symlink():
+            with suppress(OSError):
+                path.unlink()
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it belongs to another user, or there is no telling
+        return True
+    return True
+
+
 # ── where a path leads ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -142,7 +163,7 @@ def _target(path: Path) -> Path | None:
 def _temporary(target: Path) -> tuple[int, Path]:
     """A new file in the folder of `target`, open, with the permissions that the umask leaves."""
     while True:
-        temporary = target.parent / f".neoclassic-{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = target.parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         with suppress(FileExistsError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             return os.open(temporary, flags, 0o666), temporary

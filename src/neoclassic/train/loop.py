@@ -10,6 +10,7 @@ import math
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +92,8 @@ def train(
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         note(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}")
-    return Training(job, run, State(), listeners).run_to_end()
+    with run.held():
+        return Training(job, run, State(), listeners).run_to_end()
 
 
 def resume(
@@ -102,22 +104,23 @@ def resume(
 ) -> Result | None:
     """Continue a run that was stopped; see `train`. Of a finished run, return the result."""
     run, recipe, settings = Run.open(folder)
-    if result := run.result():
-        for each in listeners:
-            each.finished(run, result)
-        return result
     world = world or World.here()
-    job, state = prepare(recipe, settings, splits, world), State()
-    if saved := run.load_checkpoint():
-        weights, optimizer, state, header = saved
-        if header["data"] != job.splits.train.fingerprint:
-            raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
-        job.engine.load(weights)
-        job.engine.load_optimizer_state(optimizer)
-    if world.rank:
-        _assist(job, state, folder)
-        return None
-    return Training(job, run, state, listeners).run_to_end()
+    with nullcontext() if world.rank else run.held():
+        if result := run.finished():
+            for each in listeners:
+                each.finished(run, result)
+            return result
+        job, state = prepare(recipe, settings, splits, world), State()
+        if saved := run.load_checkpoint():
+            weights, optimizer, state, header = saved
+            if header["data"] != job.splits.train.fingerprint:
+                raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
+            job.engine.load(weights)
+            job.engine.load_optimizer_state(optimizer)
+        if world.rank:
+            _assist(job, state, folder)
+            return None
+        return Training(job, run, state, listeners).run_to_end()
 
 
 def _assist(job: Job, state: State, out: str | Path | None) -> None:
@@ -290,9 +293,11 @@ class Training:
         """Calibrate the model that was kept, evaluate it on the test set, and save model, log and result."""
         job, run, state = self.job, self.run, self.state
         model = Model.load(run.model)
-        assert state.best is not None
+        best = model.metrics.get("epoch")  # on a GPU, an epoch that is trained again may not be the best any more
+        if not isinstance(best, int) or not 1 <= best <= len(state.log):
+            raise NeoclassicError(f"{run.model} is of epoch {best} of {len(state.log)}: start a new run")
         job.engine.load(model.weights)
-        row, metrics = state.log[state.best - 1], {**model.metrics}
+        row, metrics = state.log[best - 1], {**model.metrics}
         if job.recipe.validation:  # the temperature is fitted on the validation images, never on the test set
             logits, labels = logits_of(job.engine, job.monitored.images, job.preprocessing), job.monitored.labels
             exact = Evaluation.of(logits, labels, model.classes)
@@ -301,14 +306,15 @@ class Training:
         test = self.evaluate(job.splits.test, model.temperature)
         if not job.recipe.validation:
             row = replace(row, test_loss=round(test.loss, 6), test_accuracy=round(test.accuracy, 6))
-        state.log[state.best - 1] = row  # evaluations between epochs are fast and inexact; the best one is made exact
+        state.log[best - 1] = row  # evaluations between epochs are fast and inexact; the best one is made exact
         run.save_log(state.log)
-        run.save_model(replace(model, metrics=metrics | {"test": test.summary}))
-        result = self.result(row, state.best, test)
+        model = replace(model, metrics=metrics | {"test": test.summary})
+        run.save_model(model)
+        result = self.result(row, best, test, model.checksum)
         run.save_result(result)
         return result
 
-    def result(self, row: Epoch, best: int, test: Evaluation) -> Result:
+    def result(self, row: Epoch, best: int, test: Evaluation, checksum: str) -> Result:
         """What `result.json` will hold. row: the epoch whose model was kept."""
         job, state = self.job, self.state
         images = sum(each.images_per_second * each.seconds for each in state.log)
@@ -337,4 +343,5 @@ class Training:
             versions=versions(job.engine.name),
             machine=machine(job.engine),
             evaluation=test.to_dict(),
+            checksum=checksum,
         )

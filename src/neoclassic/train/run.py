@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.locks import locked
 from neoclassic.base.machine import cores
 from neoclassic.base.records import record
 from neoclassic.base.text import csv_table
@@ -138,6 +140,7 @@ class Result:
     versions: dict[str, str]
     machine: dict[str, Any]
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
+    checksum: str = ""  # of the model; "" in results written before version 0.2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -183,6 +186,16 @@ class Run:
     def result_file(self) -> Path:
         """The result. A run is finished if this file is there."""
         return self.folder / "result.json"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Exclude other processes from writing this run. UsageError, which names the other process, if one does.
+
+        What a killed process left half-written in the folder is removed.
+        """
+        with locked(self.folder, f"the run in {self.folder}"):
+            files.sweep(self.folder)
+            yield
 
     @classmethod
     def check(cls, out: str | Path | None) -> None:
@@ -267,6 +280,20 @@ class Run:
         except (OSError, ValueError) as error:
             again = f"remove it, and train --resume {self.folder} makes it again"
             raise NeoclassicError(f"{self.result_file}: damaged ({error}); {again}") from None
+
+    def finished(self) -> Result | None:
+        """The result of a finished run, after a check that the model is the one that the result describes.
+
+        NeoclassicError where result and model are of different epochs, or one of them is damaged.
+        """
+        result = self.result()
+        if result is not None:
+            model = Model.load(self.model)
+            known = result.checksum or model.checksum
+            if model.checksum != known or model.metrics.get("epoch") != result.best_epoch:
+                again = f"remove result.json, and train --resume {self.folder} makes both again"
+                raise NeoclassicError(f"{self.folder}: result.json does not belong to model.safetensors; {again}")
+        return result
 
     def log(self) -> list[Epoch]:
         """What `save_log` wrote. UsageError for a run without an epoch, NeoclassicError for a file that is damaged."""

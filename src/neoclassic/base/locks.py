@@ -1,0 +1,90 @@
+"""A lock on a folder that ends with its process, however that ends: the operating system holds it on an open file.
+
+On network file systems it excludes processes of other machines as far as the file system passes locks on, which NFS,
+SMB and Lustre do by default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from neoclassic.base.errors import UsageError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        """BlockingIOError if another process holds it."""
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        """BlockingIOError if another process holds it."""
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold `folder/.lock` while the body runs. UsageError, which says who holds it, if another process does.
+
+    what: the subject of that sentence. Where the file system knows no locks, nothing is held and the body runs.
+    """
+    path = folder / ".lock"
+    handle = _acquired(path, what)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            with suppress(OSError):
+                path.unlink()  # while it is held, so that nobody is left with a lock on a removed file unknowingly
+            os.close(handle)
+
+
+def _acquired(path: Path, what: str) -> int | None:
+    """The open, locked file; None where locks are not supported."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # a folder that cannot be written into is reported by whoever writes the first file
+            return None
+        try:
+            _lock(handle)
+        except BlockingIOError:
+            holder = _holder(handle)
+            os.close(handle)
+            raise UsageError(f"{what} is in use by {holder}: wait until it ends, or stop it") from None
+        except OSError:
+            os.close(handle)
+            return None
+        if _is_at(handle, path):
+            os.truncate(handle, 0)
+            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            return handle
+        os.close(handle)  # its last holder removed it between opening and locking
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the open file is the one that the path names now."""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
+
+
+def _holder(handle: int) -> str:
+    """Who holds the lock, as far as the file tells."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        os.lseek(handle, 0, os.SEEK_SET)
+        written = json.loads(os.read(handle, 1000))
+        where = "" if written["host"] == socket.gethostname() else f" on {str(written['host'])[:60]}"
+        return f"process {int(written['pid'])}{where}"
+    return "another process"
