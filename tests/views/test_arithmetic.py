@@ -9,6 +9,7 @@ from neoclassic.cli import main
 from neoclassic.measure import measure
 from neoclassic.tree import Conv2d, Linear
 from neoclassic.views import arithmetic
+from neoclassic.views.savings import savings
 
 
 def of(name):
@@ -52,7 +53,7 @@ def test_every_formula_comes_to_its_figure(name):
 
 
 def test_what_a_1x1_convolution_saves_in_googlenet():
-    found = {s.second: s for s in arithmetic.savings(of("googlenet"))}
+    found = {s.second: s for s in savings(of("googlenet"))}
     five = found["inception3a.branch5x5.conv2"]
     assert five.dense_macs == 5 * 5 * 192 * 32 * 28 * 28  # table 1 of the paper: 192 maps in, 16, then 32
     assert five.macs == (192 * 16 + 5 * 5 * 16 * 32) * 28 * 28
@@ -60,7 +61,7 @@ def test_what_a_1x1_convolution_saves_in_googlenet():
 
 
 def test_what_depthwise_separation_saves_in_mobilenet():
-    saved = list(arithmetic.savings(of("mobilenet-v1")))
+    saved = list(savings(of("mobilenet-v1")))
     assert len(saved) == 13
     assert {s.kind for s in saved} == {"separated"}
     for s in saved:  # section 3.1 of the paper: 1/N + 1/D²
@@ -69,8 +70,8 @@ def test_what_depthwise_separation_saves_in_mobilenet():
 
 
 def test_a_gate_is_no_obstacle_and_plain_networks_save_nothing():
-    assert len(list(arithmetic.savings(of("mobilenet-v3-small")))) == 11
-    assert list(arithmetic.savings(of("vgg16"))) == []
+    assert len(list(savings(of("mobilenet-v3-small")))) == 11
+    assert list(savings(of("vgg16"))) == []
 
 
 def test_networks_side_by_side(capsys):

@@ -1,5 +1,6 @@
 """Drawings of the whole zoo: everything on the page, text inside its box, nothing across anything else."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import matplotlib
@@ -9,8 +10,10 @@ from PIL import ImageFont
 from neoclassic import networks
 from neoclassic.cli import main
 from neoclassic.measure import measure
-from neoclassic.tree import walk
-from neoclassic.views import drawing, svg
+from neoclassic.tree import Conv2d, Node, ReLU, Sequential, walk
+from neoclassic.views import arithmetic, blocks, drawing, svg
+from neoclassic.views.labels import is_main
+from neoclassic.views.savings import savings
 
 SVG = "{http://www.w3.org/2000/svg}"
 LAYERS = {"conv", "depthwise", "fc", "pool", "other", "end"}
@@ -83,7 +86,7 @@ def test_every_layer_is_in_the_drawing_itself_or_behind_its_equal(name):
     tree = networks.network(name)
     root = ElementTree.fromstring(drawn(name))
     said = "\n".join("".join(title.itertext()) for title in root.iter(f"{SVG}title"))
-    nodes = {repr(node) for path, node in walk(tree) if path and drawing._is_main(node)}
+    nodes = {repr(node) for path, node in walk(tree) if path and is_main(node)}
     if name == "lenet:1998":
         nodes = {node for node in nodes if "Select" not in node}
     assert nodes <= {line.partition(": ")[2].rpartition(", ")[0] for line in said.splitlines()}
@@ -105,7 +108,7 @@ def test_repeats_are_folded():
 @pytest.mark.parametrize("name", ["lenet", "lenet:1998", "alexnet", "vgg16", "deepconvnet", "nin", "mnist-inception"])
 def test_blocks_are_to_scale(name):
     m = measure(networks.network(name), networks.entry(name).input)
-    root = ElementTree.fromstring(drawing.blocks(name, m))
+    root = ElementTree.fromstring(blocks.blocks(name, m))
     page = (0.0, 0.0, float(root.get("width")), float(root.get("height")))
     assert all(inside(place, page) for _, place in texts(root))
     fronts = []
@@ -116,6 +119,29 @@ def test_blocks_are_to_scale(name):
                 fronts.append((shape[1], float(rect.get("height"))))
     scale = fronts[0][1] / fronts[0][0]
     assert all(height == pytest.approx(max(side * scale, 2), abs=0.11) for side, height in fronts)
+
+
+def with_unknown_leaf():
+    """The measure of a small network with a leaf that no walker knows: a plain `Node` in place of the activation."""
+    m = measure(Sequential(Conv2d(2, 3), ReLU(), Conv2d(2, 3)), (1, 8, 8))
+    leaf = Node()
+    tree = Sequential.of({"conv1": m["conv1"].node, "relu": leaf, "conv2": m["conv2"].node})
+    nodes = {"": tree, "relu": leaf}
+    return replace(m, rows=tuple(replace(row, node=nodes.get(row.path, row.node)) for row in m.rows))
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (lambda m: drawing.tree("net", m), "drawing: no rule for Node"),
+        (lambda m: blocks.blocks("net", m), "drawing: no rule for Node"),
+        (arithmetic.explain, "arithmetic: no rule for Node"),
+        (lambda m: list(savings(m)), "arithmetic: no rule for Node"),
+    ],
+)
+def test_an_unknown_leaf_is_an_error(view, message):
+    with pytest.raises(TypeError, match=message):
+        view(with_unknown_leaf())
 
 
 def test_show_writes_the_drawing(tmp_path, capsys):
