@@ -31,9 +31,10 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import weights as arrays
 from neoclassic.model.artefact import Model
 from neoclassic.model.predict import predict
-from neoclassic.web import server
-from neoclassic.web.names import is_loopback
-from neoclassic.web.server import Limits, Refusal, Service
+from neoclassic.web.application import PAGE, application
+from neoclassic.web.hosts import AllowedHosts, is_loopback
+from neoclassic.web.responses import Refusal
+from neoclassic.web.service import Limits, Service
 
 SECONDS = 2.0  # the server's --timeout
 MAIN = "import sys; sys.modules['torch'] = None; from neoclassic.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -455,9 +456,7 @@ def test_names_can_be_added(model, tmp_path):
 
 
 def test_every_name_can_be_allowed():
-    from neoclassic.web.names import Names
-
-    everywhere = Names.of(["*"])
+    everywhere = AllowedHosts.of(["*"])
     assert everywhere.refusal("GET", {"host": "attacker.example"}) is None
     assert everywhere.refusal("POST", {"host": "a.example", "origin": "http://b.example"}) is None
 
@@ -488,7 +487,7 @@ def asked(model, engine, method, path, body=b""):
 
     async def ask():
         async with service.running(None):
-            await server.application(service)(scope, receive, send)
+            await application(service)(scope, receive, send)
 
     asyncio.run(ask())
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
@@ -600,14 +599,14 @@ def test_bodies_together_have_a_limit():
     async def hold(n):
         request = SimpleNamespace(headers={}, stream=stream)
         if n == 0:
-            return service.held
+            return service.body_bytes
         async with service._body(request):
             return await hold(n - 1)
 
     assert asyncio.run(hold(8)) == 800
     with pytest.raises(Refusal, match="too many requests"):
         asyncio.run(hold(9))
-    assert service.held == 0
+    assert service.body_bytes == 0
 
 
 # ── beginning and end ────────────────────────────────────────────────────────────────────────────────
@@ -646,7 +645,7 @@ def test_without_its_packages_serve_says_what_to_install(model, run, monkeypatch
 def test_it_listens_on_loopback_unless_told_otherwise():
     assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
     assert not is_loopback("0.0.0.0")
-    assert Path(server.PAGE).is_file()
+    assert Path(PAGE).is_file()
 
 
 @pytest.mark.parametrize("harm", ["truncated", "another class", "no model"])
