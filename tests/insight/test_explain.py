@@ -13,7 +13,8 @@ from neoclassic.cli import main
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.torch import TorchEngine
-from neoclassic.insight.explain import explain, grad_cam, grad_cam_plus, last_map, occlusion, one_hot, spread
+from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusion, one_hot, target_layer, upsample
+from neoclassic.insight.explain import explain
 from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 
@@ -49,21 +50,24 @@ def hooked(module, layer, images, index):
 def test_class_activation_maps_are_those_of_hooks(name, engine):
     shape, layer = NETWORKS[name]
     tree = networks.network(name, 10)
-    assert last_map(measure(tree, shape)) == layer
+    assert target_layer(measure(tree, shape)) == layer
     weights = arrays.initial(tree, shape, seed=5)
     images = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     runs = engines.create(engine, tree, shape, weights, device="cpu")
     features, gradient = runs.sensitivity(images, layer, one_hot(3, 10))
     module = TorchEngine(tree, shape, weights, "cpu").module.eval()
     cam, plus = hooked(module, layer, torch.from_numpy(images), 3)
-    for found, wanted in ((grad_cam(features[0], gradient[0]), cam), (grad_cam_plus(features[0], gradient[0]), plus)):
+    for found, wanted in (
+        (grad_cam(features[0], gradient[0]), cam),
+        (grad_cam_plus_plus(features[0], gradient[0]), plus),
+    ):
         np.testing.assert_allclose(found, wanted, atol=1e-4 * max(wanted.max(), 1e-30))
 
 
 def test_every_network_has_a_layer_to_look_at():
     for name in networks.list_networks():
         m = measure(networks.network(name), networks.entry(name).input)
-        assert min(m[last_map(m)].output[1:]) > 1
+        assert min(m[target_layer(m)].output[1:]) > 1
 
 
 def tiny(side=28, channels=1):
@@ -100,10 +104,10 @@ def test_occlusion_finds_the_only_place_that_matters():
     assert abs(lost[0, 0]) < 1e-6
 
 
-def test_spread_fills_the_image_and_keeps_the_place():
+def test_upsampling_fills_the_image_and_keeps_the_place():
     small = np.zeros((4, 4))
     small[3, 0] = 7
-    large = spread(small, (28, 32))
+    large = upsample(small, (28, 32))
     assert large.shape == (28, 32)
     assert large.max() == 1
     assert large[27, 0] == 1

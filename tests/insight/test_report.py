@@ -12,7 +12,7 @@ from browser import chromium
 from PIL import Image
 
 from neoclassic.cli import cli, main
-from neoclassic.insight.report import command
+from neoclassic.insight.reproduce import command
 from neoclassic.recipes import recipe
 
 # Frames of each width, filled with the report; what they measure is left in the page.
