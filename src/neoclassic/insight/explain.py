@@ -156,15 +156,15 @@ def explain_file(
 
 def _pictures(model: Model, e: Explanation, name: str) -> dict[str, Callable[[Path], None]]:
     """A function for each picture, which draws it into a file."""
-    title = f"{name}: {e.predicted[0]} {e.predicted[1]:.1%}"
-    label = f"{e.label} {e.probability:.1%}"
+    predicted = "" if e.label == e.predicted[0] else f" (predicted {e.predicted[0]} {e.predicted[1]:.1%})"
+    label = f"{e.label} {e.probability:.1%}{predicted}"
     cams = [upsample(cam, e.pixels.shape[:2]) for cam in (e.cam, e.cam_plus)]
     filters = _first_convolution(measure(model.tree, model.input))
     weights, filters_title = model.weights[f"{filters}.weight"], f"{model.network}: the filters of {filters}"
     features_title = f"{name}: {e.path}, {by(e.features.shape)}"
     pictures: dict[str, Callable[[Path], None]] = {
-        "cam": lambda to: maps.draw_cams(e.pixels, cams, e.cam_path, to, f"{title}; evidence for {label}"),
-        "occlusion": lambda to: maps.draw_occlusion(e.pixels, e.occlusion, to, f"{title}; occlusion for {label}"),
+        "cam": lambda to: maps.draw_cams(e.pixels, cams, e.cam_path, to, f"{name}: evidence for {label}"),
+        "occlusion": lambda to: maps.draw_occlusion(e.pixels, e.occlusion, to, f"{name}: occlusion for {label}"),
         "features": lambda to: maps.draw_features(e.features, to, features_title),
         "filters": lambda to: maps.draw_filters(weights, to, filters_title),
     }

@@ -17,7 +17,10 @@ COLUMNS = 8
 
 
 def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Path | BytesIO, title: str) -> None:
-    """Images, uint8 N×H×W×C, as a grid. `captions` has (name, true class, predicted class) for each."""
+    """Images, uint8 N×H×W×C, as a grid.
+
+    captions: (name, true class, predicted class) of each image; the true class is printed above the predicted class.
+    """
     n = len(pixels)
     rows, columns = ceil(n / COLUMNS), min(n, COLUMNS)
     tall = pixels.shape[1] / pixels.shape[2]
@@ -28,8 +31,8 @@ def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Pat
             name, true, predicted = captions[i]
             show(axes, pixels[i])
             lines = (
-                (f"true: {lettering.name(true, 15)}", INK),
-                (f"pred.: {lettering.name(predicted, 16)}", TRAIN),
+                (lettering.name(true, 16), INK),
+                (lettering.name(predicted, 18), TRAIN),
                 (lettering.name(name, 22), GREY),
             )
             for j, (text, colour) in enumerate(lines):

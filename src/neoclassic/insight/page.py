@@ -29,7 +29,8 @@ p,figcaption,small{color:var(--soft)}p{max-width:70ch}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 8px 4px 0;border-bottom:1px solid var(--rim);vertical-align:top;
 overflow-wrap:anywhere}
-th{color:var(--soft);font-weight:600}td.n,th.n{text-align:right;padding:4px 0 4px 8px;overflow-wrap:normal}
+th{color:var(--soft);font-weight:600;overflow-wrap:normal}
+td.n,th.n{text-align:right;padding:4px 0 4px 8px;overflow-wrap:normal}
 .facts th{width:11em}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:24px;align-items:start}
 img{max-width:100%;height:auto}img.chart{display:block;margin:0 auto;max-width:min(100%,860px)}

@@ -136,7 +136,7 @@ def _training(recipe: Recipe, model: Model, result: dict[str, Any]) -> str:
         "recipe": f"{recipe.name}{f': {recipe.about}' if recipe.about else ''}",
         "optimizer": f"{optimizer.name}, "
         + ", ".join(f"{name.replace('_', ' ')} {float(getattr(optimizer, name)):g}" for name in constants),
-        "learning rate": f"{recipe.learning_rate:g}, {recipe.schedule}, {recipe.warmup_epochs:g} epochs of warm-up",
+        "learning rate": f"{recipe.learning_rate:g}, {recipe.schedule}, warm-up epochs: {recipe.warmup_epochs:g}",
         "batch size": str(recipe.batch_size),
         "epochs": f"{recipe.epochs}; the model is from epoch {result['best_epoch']}",
         "validation": f"{recipe.validation:.0%} of the training set, stratified"

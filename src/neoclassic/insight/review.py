@@ -149,9 +149,8 @@ def write(reviewed: Review, pixels: Array, folder: Path, title: str) -> dict[str
         "reliability": lambda path: curves.draw_reliability(bins, error, path, title),
     }
     if len(worst):
-        pictures["worst"] = lambda path: gallery.draw(
-            pixels[worst], captions(reviewed, worst), path, f"{title}; the worst mistakes"
-        )
+        worst_title = f"{title}; the worst mistakes, true class above predicted class"
+        pictures["worst"] = lambda path: gallery.draw(pixels[worst], captions(reviewed, worst), path, worst_title)
     return draw_all(pictures, folder) | {f"{name}.csv": str(folder / f"{name}.csv") for name in tables}
 
 

@@ -54,6 +54,6 @@ def openapi(limits: Limits) -> dict[str, Any]:
         "info": {"title": "neoclassic", "version": __version__},
         "paths": {
             "/predict": {"post": predict},
-            **{path: {"get": {"summary": s, "responses": {"200": {"description": s}}}} for path, s in _GET.items()},
+            **{path: {"get": {"summary": s, "responses": {"200": {"description": "OK"}}}} for path, s in _GET.items()},
         },
     }
