@@ -1,4 +1,4 @@
-"""The server: the answers of `predict`, and a clear no to everything that would harm it."""
+"""The server: it gives the answers of `predict` and refuses hostile requests with a clear message."""
 
 import asyncio
 import http.client
@@ -57,7 +57,7 @@ def model(tmp_path_factory):
 
 
 class Running:
-    """The server as a user starts it, without torch, in folders of its own."""
+    """The server as a user starts it, without torch, in temporary folders."""
 
     def __init__(self, model, home, *options):
         self.home = home
@@ -88,7 +88,7 @@ class Running:
         self.port = int(re.search(r":(\d+) ", line)[1])
 
     def end(self):
-        """Exit code, and what else stood on stderr."""
+        """Stop the server; return its exit code and the rest of stderr."""
         self.process.terminate()
         said = self.process.communicate(timeout=15)[1]
         return self.process.returncode, said
@@ -108,7 +108,7 @@ class Running:
         return status, json.loads(text)
 
     def written(self):
-        """The files that stand in the server's own folders."""
+        """The files in the server's folders."""
         return [p for p in self.home.rglob("*") if p.is_file()]
 
 
@@ -148,14 +148,14 @@ def assert_as_predicted(model, contents, answers, tmp_path):
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_image_as_the_body_is_answered_as_by_predict(running, model, tmp_path):
+def test_an_image_as_the_body_gets_the_answer_of_predict(running, model, tmp_path):
     contents = [picture(0), picture(1, kind="JPEG"), picture(2, kind="WEBP")]
     answers = [running.predict(content) for content in contents]
     assert [status for status, _ in answers] == [200] * 3
     assert_as_predicted(model, contents, [rows[0] for _, rows in answers], tmp_path)
 
 
-def test_a_photo_is_answered_alike_however_it_is_stored(running, model, tmp_path):
+def test_a_photo_gets_the_same_answer_in_every_format(running, model, tmp_path):
     upright = Image.open(io.BytesIO(picture(3)))
     lying = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the Transpose that each EXIF orientation undoes
     stored = [(upright, "BMP"), (upright.convert("RGBA"), "PNG"), (upright.convert("CMYK"), "TIFF")]
@@ -180,7 +180,7 @@ def test_a_photo_is_answered_alike_however_it_is_stored(running, model, tmp_path
         assert [t["probability"] for t in answer["top"]] == pytest.approx([t["probability"] for t in first["top"]])
 
 
-def test_many_images_of_a_form_are_answered_in_order_under_their_names(running, model, tmp_path):
+def test_the_images_of_a_form_are_answered_in_order_with_their_names(running, model, tmp_path):
     contents = [picture(seed) for seed in range(10)]
     body, headers = form(*((f"{i}.png", content) for i, content in enumerate(contents)))
     status, answers = running.predict(body, **headers)
@@ -189,7 +189,7 @@ def test_many_images_of_a_form_are_answered_in_order_under_their_names(running, 
     assert_as_predicted(model, contents, answers, tmp_path)
 
 
-def test_many_senders_at_once_get_each_their_own_answer(running, model, tmp_path):
+def test_concurrent_clients_each_get_their_own_answer(running, model, tmp_path):
     contents = [picture(seed) for seed in range(48)]
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(running.predict, contents))
@@ -213,7 +213,7 @@ def test_top_and_threshold(running):
     assert (stored["label"] == "unknown") == (sure["probability"] < 0.9)
 
 
-def test_what_the_server_says_of_itself(running):
+def test_the_server_describes_itself(running):
     assert running.ask("GET", "/healthz")[::2] == (200, '{"status":"ok"}')
     facts = json.loads(running.ask("GET", "/model")[2])
     assert (facts["network"], facts["classes"], facts["engine"]) == ("lenet:bn", list(NAMES), "numpy")
@@ -224,7 +224,7 @@ def test_what_the_server_says_of_itself(running):
     status, headers, page = running.ask("GET", "/")
     assert status == 200
     assert "default-src 'none'" in headers["content-security-policy"]
-    assert not re.search(r"https?://", page), "the page asks other machines"
+    assert not re.search(r"https?://", page), "the page requests other hosts"
 
 
 # ── hostile input ────────────────────────────────────────────────────────────────────────────────────
@@ -268,7 +268,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("body", "headers", "status", "reason"), HOSTILE, ids=[f"{i}" for i in range(len(HOSTILE))])
-def test_what_cannot_be_answered_is_refused_in_one_line(running, body, headers, status, reason):
+def test_hostile_requests_are_refused_in_one_line(running, body, headers, status, reason):
     found, _, text = running.ask("POST", "/predict", body, headers)
     answer = json.loads(text)
     line = answer["error"] if isinstance(answer, dict) else answer[0]["error"]
@@ -279,7 +279,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(running, body, headers, 
 
 
 @pytest.mark.parametrize("query", ["?top=0", "?top=x", "?top=1e9", "?threshold=2", "?threshold=nan", "?treshold=1"])
-def test_parameters_that_cannot_be_are_refused(running, query):
+def test_invalid_parameters_are_refused(running, query):
     status, answer = running.predict(picture(0), query)
     assert status == 400
     assert answer["error"]
@@ -292,7 +292,7 @@ def test_other_paths_and_methods_are_refused(running):
     assert running.ask("GET", "/%2e%2e/%2e%2e/etc/passwd")[0] == 404
 
 
-def test_a_long_thin_image_and_a_wrong_name_are_images_like_others(running, model, tmp_path):
+def test_a_long_thin_image_and_a_wrong_suffix_are_accepted(running, model, tmp_path):
     thin, wrong = picture(5, (1, 10_000)), picture(6, kind="JPEG")
     body, headers = form(("thin.png", thin), ("really-a.png", wrong))
     status, answers = running.predict(body, **headers)
@@ -300,7 +300,7 @@ def test_a_long_thin_image_and_a_wrong_name_are_images_like_others(running, mode
     assert_as_predicted(model, [thin, wrong], answers, tmp_path)
 
 
-def test_one_bad_image_among_good_ones_is_told_apart(running):
+def test_a_bad_image_among_good_ones_gets_its_own_error(running):
     body, headers = form(("good.png", picture(0)), ("bad.png", b"nothing"), ("fine.png", picture(1)))
     status, answers = running.predict(body, **headers)
     assert status == 200
@@ -308,7 +308,7 @@ def test_one_bad_image_among_good_ones_is_told_apart(running):
     assert answers[1]["error"] == "bad.png: is not an image, or of a format that is not read here"
 
 
-def test_names_that_lead_elsewhere_are_cut_to_their_last_part(running):
+def test_only_the_last_part_of_a_file_name_is_kept(running):
     names = ["../../etc/passwd", "..\\..\\boot.ini", "/abs/olute.png", "a" * 400, "dir/"]
     body, headers = form(*((name, picture(0)) for name in names))
     _, answers = running.predict(body, **headers)
@@ -326,7 +326,7 @@ def until_closed(connection):
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_slow_senders_are_sent_away_and_hold_up_nobody(running):
+def test_slow_clients_are_disconnected_and_delay_nobody(running):
     head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     silent, started, stuck = (connect(running, data) for data in (b"", b"POST /pred", head + b"only a little"))
     begun = time.monotonic()
@@ -339,8 +339,8 @@ def test_slow_senders_are_sent_away_and_hold_up_nobody(running):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/predict"])
-def test_a_byte_now_and_then_keeps_no_connection_open(running, path):
-    """A body that never ends is waited for as long as the limit says, whoever would have read it."""
+def test_a_slow_body_does_not_keep_a_connection_open(running, path):
+    """The deadline of a body holds for every path, also for those that do not read it."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
     connection = connect(running, head.encode())
     connection.settimeout(0.2)
@@ -354,7 +354,7 @@ def test_a_byte_now_and_then_keeps_no_connection_open(running, path):
     assert time.monotonic() < ended
 
 
-def test_a_second_request_may_not_stop_half_way_either(running):
+def test_the_deadline_holds_for_a_second_request_on_a_connection(running):
     connection = connect(running, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = b""
     while not answer.endswith(b'{"status":"ok"}'):
@@ -363,25 +363,25 @@ def test_a_second_request_may_not_stop_half_way_either(running):
     assert until_closed(connection) == b""
 
 
-def test_no_http_is_refused(running):
+def test_bytes_that_are_not_http_are_refused(running):
     assert until_closed(connect(running, b"\x16\x03\x01 what is this\r\n\r\n")).startswith(b"HTTP/1.1 400")
 
 
-def test_a_sender_that_leaves_is_forgotten(running):
+def test_a_client_that_disconnects_does_no_harm(running):
     for _ in range(20):
         connect(running, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nabc").close()
     assert running.predict(picture(0))[0] == 200
 
 
 def test_zz_nothing_was_written(running):
-    """The last of this server's tests: images above the size at which forms usually go to disk were among them."""
+    """The last test of the shared server. Parsers usually write files as large as this one to disk."""
     body, headers = form(("large.png", picture(0, (480, 700))))
     assert len(body) > 900_000
     assert running.predict(body, **headers)[0] == 200
     assert running.written() == []
 
 
-# ── only by its own names, and for no page of another site ───────────────────────────────────────────
+# ── allowed hosts and sites ──────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_zz_nothing_was_written(running):
         socket.gethostname(),
     ],
 )
-def test_its_own_names_and_addresses_are_answered(running, host):
+def test_own_names_and_addresses_are_answered(running, host):
     assert running.ask("GET", "/model", headers={"Host": host})[0] == 200
 
 
@@ -415,7 +415,7 @@ def test_its_own_names_and_addresses_are_answered(running, host):
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/metrics", "/nowhere"])
-def test_a_name_that_is_not_its_own_is_refused(running, host, path):
+def test_another_host_name_is_refused(running, host, path):
     status, _, text = running.ask("GET", path, headers={"Host": host})
     assert status == 421
     assert "--allow-host" in json.loads(text)["error"]
@@ -461,20 +461,20 @@ def test_every_name_can_be_allowed():
     assert everywhere.refusal("POST", {"host": "a.example", "origin": "http://b.example"}) is None
 
 
-def test_a_url_is_no_name(model, run):
+def test_a_url_is_not_a_host_name(model, run):
     code, out, err = run("serve", model, "--port", 0, "--allow-host", "http://models.example.org/")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "models.example.org, not 'http" in err
 
 
-# ── names and numbers of a model are data ────────────────────────────────────────────────────────────
+# ── odd class names and numbers ──────────────────────────────────────────────────────────────────────
 
 ODD = ('"quoted" \\ back', "line\nbreak\u2028", "<img src=x onerror=alert(1)>", "\x1b[31mred\ud800")
 
 
 def asked(model, engine, method, path, body=b""):
-    """Status and body of the application's answer, without a server."""
+    """Status and body of the application's response, without a server."""
     service = Service(model, engine)
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
     sent = []
@@ -500,14 +500,14 @@ def strict(text):
     return json.loads(text, parse_constant=constant)
 
 
-def test_odd_class_names_come_back_as_they_are():
+def test_odd_class_names_are_returned_unchanged():
     odd = replace(make_model(), classes=ODD)
     assert strict(asked(odd, SlowEngine(), "GET", "/model")[1])["classes"] == list(ODD)
     answer = strict(asked(odd, SlowEngine(), "POST", "/predict", picture(0))[1])
     assert [guess["label"] for guess in answer[0]["top"]] == list(ODD)
 
 
-def test_numbers_that_are_none_are_null_and_an_answer_of_none_is_an_error():
+def test_nan_metrics_are_null_and_nan_predictions_are_an_error():
     odd = replace(make_model(), metrics={"loss": math.nan, "each": [1.0, math.inf]})
     engine = SlowEngine(answer=math.nan)
     assert strict(asked(odd, engine, "GET", "/model")[1])["metrics"] == {"loss": None, "each": [1.0, None]}
@@ -517,7 +517,7 @@ def test_numbers_that_are_none_are_null_and_an_answer_of_none_is_an_error():
 
 
 @pytest.mark.parametrize("name", ['a"b.png', "<b>.png", "caf\u00e9.png", "\x1b[31m.png", "-rf", "\u202egnp.exe"])
-def test_a_name_of_a_file_comes_back_as_it_was_sent(running, name):
+def test_a_file_name_is_returned_unchanged(running, name):
     body, headers = form((name.replace('"', "%22"), picture(0)), (name.replace('"', "%22"), b"nothing"))
     status, answers = running.predict(body, **headers)
     assert status == 200
@@ -525,7 +525,7 @@ def test_a_name_of_a_file_comes_back_as_it_was_sent(running, name):
     assert "\n" not in answers[1]["error"]
 
 
-def test_the_metrics_are_what_prometheus_reads(running):
+def test_the_metrics_are_in_the_format_of_prometheus(running):
     from prometheus_client.parser import text_string_to_metric_families
 
     families = list(text_string_to_metric_families(running.ask("GET", "/metrics")[2]))
@@ -536,7 +536,7 @@ def test_the_metrics_are_what_prometheus_reads(running):
 
 
 class SlowEngine:
-    """Equal logits, half a second late; writes down how many images it saw."""
+    """Returns equal logits after half a second and records the sizes of its batches."""
 
     name, device = "slow", "cpu"
 
@@ -555,7 +555,7 @@ class SlowEngine:
 
 
 def answers_of(service, requests):
-    """The outcomes of requests of so many images each, all at once."""
+    """The results of concurrent requests, given the number of images of each."""
 
     async def ask():
         async with service.running(None):
@@ -566,7 +566,7 @@ def answers_of(service, requests):
     return asyncio.run(ask())
 
 
-def test_what_waits_becomes_batches_up_to_the_limit():
+def test_waiting_images_become_batches_up_to_the_limit():
     engine = SlowEngine()
     found = answers_of(Service(make_model(), engine, Limits(batch=4)), [1] * 9)
     assert all(rows[0].probability == 0.25 for rows in found)
@@ -575,7 +575,7 @@ def test_what_waits_becomes_batches_up_to_the_limit():
     assert len(engine.seen) <= 4
 
 
-def test_more_than_the_queue_holds_is_refused_at_once():
+def test_images_beyond_the_queue_are_refused_at_once():
     service = Service(make_model(), SlowEngine(), Limits(queue=3))
     found = answers_of(service, [2, 1, 1, 4])
     refused = [isinstance(f, Refusal) and f.status == 503 for f in found]
@@ -583,13 +583,13 @@ def test_more_than_the_queue_holds_is_refused_at_once():
     assert service.waiting == 0
 
 
-def test_a_fault_of_the_engine_is_an_error_of_its_batch_alone():
+def test_an_exception_of_the_engine_fails_only_its_batch():
     service = Service(make_model(), SlowEngine(ValueError("broken")), Limits(batch=1))
     found = answers_of(service, [1, 1])
     assert [str(f) for f in found] == ["broken", "broken"]
 
 
-def test_bodies_together_have_a_limit():
+def test_the_bodies_of_all_requests_have_a_limit():
     service = Service(make_model(), SlowEngine(), Limits(body=100))
 
     async def stream():
@@ -609,10 +609,10 @@ def test_bodies_together_have_a_limit():
     assert service.body_bytes == 0
 
 
-# ── beginning and end ────────────────────────────────────────────────────────────────────────────────
+# ── start and shutdown ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_sigterm_lets_what_has_begun_be_answered(model, tmp_path):
+def test_sigterm_lets_running_requests_finish(model, tmp_path):
     one = Running(model, tmp_path, "--engine", "onnx")
     image = picture(0)
     begun = connect(
@@ -628,7 +628,7 @@ def test_sigterm_lets_what_has_begun_be_answered(model, tmp_path):
         socket.create_connection(("127.0.0.1", one.port))
 
 
-def test_a_port_that_is_taken_is_an_error_of_one_line(model, run):
+def test_a_port_in_use_is_an_error_of_one_line(model, run):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, out, err = run("serve", model, "--engine", "numpy", "--port", taken.getsockname()[1])
     assert (code, out) == (1, "")

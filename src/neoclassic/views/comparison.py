@@ -36,7 +36,10 @@ def _sizes(values: list[int]) -> list[Cell]:
 
 
 def _figures(measures: dict[str, Measure], batch: int) -> dict[str, list[Cell]]:
-    """The rows of the table by name, one cell for each network. Auxiliary heads do not count."""
+    """The rows of the table by name, one cell for each network. Auxiliary heads do not count.
+
+    The receptive field is that of the last layer with a window.
+    """
     networks = list(measures.values())
     memory = [m.memory(batch) for m in networks]
     layers = [[row for row in m.layers if not row.auxiliary] for m in networks]
@@ -46,11 +49,11 @@ def _figures(measures: dict[str, Measure], batch: int) -> dict[str, list[Cell]]:
         "convolutions": _numbers([sum(isinstance(r.node, Conv2d) for r in rows) for rows in layers]),
         "fully connected": _numbers([sum(isinstance(r.node, Linear) for r in rows) for rows in layers]),
         "parameters": _numbers([m.parameters for m in networks]),
-        "MACs an image": _numbers([m.macs for m in networks]),
+        "MACs per image": _numbers([m.macs for m in networks]),
         "weights": _sizes([x.weights for x in memory]),
         f"training, batch {batch}": _sizes([x.training for x in memory]),
         f"inference, batch {batch}": _sizes([x.inference for x in memory]),
-        "sees, before the head": [(f"{_last_field(rows)} pixels", None) for rows in layers],
+        "receptive field": [(f"{_last_field(rows)} pixels", None) for rows in layers],
         "saved by 1×1": [(_saved(m, "reduced"), None) for m in networks],
         "saved by depthwise": [(_saved(m, "separated"), None) for m in networks],
     }
