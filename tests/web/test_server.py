@@ -1,137 +1,25 @@
 """The server: it gives the answers of `predict` and refuses hostile requests with a clear message."""
 
-import asyncio
-import http.client
 import io
 import json
-import math
-import os
 import re
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
+from serving import NAMES, SECONDS, Running, form, picture
 
-from neoclassic import networks
 from neoclassic.base.errors import install
-from neoclassic.data.preprocessing import Preprocessing
-from neoclassic.engines import weights as arrays
 from neoclassic.model.artefact import Model
 from neoclassic.model.predict import predict
-from neoclassic.web.application import PAGE, application
-from neoclassic.web.hosts import AllowedHosts, is_loopback
-from neoclassic.web.responses import Refusal
-from neoclassic.web.service import Limits, Service
-
-SECONDS = 2.0  # the server's --timeout
-MAIN = "import sys; sys.modules['torch'] = None; from neoclassic.cli import main; sys.exit(main(sys.argv[1:]))"
-NAMES = ("ant", "bee", "cat", "dog")
-
-
-def make_model():
-    tree, shape = networks.network("lenet:bn", 4), (3, 32, 32)
-    preprocessing = Preprocessing((32, 32), 3, mean=(0.4,), std=(0.2,))
-    calibration = {"temperature": 0.5, "threshold": 0.9, "n": 10}
-    weights = arrays.initial(tree, shape, seed=3)
-    return Model("lenet:bn", tree, shape, NAMES, preprocessing, weights, calibration=calibration)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    make_model().save(path)
-    return path
-
-
-class Running:
-    """The server as a user starts it, without torch, in temporary folders."""
-
-    def __init__(self, model, home, *options):
-        self.home = home
-        for name in ("tmp", "here"):
-            (home / name).mkdir()
-        environment = {**os.environ, "TMPDIR": str(home / "tmp"), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [
-            "serve",
-            str(model),
-            "--port",
-            "0",
-            "--timeout",
-            str(SECONDS),
-            "--max-body",
-            "1",
-            "--max-pixels",
-            "1",
-        ]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *command, *options],
-            cwd=home / "here",
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said = line = self.process.stderr.readline()
-        assert "answers with" in line, line + self.process.stderr.read()
-        self.port = int(re.search(r":(\d+) ", line)[1])
-
-    def end(self):
-        """Stop the server; return its exit code and the rest of stderr."""
-        self.process.terminate()
-        said = self.process.communicate(timeout=15)[1]
-        return self.process.returncode, said
-
-    def ask(self, method, path, body=None, headers=None):
-        """Status, headers and text."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
-        finally:
-            connection.close()
-
-    def predict(self, body, query="", **headers):
-        status, _, text = self.ask("POST", f"/predict{query}", body, headers)
-        return status, json.loads(text)
-
-    def written(self):
-        """The files in the server's folders."""
-        return [p for p in self.home.rglob("*") if p.is_file()]
-
-
-@pytest.fixture(scope="module")
-def running(model, tmp_path_factory):
-    one = Running(model, tmp_path_factory.mktemp("home"), "--engine", "numpy")
-    yield one
-    assert one.end() == (0, "")
-
-
-def picture(seed, size=(40, 36), kind="PNG", **options):
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def form(*files):
-    """Body and headers of multipart/form-data with (name, content) files."""
-    mark = "x7MA4YWxkTrZu0gW"
-    head = 'Content-Disposition: form-data; name="image"; filename="{}"\r\nContent-Type: image/png\r\n\r\n'
-    parts = [f"--{mark}\r\n{head.format(name)}".encode() + content + b"\r\n" for name, content in files]
-    return b"".join(parts) + f"--{mark}--\r\n".encode(), {"Content-Type": f"multipart/form-data; boundary={mark}"}
+from neoclassic.web.application import PAGE
 
 
 def assert_as_predicted(model, contents, answers, tmp_path):
@@ -223,6 +111,7 @@ def test_the_server_describes_itself(running):
             assert running.ask(verb.upper(), path)[0] in (200, 400), path
     status, headers, page = running.ask("GET", "/")
     assert status == 200
+    assert PAGE.is_file()
     assert "default-src 'none'" in headers["content-security-policy"]
     assert not re.search(r"https?://", page), "the page requests other hosts"
 
@@ -381,234 +270,6 @@ def test_zz_nothing_was_written(running):
     assert running.written() == []
 
 
-# ── allowed hosts and sites ──────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "localhost",
-        "LOCALHOST:8000",
-        "localhost.",
-        "a.localhost",
-        "127.0.0.1:1",
-        "[::1]:8000",
-        "192.168.1.20",
-        socket.gethostname(),
-    ],
-)
-def test_own_names_and_addresses_are_answered(running, host):
-    assert running.ask("GET", "/model", headers={"Host": host})[0] == 200
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "attacker.example",
-        "attacker.example:8000",
-        "127.0.0.1.attacker.example",
-        "localhost.attacker.example",
-        "",
-        "[x",
-        "a b",
-        "1.2.3",
-    ],
-)
-@pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/metrics", "/nowhere"])
-def test_another_host_name_is_refused(running, host, path):
-    status, _, text = running.ask("GET", path, headers={"Host": host})
-    assert status == 421
-    assert "--allow-host" in json.loads(text)["error"]
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 200),  # no browser
-        ({"Origin": "http://127.0.0.1:PORT"}, 200),
-        ({"Origin": "https://models.example.org", "Sec-Fetch-Site": "same-origin"}, 200),  # through a proxy
-        ({"Origin": "http://attacker.example"}, 403),
-        ({"Origin": "http://attacker.example", "Sec-Fetch-Site": "cross-site"}, 403),
-        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"}, 403),
-        ({"Origin": "http://127.0.0.1:PORT@attacker.example"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Origin": ""}, 403),
-    ],
-)
-def test_a_page_of_another_site_may_not_send_images(running, headers, status):
-    headers = {name: value.replace("PORT", str(running.port)) for name, value in headers.items()}
-    found, sent, text = running.ask("POST", "/predict", picture(0), headers)
-    assert found == status, text
-    assert "access-control-allow-origin" not in {name.lower() for name in sent}
-    if status == 403:
-        assert "--allow-host" in json.loads(text)["error"]
-
-
-def test_names_can_be_added(model, tmp_path):
-    one = Running(model, tmp_path, "--engine", "numpy", "--allow-host", "Models.example.org", "--allow-host", "model")
-    host, origin = {"Host": "models.example.org"}, {"Origin": "https://models.example.org"}
-    assert one.ask("GET", "/model", headers=host)[0] == 200
-    assert one.ask("GET", "/model", headers={"Host": "model:8000"})[0] == 200
-    assert one.ask("POST", "/predict", picture(0), {**host, **origin})[0] == 200
-    assert one.ask("POST", "/predict", picture(0), origin)[0] == 200
-    assert one.ask("GET", "/model", headers={"Host": "example.org"})[0] == 421
-    assert one.end() == (0, "")
-
-
-def test_every_name_can_be_allowed():
-    everywhere = AllowedHosts.of(["*"])
-    assert everywhere.refusal("GET", {"host": "attacker.example"}) is None
-    assert everywhere.refusal("POST", {"host": "a.example", "origin": "http://b.example"}) is None
-
-
-def test_a_url_is_not_a_host_name(model, run):
-    code, out, err = run("serve", model, "--port", 0, "--allow-host", "http://models.example.org/")
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    assert "models.example.org, not 'http" in err
-
-
-# ── odd class names and numbers ──────────────────────────────────────────────────────────────────────
-
-ODD = ('"quoted" \\ back', "line\nbreak\u2028", "<img src=x onerror=alert(1)>", "\x1b[31mred\ud800")
-
-
-def asked(model, engine, method, path, body=b""):
-    """Status and body of the application's response, without a server."""
-    service = Service(model, engine)
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    async def ask():
-        async with service.running(None):
-            await application(service)(scope, receive, send)
-
-    asyncio.run(ask())
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
-
-
-def strict(text):
-    def constant(name):
-        raise ValueError(name)
-
-    return json.loads(text, parse_constant=constant)
-
-
-def test_odd_class_names_are_returned_unchanged():
-    odd = replace(make_model(), classes=ODD)
-    assert strict(asked(odd, SlowEngine(), "GET", "/model")[1])["classes"] == list(ODD)
-    answer = strict(asked(odd, SlowEngine(), "POST", "/predict", picture(0))[1])
-    assert [guess["label"] for guess in answer[0]["top"]] == list(ODD)
-
-
-def test_nan_metrics_are_null_and_nan_predictions_are_an_error():
-    odd = replace(make_model(), metrics={"loss": math.nan, "each": [1.0, math.inf]})
-    engine = SlowEngine(answer=math.nan)
-    assert strict(asked(odd, engine, "GET", "/model")[1])["metrics"] == {"loss": None, "each": [1.0, None]}
-    status, answer = asked(odd, engine, "POST", "/predict", picture(0))
-    assert status == 400
-    assert "is not a number" in strict(answer)[0]["error"]
-
-
-@pytest.mark.parametrize("name", ['a"b.png', "<b>.png", "caf\u00e9.png", "\x1b[31m.png", "-rf", "\u202egnp.exe"])
-def test_a_file_name_is_returned_unchanged(running, name):
-    body, headers = form((name.replace('"', "%22"), picture(0)), (name.replace('"', "%22"), b"nothing"))
-    status, answers = running.predict(body, **headers)
-    assert status == 200
-    assert [answer["path"] for answer in answers] == [name.replace('"', "%22")] * 2
-    assert "\n" not in answers[1]["error"]
-
-
-def test_the_metrics_are_in_the_format_of_prometheus(running):
-    from prometheus_client.parser import text_string_to_metric_families
-
-    families = list(text_string_to_metric_families(running.ask("GET", "/metrics")[2]))
-    assert {"neoclassic_requests", "neoclassic_batch_images"} <= {family.name for family in families}
-
-
-# ── limits that need a slow engine ───────────────────────────────────────────────────────────────────
-
-
-class SlowEngine:
-    """Returns equal logits after half a second and records the sizes of its batches."""
-
-    name, device = "slow", "cpu"
-
-    def __init__(self, error=None, answer=0.0):
-        self.seen, self.error, self.answer = [], error, answer
-
-    def holds(self, nbytes):
-        return False
-
-    def logits(self, images, exact=True):
-        self.seen.append(len(images))
-        time.sleep(0.5)
-        if self.error:
-            raise self.error
-        return np.full((len(images), 4), self.answer, np.float32)
-
-
-def answers_of(service, requests):
-    """The results of concurrent requests, given the number of images of each."""
-
-    async def ask():
-        async with service.running(None):
-            files = [("a.png", picture(0))]
-            calls = [service._predictions(files * n, 5, 0.0) for n in requests]
-            return await asyncio.gather(*calls, return_exceptions=True)
-
-    return asyncio.run(ask())
-
-
-def test_waiting_images_become_batches_up_to_the_limit():
-    engine = SlowEngine()
-    found = answers_of(Service(make_model(), engine, Limits(batch=4)), [1] * 9)
-    assert all(rows[0].probability == 0.25 for rows in found)
-    assert sum(engine.seen) == 9
-    assert max(engine.seen) == 4
-    assert len(engine.seen) <= 4
-
-
-def test_images_beyond_the_queue_are_refused_at_once():
-    service = Service(make_model(), SlowEngine(), Limits(queue=3))
-    found = answers_of(service, [2, 1, 1, 4])
-    refused = [isinstance(f, Refusal) and f.status == 503 for f in found]
-    assert refused == [False, False, True, True]
-    assert service.waiting == 0
-
-
-def test_an_exception_of_the_engine_fails_only_its_batch():
-    service = Service(make_model(), SlowEngine(ValueError("broken")), Limits(batch=1))
-    found = answers_of(service, [1, 1])
-    assert [str(f) for f in found] == ["broken", "broken"]
-
-
-def test_the_bodies_of_all_requests_have_a_limit():
-    service = Service(make_model(), SlowEngine(), Limits(body=100))
-
-    async def stream():
-        for _ in range(10):
-            yield bytes(10)
-
-    async def hold(n):
-        request = SimpleNamespace(headers={}, stream=stream)
-        if n == 0:
-            return service.body_bytes
-        async with service._body(request):
-            return await hold(n - 1)
-
-    assert asyncio.run(hold(8)) == 800
-    with pytest.raises(Refusal, match="too many requests"):
-        asyncio.run(hold(9))
-    assert service.body_bytes == 0
-
-
 # ── start and shutdown ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -640,12 +301,6 @@ def test_without_its_packages_serve_says_what_to_install(model, run, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else found(name))
     assert run("serve", model)[::2] == (2, f"neoclassic: serve needs uvicorn: {install('uvicorn')}\n")
     assert {"pip", "install", "uvicorn", "starlette", "prometheus-client"} <= set(install("uvicorn").split())
-
-
-def test_it_listens_on_loopback_unless_told_otherwise():
-    assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost")] == [True] * 3
-    assert not is_loopback("0.0.0.0")
-    assert Path(PAGE).is_file()
 
 
 @pytest.mark.parametrize("harm", ["truncated", "another class", "no model"])
