@@ -81,7 +81,7 @@ def open_run(folder: str | Path, name: str = "") -> RunSummary:
         recipe=recipe,
         data=str(model.data.get("name", recipe.data)),
         log=log,
-        accuracy=float(result.get("test_accuracy") or curves.watched(log[best - 1], "accuracy")),
+        accuracy=float(result.get("test_accuracy") or curves.validation(log[best - 1], "accuracy")),
         finished=bool(result),
         parameters=m.parameters,
         macs=m.macs,
@@ -116,7 +116,7 @@ def table(runs: Sequence[RunSummary]) -> str:
             str(run.epochs),
             f"{run.seconds:,.0f}",
             f"{run.engine}, {run.device}",
-            spark([curves.watched(row, "accuracy") for row in run.log]),
+            spark([curves.validation(row, "accuracy") for row in run.log]),
         )
         for run in sorted(runs, key=lambda run: -run.accuracy)
     ]

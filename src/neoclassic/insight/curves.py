@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neoclassic.views import lettering
-from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, WATCHED, figure, import_matplotlib, plain, save
+from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, VALIDATION, figure, import_matplotlib, save, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +29,9 @@ def draw_log(
     epochs = [row["epoch"] for row in log]
     fig = figure(4.2 * len(panels), 3.6, title)
     for axes, what in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        plain(axes)
+        style_axes(axes)
         ends = {}
-        for name, colour in (("train", TRAIN), (held_out, WATCHED)):
+        for name, colour in (("train", TRAIN), (held_out, VALIDATION)):
             values = [row[f"{name}_{what}"] for row in log]
             axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
             ends[name] = (values[-1], colour)
@@ -117,7 +117,7 @@ def draw_reliability(bins: Sequence[Bin], error: float, path: Path | BytesIO, ti
 
     fig = figure(4.6, 4.4, title)
     axes = fig.subplots()
-    plain(axes)
+    style_axes(axes)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     axes.annotate(
         "perfect calibration", (0.04, 0.04), (0, 9), textcoords="offset points", fontsize=7.5, color=GREY, rotation=45
@@ -125,7 +125,7 @@ def draw_reliability(bins: Sequence[Bin], error: float, path: Path | BytesIO, ti
     total = sum(b.n for b in bins)
     x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
     axes.vlines(x, x, y, color=TRAIN, linewidth=2)
-    axes.scatter(x, y, [20 + 380 * b.n / total for b in bins], color=WATCHED, alpha=0.85, zorder=3, linewidth=0)
+    axes.scatter(x, y, [20 + 380 * b.n / total for b in bins], color=VALIDATION, alpha=0.85, zorder=3, linewidth=0)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
     axes.set_xlabel("confidence", fontsize=9, color=INK)
     axes.set_ylabel("accuracy", fontsize=9, color=INK)
@@ -148,7 +148,7 @@ class Curve:
     seconds: float
 
 
-def watched(row: Mapping[str, Any], what: str) -> float:
+def validation(row: Mapping[str, Any], what: str) -> float:
     """Validation loss or accuracy after an epoch; that of the test set if there was no validation."""
     value = row[f"validation_{what}"]
     return float(row[f"test_{what}"] if value is None else value)
@@ -161,10 +161,10 @@ def draw_runs(runs: Sequence[Curve], path: Path | BytesIO, title: str) -> None:
 
     fig = figure(12.4, 4.2, title)
     for i, axes in enumerate(fig.subplots(1, 3)):
-        plain(axes)
+        style_axes(axes)
         for run, colour in zip(runs, cycle(SERIES), strict=False):
             x = list(accumulate(row["seconds"] for row in run.log)) if i == 1 else [r["epoch"] for r in run.log]
-            y = [row["train_loss"] if i == 2 else watched(row, "accuracy") for row in run.log]
+            y = [row["train_loss"] if i == 2 else validation(row, "accuracy") for row in run.log]
             axes.plot(x, y, color=colour, linewidth=1.8, marker="o", markersize=2.5, label=lettering.name(run.name))
         axes.set_xlabel("seconds, training and evaluation" if i == 1 else "epoch", fontsize=9, color=INK)
         axes.set_title("training loss (nats)" if i == 2 else "accuracy", fontsize=9, color=INK, loc="left")
@@ -190,7 +190,7 @@ def draw_costs(
 
     fig = figure(4.1 * len(costs) + 0.2, 4.2, title)
     for axes, (what, values) in zip(fig.subplots(1, len(costs), squeeze=False)[0], costs.items(), strict=True):
-        plain(axes)
+        style_axes(axes)
         axes.set_xscale("log")
         axes.scatter(values, accuracies, 42, [c for _, c in zip(names, cycle(SERIES), strict=False)], zorder=3)
         margin = (max(values) / min(values)) ** 0.15 * 1.6

@@ -29,7 +29,7 @@ def name(text: str, most: int | None = None) -> str:
     return shown.replace("$", r"\$")  # matplotlib parses text between two dollars as mathtext
 
 
-def find_letters(figure: Figure) -> None:
+def set_fonts(figure: Figure) -> None:
     """Give each text of a figure the fonts that its characters need."""
     from matplotlib.text import Text
 
@@ -54,15 +54,15 @@ def _font_of(character: str) -> str | None:
     def rank(family: str) -> tuple[int, str]:
         return next((i for i, word in enumerate(PREFERRED) if word in family.lower()), len(PREFERRED)), family
 
-    plain = {e.name: e.fname for e in fontManager.ttflist if e.style == "normal" and "last" not in e.name.lower()}
-    for family in sorted(plain, key=rank):
-        if code in _letters_of(plain[family]):
+    regular = {e.name: e.fname for e in fontManager.ttflist if e.style == "normal" and "last" not in e.name.lower()}
+    for family in sorted(regular, key=rank):
+        if code in _characters_of(regular[family]):
             return family
     return None
 
 
 @cache
-def _letters_of(file: str) -> frozenset[int]:
+def _characters_of(file: str) -> frozenset[int]:
     """The code points of a font file; empty if it cannot be read or is a bitmap font."""
     from matplotlib.ft2font import FT2Font
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, GREY, RIM = "#1f2430", "#8a90a0", "#e6e8ee"
-TRAIN, WATCHED = "#e07a1f", "#2563a8"
+INK, GREY, GRID = "#1f2430", "#8a90a0", "#e6e8ee"
+TRAIN, VALIDATION = "#e07a1f", "#2563a8"
 # distinguishable with red-green colour blindness: Okabe & Ito 2008
 SERIES = ("#2563a8", "#e07a1f", "#14776e", "#b5468b", "#8a6d00", "#56a0d3", "#7a2e1d", "#4d4d4d")
 
@@ -73,7 +73,7 @@ def figure(width: float, height: float, title: str) -> Figure:
 def save(fig: Figure, path: Path | io.BytesIO) -> None:
     """Write a PNG, atomically, or into memory. Equal figures give equal bytes."""
     content = io.BytesIO()
-    lettering.find_letters(fig)
+    lettering.set_fonts(fig)
     with _silent():
         fig.savefig(content, format="png", metadata={"Software": "neoclassic"})
     if isinstance(path, io.BytesIO):
@@ -93,10 +93,10 @@ def draw_all(pictures: Mapping[str, Callable[[Path], None]], folder: Path) -> di
     return drawn
 
 
-def plain(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
     """Reduce the axes to a light grid and two spines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=INK, labelsize=8, length=3)
-    axes.grid(axis="y", color=RIM, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

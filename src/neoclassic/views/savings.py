@@ -161,14 +161,12 @@ def table(saved: list[Saving]) -> str:
         group = [s for s in saved if s.kind == kind]
         if not group:
             continue
-        rows = [("at", "MACs if dense", "MACs", "saved", "dense → as it is")]
+        rows = [("path", "MACs if dense", "MACs", "saved", "dense → actual")]
         rows += [
             (s.second, f"{s.dense_macs:,}", f"{s.macs:,}", f"{s.dense_macs / s.macs:.1f}×", s.formula) for s in group
         ]
         dense, macs = sum(s.dense_macs for s in group), sum(s.macs for s in group)
         weights, before = sum(s.parameters for s in group), sum(s.dense_parameters for s in group)
-        rows.append(
-            ("together", f"{dense:,}", f"{macs:,}", f"{dense / macs:.1f}×", f"weights {before:,} → {weights:,}")
-        )
-        parts.append(f"What it saves: {title}\n{align(rows, LEFT + RIGHT * 3 + LEFT)}")
+        rows.append(("total", f"{dense:,}", f"{macs:,}", f"{dense / macs:.1f}×", f"weights {before:,} → {weights:,}"))
+        parts.append(f"Savings: {title}\n{align(rows, LEFT + RIGHT * 3 + LEFT)}")
     return "\n\n".join(parts)

@@ -102,7 +102,7 @@ def _config(app: Any, limits: Limits) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="critical",  # a client's errors are told to the client
+        log_level="critical",  # clients get their errors in the response
         access_log=False,
         server_header=False,
         proxy_headers=False,
