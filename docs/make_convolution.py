@@ -1,4 +1,4 @@
-"""The pictures of convolution.md, made by the engine's own functions.
+"""Make the pictures of convolution.md with the engine's own functions.
 
 python docs/make_convolution.py
 """
@@ -18,7 +18,7 @@ from neoclassic.engines.numpy import convolution
 from neoclassic.engines.numpy.buffers import Buffers
 
 PICTURES = Path(__file__).parent / "pictures"
-SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)  # darker on the left than on the right
+SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)  # responds where the right is brighter than the left
 plt.rcParams |= {"svg.hashsalt": "neoclassic", "font.size": 8, "image.cmap": "gray", "svg.fonttype": "none"}
 
 

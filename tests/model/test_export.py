@@ -31,7 +31,7 @@ from neoclassic.model.evaluate import logits_of, softmax
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import predict, probabilities
 from neoclassic.tree import Auxiliary, Concat, Flatten, Identity, Linear, Product, Sequential, Sum
-from neoclassic.web.server import Limits, Service
+from neoclassic.web.service import Limits, Service
 
 RNG = np.random.default_rng(0)
 

@@ -223,7 +223,8 @@ def serve(
         name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
     ]:
         raise UsageError(f"serve needs {missing[0]}: {install(missing[0])}")
-    from neoclassic.web import server
+    from neoclassic.web.server import serve
+    from neoclassic.web.service import Limits, Service
 
-    limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
-    server.serve(server.Service(*open_model(model, engine, device), limits), host, port, hosts)
+    limits = Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
+    serve(Service(*open_model(model, engine, device), limits), host, port, hosts)

@@ -77,7 +77,7 @@ def show(
     as_json: bool,
 ) -> None:
     """One row a layer: path, shape, parameters, MACs, memory, receptive field."""
-    from neoclassic.views import arithmetic, table
+    from neoclassic.views import arithmetic, comparison, savings, table
 
     if len(networks) > 1 and not compare:
         raise UsageError(f"one network at a time, or side by side: show {networks[0]} --compare {networks[1]}")
@@ -86,22 +86,23 @@ def show(
         if as_json:
             print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
         else:
-            click.echo(arithmetic.compare(measures, batch))
+            click.echo(comparison.compare(measures, batch))
         return
     ((name, m),) = measures.items()
     if svg:
         from pathlib import Path
 
         from neoclassic.base import files
+        from neoclassic.views import blocks as maps
         from neoclassic.views import drawing
 
-        files.write(Path(svg), drawing.blocks(name, m) if blocks else drawing.tree(name, m))
+        files.write(Path(svg), maps.blocks(name, m) if blocks else drawing.tree(name, m))
         if not files.to_stdout(svg):
             click.echo(f"drawn in {svg}", err=True)
     elif blocks:
         raise UsageError("--blocks is a kind of drawing: add --svg FILE")
     if as_json:
-        saved = {"savings": arithmetic.savings_dict(m)} if explain else {}
+        saved = {"savings": savings.to_dict(m)} if explain else {}
         print_json(table.to_dict(name, m, batch, depth) | saved)
     elif not svg:
         click.echo(f"{name}, {_about(name)}\n")
