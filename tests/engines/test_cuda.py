@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device here", allow_module_level=True)
 
-from neoclassic.engines.torch.engine import Replay, TorchEngine  # noqa: E402
+from neoclassic.engines.torch import TorchEngine  # noqa: E402
+from neoclassic.engines.torch.cuda_graphs import GraphedFunction  # noqa: E402
 
 NETWORKS = {
     "lenet": 28,
@@ -58,12 +59,12 @@ def test_replayed_steps_are_the_processors(rule):
     cpu, cuda, images, labels = pair("lenet", 28, 48, soft)
     for engine in (cpu, cuda):
         engine.optimize(optimizer)
-        for step in range(3 * (Replay.WARM_UP + 2)):  # two whole batches, a smaller one, and so on
+        for step in range(3 * (GraphedFunction.WARM_UP + 2)):  # two whole batches, a smaller one, and so on
             part = slice(32, 48) if step % 3 == 2 else slice(16 * (step % 3), 16 * (step % 3) + 16)
             engine.step(images[part][: 16 - 4 * (step % 3 == 2)], labels[part][: 16 - 4 * (step % 3 == 2)], 0.01, step)
         engine.swap_average()
-    if cuda._replays is not None:
-        assert all(replay.graph is not None for replay in cuda._replays.values())
+    if cuda._graphs is not None:
+        assert all(each.graph is not None for each in cuda._graphs.values())
     ours, theirs = cuda.metrics(), cpu.metrics()
     assert (ours.n, ours.loss) == (theirs.n, pytest.approx(theirs.loss, abs=1e-4))
     for key, w in cpu.weights().items():
@@ -76,7 +77,7 @@ def test_dropout_follows_from_the_seed_in_replayed_steps():
     def trained(seed):
         _, cuda, images, labels = pair("nin:taught", 67, 8)
         cuda.optimize(Optimizer("sgd"))
-        for step in range(Replay.WARM_UP + 4):
+        for step in range(GraphedFunction.WARM_UP + 4):
             cuda.step(images, labels, 0.01, seed + step)
         return cuda.weights()
 

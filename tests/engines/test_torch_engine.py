@@ -11,17 +11,13 @@ torch = pytest.importorskip("torch")
 
 from neoclassic import tree as nodes  # noqa: E402
 from neoclassic.engines.torch import TorchEngine  # noqa: E402
-from neoclassic.engines.torch.modules import (  # noqa: E402
-    AvgPool2d,
-    Conv2d,
-    SyncedBatchNorm,
-    build,
-    hurry,
-    sync_norms,
-)
+from neoclassic.engines.torch.faster import CPUAvgPool2d, CPUConv2d, SpaceToDepthConv2d, faster  # noqa: E402
+from neoclassic.engines.torch.modules import AvgPool2d, build  # noqa: E402
+from neoclassic.engines.torch.synchronized import SyncBatchNorm, synchronized  # noqa: E402
 from neoclassic.engines.weights import initial  # noqa: E402
 from neoclassic.networks import network  # noqa: E402
 
+CPU = torch.device("cpu")
 CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
     ((4, 32, 3, 3), (8, 3, 1, 1, 1)),
     ((4, 32, 6, 6), (16, 1, 1, 0, 1)),
@@ -44,10 +40,12 @@ def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, ho
     """Within 1 %, or as near as torch's own layer comes where the processor has no units for bfloat16."""
     channels, kernel, stride, padding, groups = how
     errors = []
-    for kind in (Conv2d, torch.nn.Conv2d):
+    for ours in (True, False):
         torch.manual_seed(0)
-        layer = kind(shape[1], channels, kernel, stride, padding, groups=groups)
-        layer.fast = True
+        layer = torch.nn.Conv2d(shape[1], channels, kernel, stride, padding, groups=groups)
+        if ours:
+            layer = faster(layer, CPU)
+            assert isinstance(layer, CPUConv2d)
         x = torch.randn(shape).bfloat16().float().contiguous(memory_format=layout).requires_grad_()
         with torch.no_grad():
             for parameter in layer.parameters():
@@ -71,10 +69,12 @@ def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, ho
 @pytest.mark.parametrize("shape", [(3, 5, 8, 12), (2, 6, 28, 28), (2, 16, 28, 28)])
 def test_means_of_2_by_2_have_the_gradient_of_torchs(shape, layout, dtype):
     torch.manual_seed(0)
-    layer = AvgPool2d(2, 2)
+    plain = AvgPool2d(2, 2)
+    fast = faster(plain, CPU)
+    assert isinstance(fast, CPUAvgPool2d)
     x = torch.randn(shape, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
     found = []
-    for layer.fast in (False, True):
+    for layer in (plain, fast):
         y = layer(x)
         dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
         found.append((y, *torch.autograd.grad(y, x, dy.contiguous(memory_format=layout))))
@@ -88,9 +88,8 @@ def test_blocks_of_2_by_2_pixels_have_the_means_and_gradients_of_the_pixels(chan
     torch.manual_seed(0)
     convolution = nodes.Conv2d(*how)
     front = nodes.Sequential(conv=convolution, act=nodes.Sigmoid(), pool=nodes.AvgPool2d(2))
-    module = build(front, (channels, 16, 12))
-    hurry(module, front)
-    assert module.conv.in_blocks
+    module = faster(build(front, (channels, 16, 12)), CPU)
+    assert isinstance(module.conv, SpaceToDepthConv2d)
     x = torch.randn(4, channels, 16, 12).requires_grad_()
     found = []
     for lower in (False, True):
@@ -106,8 +105,7 @@ def test_blocks_of_2_by_2_pixels_have_the_means_and_gradients_of_the_pixels(chan
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 7), (2, 3, 7, 8)])
 def test_means_of_odd_maps_are_torchs(shape):
-    layer = AvgPool2d(2, 2)
-    layer.fast = True
+    layer = faster(AvgPool2d(2, 2), CPU)
     x = torch.randn(shape)
     assert torch.equal(layer(x), torch.nn.functional.avg_pool2d(x, 2))
 
@@ -118,8 +116,8 @@ def test_batch_norms_that_see_all_processes_keep_names_and_numbers():
     x = torch.randn(4, 1, 28, 28)
     module(x)  # moves the statistics
     before, y = module.state_dict(), module.eval()(x)
-    sync_norms(module)
-    assert sum(isinstance(m, SyncedBatchNorm) for m in module.modules()) == 4
+    module = synchronized(module)
+    assert sum(isinstance(m, SyncBatchNorm) for m in module.modules()) == 4
     after = module.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], w) for key, w in before.items())
@@ -135,7 +133,7 @@ def test_an_account_without_a_name_has_a_place_for_what_is_compiled(reason, monk
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it comes back as it was
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    monkeypatch.setattr("neoclassic.engines.torch.engine.compiles", lambda device: True)
+    monkeypatch.setattr("neoclassic.engines.torch.devices.compiles", lambda device: True)
     tree, shape = network("lenet"), (1, 28, 28)
     TorchEngine(tree, shape, initial(tree, shape), "cpu", compiled=True)
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"].startswith(str(tmp_path))
