@@ -1,8 +1,12 @@
-"""What the torch engine does in its own way gives what torch gives."""
+"""What the torch engine computes in its own way equals what torch computes."""
 
 from __future__ import annotations
 
+import copy
+import io
 import os
+import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ torch = pytest.importorskip("torch")
 from neoclassic import tree as nodes  # noqa: E402
 from neoclassic.engines.torch import TorchEngine  # noqa: E402
 from neoclassic.engines.torch.faster import CPUAvgPool2d, CPUConv2d, SpaceToDepthConv2d, faster  # noqa: E402
-from neoclassic.engines.torch.modules import AvgPool2d, build  # noqa: E402
+from neoclassic.engines.torch.modules import AvgPool2d, build, build_combinator, build_layer  # noqa: E402
 from neoclassic.engines.torch.synchronized import SyncBatchNorm, synchronized  # noqa: E402
 from neoclassic.engines.weights import initial  # noqa: E402
 from neoclassic.networks import network  # noqa: E402
@@ -151,3 +155,103 @@ def test_a_look_computes_as_a_step_does_and_logits_in_float32(name):
     look = fast.logits(images, exact=False)
     assert look.dtype == np.float32
     assert 0 < np.abs(look - exact).max() < 0.02 * np.abs(exact).max()
+
+
+# Batch norms, dropout, auxiliary heads and branches.
+SMALL = nodes.Sequential(
+    nodes.Conv2d(4, 5, padding=2),
+    nodes.BatchNorm2d(),
+    nodes.ReLU(),
+    nodes.MaxPool2d(2),
+    nodes.Auxiliary(nodes.AdaptiveAvgPool2d(1), nodes.Flatten(), nodes.Linear(3)),
+    nodes.Concat(a=nodes.Conv2d(2, 1), b=nodes.Sequential(nodes.Conv2d(3, 1), nodes.ReLU())),
+    *(nodes.Flatten(), nodes.Dropout(0.5), nodes.Linear(3)),
+)
+
+
+def test_a_faster_module_shares_the_parameters_and_leaves_the_module_as_it_is():
+    module = build(SMALL, (1, 8, 8))
+    kinds = [type(m) for m in module.modules()]
+    fast = faster(module, CPU)
+    assert [type(m) for m in module.modules()] == kinds
+    assert list(fast.state_dict()) == list(module.state_dict())
+    for ours, theirs in ((fast.named_parameters(), module.parameters()), (fast.named_buffers(), module.buffers())):
+        assert all(one is other for (_, one), other in zip(ours, theirs, strict=True))
+    fast.eval()
+    assert module.training
+    assert all(m.training for m in module.modules())
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    x, before = torch.randn(4, 1, 8, 8), module.conv.weight.detach().clone()
+    logits, side = fast.train()(x)
+    (logits.sum() + side.square().sum()).backward()
+    optimizer.step()
+    assert not torch.equal(module.conv.weight, before)
+    assert torch.equal(module.eval()(x), fast.eval()(x))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module)), lambda module: saved_and_loaded(module)],
+    ids=["deepcopy", "pickle", "torch.save"],
+)
+@pytest.mark.parametrize("form", [lambda module: module, lambda module: faster(module, CPU)], ids=["plain", "faster"])
+def test_a_copy_of_a_module_computes_the_same_and_is_independent(form, copied):
+    module = form(build(SMALL, (1, 8, 8)))
+    other, x = copied(module), torch.randn(4, 1, 8, 8)
+    assert [*other.state_dict()] == [*module.state_dict()]
+    wanted = module.eval()(x)
+    assert torch.equal(other.eval()(x), wanted)
+    torch.manual_seed(0)
+    expected = module.train()(x)
+    torch.manual_seed(0)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(other.train()(x), expected, strict=True))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert torch.equal(module.state_dict()["conv.weight"], module.conv.weight)
+    assert module.conv.weight.any()
+
+
+def saved_and_loaded(module):
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def test_a_shallow_copy_of_a_module_shares_its_parameters():
+    module = build(SMALL, (1, 8, 8))
+    other = copy.copy(module)
+    assert other is not module
+    assert all(one is two for one, two in zip(other.parameters(), module.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("operation", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda f: f.__name__)
+def test_an_engine_says_that_it_cannot_be_copied(operation):
+    engine = TorchEngine(SMALL, (1, 8, 8), initial(SMALL, (1, 8, 8)), "cpu")
+    with pytest.raises(TypeError, match=r"^a TorchEngine cannot be copied or pickled: keep its weights\(\) [^\n]+$"):
+        operation(engine)
+
+
+def test_hasattr_answers():
+    module = build(SMALL, (1, 8, 8))
+    engine = TorchEngine(SMALL, (1, 8, 8), initial(SMALL, (1, 8, 8)), "cpu")
+    for each in (module, faster(module, CPU), engine, engine.module):
+        for name in ("nothing", "__deepcopy__", "__array__", "_repr_html_"):
+            assert hasattr(each, name) in (True, False)
+        assert not hasattr(each, "nothing")
+    assert hasattr(module, "conv")
+
+
+def test_a_node_without_a_module_is_an_error():
+    @dataclass(frozen=True, repr=False)
+    class LeakyReLU(nodes.Node):
+        slope: float = 0.01
+
+    class Mean(nodes.Combinator):
+        pass
+
+    with pytest.raises(TypeError, match=r"^torch: no module for LeakyReLU$"):
+        build_layer(LeakyReLU(), 3)
+    with pytest.raises(TypeError, match=r"^torch: no module for Mean$"):
+        build_combinator(Mean(nodes.ReLU()), {})

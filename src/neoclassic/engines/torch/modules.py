@@ -190,11 +190,11 @@ def build(network: Node, input: Shape) -> nn.Module:
 def _module(node: Node, path: str, in_channels: Mapping[str, int]) -> nn.Module:
     if isinstance(node, nodes.Combinator):
         children = {name: _module(child, join(path, name), in_channels) for name, child in node.children}
-        return combinator(node, children)
-    return layer(node, in_channels[path])
+        return build_combinator(node, children)
+    return build_layer(node, in_channels[path])
 
 
-def combinator(node: nodes.Combinator, children: Mapping[str, nn.Module]) -> Combinator:
+def build_combinator(node: nodes.Combinator, children: Mapping[str, nn.Module]) -> Combinator:
     """The module of a combinator with these children. TypeError if there is none."""
     match node:
         case nodes.Sequential():
@@ -210,7 +210,7 @@ def combinator(node: nodes.Combinator, children: Mapping[str, nn.Module]) -> Com
     raise TypeError(f"torch: no module for {type(node).__name__}")
 
 
-def layer(node: Node, width: int) -> nn.Module:
+def build_layer(node: Node, width: int) -> nn.Module:
     """The module of a leaf for inputs with `width` channels or features. TypeError if there is none."""
     match node:
         case nodes.Conv2d(out, kernel_size, stride, padding, groups, bias):
