@@ -1,4 +1,4 @@
-"""On a CUDA device: the same numbers as on the processor, by steps that are recorded once and replayed."""
+"""On a CUDA device, steps that are captured once and replayed compute the same as on the CPU."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ NETWORKS = {
     "mobilenet-v1:taught": 32,
     "nin:taught": 67,
 }
-CALM = [name for name in NETWORKS if "mobilenet" not in name]  # whose gradients bfloat16 does not throw about
+STABLE = [name for name in NETWORKS if "mobilenet" not in name]  # networks whose gradients are stable in bfloat16
 RULES = {
     "momentum": (Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False), False),
     "adam": (Optimizer("adam", clip=1.0, average=0.9), True),
@@ -45,16 +45,16 @@ def pair(name, side, n, soft=False):
 
 
 @pytest.mark.parametrize(("name", "side"), NETWORKS.items())
-def test_logits_and_gradients_are_the_processors(name, side):
+def test_logits_and_gradients_equal_the_cpus(name, side):
     cpu, cuda, images, _ = pair(name, side, 16)
     np.testing.assert_allclose(cuda.logits(images), cpu.logits(images), atol=1e-4, rtol=1e-4)
-    tree = smooth(cpu.tree)  # a corner may be rounded to either side
+    tree = smooth(cpu.tree)  # at a corner, rounding may choose either gradient
     weights, batch = weights_of(tree, cpu.input, np.float32), batch_of(tree, cpu.input, 8, np.float32)
     agree(TorchEngine(tree, cpu.input, weights, "cuda"), TorchEngine(tree, cpu.input, weights, "cpu"), *batch, 5e-4)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_replayed_steps_are_the_processors(rule):
+def test_replayed_steps_equal_the_cpus(rule):
     optimizer, soft = RULES[rule]
     cpu, cuda, images, labels = pair("lenet", 28, 48, soft)
     for engine in (cpu, cuda):
@@ -82,8 +82,8 @@ def test_dropout_follows_from_the_seed_in_replayed_steps():
         return cuda.weights()
 
     one, same, other = trained(1), trained(1), trained(100)
-    far = max(np.abs(other[k] - w).max() for k, w in one.items())
-    assert max(np.abs(same[k] - w).max() for k, w in one.items()) < far / 100
+    distance = max(np.abs(other[k] - w).max() for k, w in one.items())
+    assert max(np.abs(same[k] - w).max() for k, w in one.items()) < distance / 100
 
 
 @pytest.mark.parametrize(
@@ -93,16 +93,16 @@ def test_images_reach_the_network_bit_for_bit(p):
     _, cuda, _, _ = pair("lenet", 28, 1)
     images = np.random.default_rng(0).integers(0, 256, (50, 28, 28, 1), dtype=np.uint8)
     images = Resized(images, p) if p.size != (28, 28) else images
-    there = held(cuda, images)
+    on_device = held(cuda, images)
     for index in (slice(0, 20), torch.arange(50, device="cuda").flip(0)):
-        x = inputs(cuda, there[index], p)
+        x = inputs(cuda, on_device[index], p)
         assert x.device.type == "cuda"
         np.testing.assert_array_equal(
             x.cpu().numpy(), to_input(images[index if isinstance(index, slice) else index.cpu().numpy()], p)
         )
 
 
-@pytest.mark.parametrize("name", CALM)
+@pytest.mark.parametrize("name", STABLE)
 def test_gradients_in_bfloat16_point_the_same_way(name):
     side = NETWORKS[name]
     cpu, _, images, labels = pair(name, side, 32)
@@ -110,6 +110,6 @@ def test_gradients_in_bfloat16_point_the_same_way(name):
     masks = batch_of(cpu.tree, cpu.input, 32, np.float32)[2]
     ours, theirs = (engine.gradients(images, labels, masks) for engine in (cuda, cpu))
     assert ours.loss == pytest.approx(theirs.loss, rel=0.02)
-    one, other = (np.concatenate([found.weights[k].ravel() for k in theirs.weights]) for found in (ours, theirs))
+    one, other = (np.concatenate([each.weights[k].ravel() for k in theirs.weights]) for each in (ours, theirs))
     assert one @ other > 0.98 * np.linalg.norm(one) * np.linalg.norm(other)
     close("logits", cuda.logits(images, exact=False), cpu.logits(images), 0.05)

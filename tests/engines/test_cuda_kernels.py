@@ -1,4 +1,4 @@
-"""The kernels of our own for a GPU, run by Triton's interpreter on the processor, beside torch's layers."""
+"""The Triton kernels against torch's layers. Without a GPU, Triton's interpreter runs them on the CPU."""
 
 import os
 import re
@@ -41,26 +41,26 @@ from neoclassic.engines.torch.faster import FusedSequential, fastest  # noqa: E4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def maps(*shape, part_of=0):
-    """Random maps, channels last, kept away from each other and from 0; or a part of wider ones."""
+def maps(*shape, more=0):
+    """Random channels-last maps, whose values differ from each other and from 0; a slice of maps with more channels."""
     torch.manual_seed(sum(shape))
     N, C, H, W = shape
-    wide = (torch.randperm(N * H * W * (C + part_of)) - 0.5 * N * C * H * W + 0.25) / (N * C * H * W)
-    wide = wide.view(N, H, W, C + part_of).permute(0, 3, 1, 2).to(DEVICE)
+    wide = (torch.randperm(N * H * W * (C + more)) - 0.5 * N * C * H * W + 0.25) / (N * C * H * W)
+    wide = wide.view(N, H, W, C + more).permute(0, 3, 1, 2).to(DEVICE)
     return wide[:, :C]
 
 
 def same(ours, theirs, *inputs):
-    """The outputs of two functions and the gradients of all inputs, beside float64.
+    """Assert that a function in float32 and another in float64 have the same outputs and gradients.
 
-    The gradient of the output is a part of a wider map, as behind a concatenation.
+    The gradient of the output is a slice of a wider map, as it is before a concatenation.
     """
-    found = []
+    results = []
     for function, dtype in ((ours, torch.float32), (theirs, torch.float64)):
         given = [x.detach().to(dtype, copy=True).requires_grad_() for x in inputs]
         y = function(*given)
-        found.append([y, *torch.autograd.grad(y, given, maps(*y.shape, part_of=8).to(dtype))])
-    for one, other in zip(*found, strict=True):
+        results.append([y, *torch.autograd.grad(y, given, maps(*y.shape, more=8).to(dtype))])
+    for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=1e-4)
 
 
@@ -68,10 +68,10 @@ POOLS = {
     "halves": nn.MaxPool2d(2),
     "overlapping": nn.MaxPool2d(3, 2),
     "padded": nn.MaxPool2d(3, 2, 1),
-    "in place": nn.MaxPool2d(3, 1, 1),
+    "same size": nn.MaxPool2d(3, 1, 1),
     "rounded up": nn.MaxPool2d(3, 2, ceil_mode=True),
     "padded and rounded up": nn.MaxPool2d(2, 2, 1, ceil_mode=True),
-    "apart": nn.MaxPool2d(2, 3),
+    "with gaps": nn.MaxPool2d(2, 3),
 }
 
 
@@ -90,7 +90,7 @@ def test_max_pool(pool, shape):
 
 @pytest.mark.parametrize("shape", [(2, 16, 12, 11), (3, 6, 5, 5), (5, 96, 1, 1)], ids=str)
 def test_add(shape):
-    x, other, bias = maps(*shape), maps(*shape, part_of=8).flip(0), torch.linspace(-0.3, 0.3, shape[1], device=DEVICE)
+    x, other, bias = maps(*shape), maps(*shape, more=8).flip(0), torch.linspace(-0.3, 0.3, shape[1], device=DEVICE)
     same(lambda x, other: cuda.add(x, other, relu=True), lambda x, other: functional.relu(x + other), x, other)
     same(lambda x, b: cuda.add(x, bias=b), lambda x, b: x + b[:, None, None], x, bias)
     same(lambda x, b: cuda.add(x, bias=b, relu=True), lambda x, b: functional.relu(x + b[:, None, None]), x, bias)
@@ -156,11 +156,11 @@ def test_depthwise(shape, K, S, P):
 def test_bfloat16_is_rounded_once():
     x, bias = maps(2, 16, 6, 6).bfloat16(), torch.linspace(-0.3, 0.3, 16, device=DEVICE)
     wanted = functional.relu(functional.max_pool2d(x.float(), 2) + bias[:, None, None]).bfloat16()
-    last = 0 if DEVICE == "cuda" else 2**-7  # the interpreter cuts off where a GPU rounds
-    torch.testing.assert_close(cuda.max_pool2d(x, nn.MaxPool2d(2), bias, relu=True), wanted, atol=0, rtol=last)
+    tolerance = 0 if DEVICE == "cuda" else 2**-7  # the interpreter truncates where a GPU rounds
+    torch.testing.assert_close(cuda.max_pool2d(x, nn.MaxPool2d(2), bias, relu=True), wanted, atol=0, rtol=tolerance)
 
 
-def test_windows_that_it_cannot_pool():
+def test_unsupported_windows():
     assert not cuda.supports_max_pool(nn.MaxPool2d((2, 3)))
     assert not cuda.supports_max_pool(nn.MaxPool2d(16))
 
@@ -190,7 +190,7 @@ def test_a_network_of_every_fused_step():
     shape = (1, 18, 18)
     weights = weights_of(TREE, shape, np.float64)
     images = np.random.default_rng(0).standard_normal((4, *shape))
-    found = []
+    results = []
     for dtype, kernels in ((torch.float64, False), (torch.float32, True)):
         module = modules.build(TREE, shape)
         modules.load(module, weights)
@@ -201,20 +201,20 @@ def test_a_network_of_every_fused_step():
         logits.square().sum().backward()
         state = {k: v for k, v in module.state_dict().items() if "running" in k}
         gradients = {f"gradient of {k}": p.grad for k, p in module.named_parameters()}
-        found.append({"logits": logits.detach(), **gradients, **state})
-    largest = max(g.abs().max() for k, g in found[0].items() if "gradient" in k).item()
-    for key, wanted in found[0].items():
-        close(key, found[1][key].cpu().numpy(), wanted.cpu().numpy(), 1e-5, largest if "gradient" in key else None)
-    apart = with_triton(module, fused=False)
-    assert not any(isinstance(step, partial) for m in apart.modules() for step in getattr(m, "training_steps", ()))
+        results.append({"logits": logits.detach(), **gradients, **state})
+    largest = max(g.abs().max() for k, g in results[0].items() if "gradient" in k).item()
+    for key, wanted in results[0].items():
+        close(key, results[1][key].cpu().numpy(), wanted.cpu().numpy(), 1e-5, largest if "gradient" in key else None)
+    unfused = with_triton(module, fused=False)
+    assert not any(isinstance(step, partial) for m in unfused.modules() for step in getattr(m, "training_steps", ()))
 
 
 def test_where_triton_does_not_work(monkeypatch):
-    def nothing(_part):
+    def no_compiler(_partials):
         raise RuntimeError("Failed to find C compiler.\nPlease specify via CC.")
 
     cuda.triton_error.cache_clear()
-    monkeypatch.setattr("neoclassic.engines.torch.cuda.launch.sum_partials", nothing)
+    monkeypatch.setattr("neoclassic.engines.torch.cuda.launch.sum_partials", no_compiler)
     module = modules.build(TREE, (1, 18, 18))
     reason = cuda.triton_error(torch.device(DEVICE))
     cuda.triton_error.cache_clear()
@@ -249,7 +249,7 @@ def test_a_depthwise_convolution_in_float64_is_torchs():
 
 
 @pytest.mark.skipif(
-    tuple(map(int, triton.__version__.split(".")[:2])) < (3, 4), reason="its compiler is called another way"
+    tuple(map(int, triton.__version__.split(".")[:2])) < (3, 4), reason="older versions have another compiler API"
 )
 def test_every_kernel_compiles_for_a_gpu(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
@@ -259,5 +259,4 @@ def test_every_kernel_compiles_for_a_gpu(tmp_path):
     assert done.returncode == 0, done.stderr
     sources = Path(cuda.__file__).parent.rglob("*.py")
     launched = {name for file in sources for name in re.findall(r"^ +(_\w+)\[", file.read_text(), re.MULTILINE)}
-    assert len(launched) == 18
     assert sorted(done.stdout.split()) == sorted(launched)

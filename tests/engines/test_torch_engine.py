@@ -39,31 +39,29 @@ CONVOLUTIONS = [  # N×C×H×W, then channels, kernel, stride, padding, groups
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
-@pytest.mark.parametrize(("shape", "how"), CONVOLUTIONS)
-def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, how, layout):
-    """Within 1 %, or as near as torch's own layer comes where the processor has no units for bfloat16."""
-    channels, kernel, stride, padding, groups = how
+@pytest.mark.parametrize(("shape", "options"), CONVOLUTIONS)
+def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, options, layout):
+    """Within 1 %, or as close as torch's own layer is on a CPU without bfloat16 in hardware."""
+    channels, kernel, stride, padding, groups = options
     errors = []
-    for ours in (True, False):
+    for convert in (lambda layer: faster(layer, CPU), lambda layer: layer):
         torch.manual_seed(0)
-        layer = torch.nn.Conv2d(shape[1], channels, kernel, stride, padding, groups=groups)
-        if ours:
-            layer = faster(layer, CPU)
-            assert isinstance(layer, CPUConv2d)
+        layer = convert(torch.nn.Conv2d(shape[1], channels, kernel, stride, padding, groups=groups))
+        assert isinstance(layer, CPUConv2d) == (not errors)
         x = torch.randn(shape).bfloat16().float().contiguous(memory_format=layout).requires_grad_()
         with torch.no_grad():
             for parameter in layer.parameters():
                 parameter.copy_(parameter.bfloat16())
-        found = []
+        results = []
         for lower in (False, True):
             with torch.autocast("cpu", torch.bfloat16, enabled=lower):
                 y = layer(x)
             assert y.dtype == (torch.bfloat16 if lower else torch.float32)
             dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
             dy = dy.bfloat16().contiguous(memory_format=layout).to(y.dtype)
-            found.append((y.detach().float(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), dy)))
-        assert [ours.dtype for ours in found[1]] == [expected.dtype for expected in found[0]]
-        errors.append([((b - a).abs().max() / a.abs().max()).item() for a, b in zip(*found, strict=True)])
+            results.append((y.detach().float(), *torch.autograd.grad(y, (x, layer.weight, layer.bias), dy)))
+        assert [y.dtype for y in results[1]] == [y.dtype for y in results[0]]
+        errors.append([((b - a).abs().max() / a.abs().max()).item() for a, b in zip(*results, strict=True)])
     for ours, theirs in zip(*errors, strict=True):
         assert ours < max(0.01, 1.01 * theirs)
 
@@ -71,54 +69,54 @@ def test_a_convolution_in_bfloat16_has_the_gradients_of_one_in_float32(shape, ho
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(3, 5, 8, 12), (2, 6, 28, 28), (2, 16, 28, 28)])
-def test_means_of_2_by_2_have_the_gradient_of_torchs(shape, layout, dtype):
+def test_means_of_2_by_2_pixels_have_torchs_outputs_and_gradients(shape, layout, dtype):
     torch.manual_seed(0)
     plain = AvgPool2d(2, 2)
     fast = faster(plain, CPU)
     assert isinstance(fast, CPUAvgPool2d)
     x = torch.randn(shape, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
-    found = []
+    results = []
     for layer in (plain, fast):
         y = layer(x)
         dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-        found.append((y, *torch.autograd.grad(y, x, dy.contiguous(memory_format=layout))))
-    for expected, ours in zip(*found, strict=True):
+        results.append((y, *torch.autograd.grad(y, x, dy.contiguous(memory_format=layout))))
+    for expected, ours in zip(*results, strict=True):
         assert torch.equal(ours, expected)
 
 
-@pytest.mark.parametrize("how", [(6, 5, 1, 2), (4, 3, 1, 0), (5, 7, 1, 4)], ids=str)
+@pytest.mark.parametrize("options", [(6, 5, 1, 2), (4, 3, 1, 0), (5, 7, 1, 4)], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_blocks_of_2_by_2_pixels_have_the_means_and_gradients_of_the_pixels(channels, how):
+def test_blocks_of_2_by_2_pixels_have_the_means_and_gradients_of_the_pixels(channels, options):
     torch.manual_seed(0)
-    convolution = nodes.Conv2d(*how)
+    convolution = nodes.Conv2d(*options)
     front = nodes.Sequential(conv=convolution, act=nodes.Sigmoid(), pool=nodes.AvgPool2d(2))
     module = faster(build(front, (channels, 16, 12)), CPU)
     assert isinstance(module.conv, SpaceToDepthConv2d)
     x = torch.randn(4, channels, 16, 12).requires_grad_()
-    found = []
+    results = []
     for lower in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=lower):
             y = module(x)
         dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-        found.append((y.float(), *torch.autograd.grad(y, (x, *module.parameters()), dy.to(y.dtype))))
-    for expected, ours in zip(*found, strict=True):
+        results.append((y.float(), *torch.autograd.grad(y, (x, *module.parameters()), dy.to(y.dtype))))
+    for expected, ours in zip(*results, strict=True):
         assert ours.shape == expected.shape
         assert (ours - expected).abs().max() < 0.02 * expected.abs().max()
-    assert torch.equal(module.eval()(x), found[0][0])
+    assert torch.equal(module.eval()(x), results[0][0])
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 7), (2, 3, 7, 8)])
-def test_means_of_odd_maps_are_torchs(shape):
+def test_means_of_odd_maps_equal_torchs(shape):
     layer = faster(AvgPool2d(2, 2), CPU)
     x = torch.randn(shape)
     assert torch.equal(layer(x), torch.nn.functional.avg_pool2d(x, 2))
 
 
-def test_batch_norms_that_see_all_processes_keep_names_and_numbers():
+def test_synchronized_batch_norms_keep_names_and_numbers():
     torch.manual_seed(0)
     module = build(network("lenet:bn", 10), (1, 28, 28))
     x = torch.randn(4, 1, 28, 28)
-    module(x)  # moves the statistics
+    module(x)  # changes the statistics
     before, y = module.state_dict(), module.eval()(x)
     module = synchronized(module)
     assert sum(isinstance(m, SyncBatchNorm) for m in module.modules()) == 4
@@ -129,13 +127,13 @@ def test_batch_norms_that_see_all_processes_keep_names_and_numbers():
 
 
 @pytest.mark.parametrize("reason", [KeyError("getpwuid(): uid not found: 12345"), OSError("no username set")])
-def test_an_account_without_a_name_has_a_place_for_what_is_compiled(reason, monkeypatch, tmp_path):
+def test_an_account_without_a_name_has_a_folder_for_compiled_code(reason, monkeypatch, tmp_path):
     def nobody():
         raise reason
 
     monkeypatch.setattr("getpass.getuser", nobody)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it comes back as it was
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that monkeypatch restores it
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setattr("neoclassic.engines.torch.devices.compiles", lambda device: True)
     tree, shape = network("lenet"), (1, 28, 28)
@@ -144,7 +142,7 @@ def test_an_account_without_a_name_has_a_place_for_what_is_compiled(reason, monk
 
 
 @pytest.mark.parametrize("name", ["lenet", "lenet:bn"])
-def test_a_look_computes_as_a_step_does_and_logits_in_float32(name):
+def test_inexact_logits_are_in_bfloat16_and_exact_ones_in_float32(name):
     tree, shape = network(name), (1, 28, 28)
     weights = initial(tree, shape)
     images = np.random.default_rng(0).standard_normal((20, *shape), np.float32)
@@ -152,9 +150,9 @@ def test_a_look_computes_as_a_step_does_and_logits_in_float32(name):
     exact = plain.logits(images)
     np.testing.assert_array_equal(plain.logits(images, exact=False), exact)
     np.testing.assert_allclose(fast.logits(images), exact, atol=1e-5)
-    look = fast.logits(images, exact=False)
-    assert look.dtype == np.float32
-    assert 0 < np.abs(look - exact).max() < 0.02 * np.abs(exact).max()
+    inexact = fast.logits(images, exact=False)
+    assert inexact.dtype == np.float32
+    assert 0 < np.abs(inexact - exact).max() < 0.02 * np.abs(exact).max()
 
 
 # Batch norms, dropout, auxiliary heads and branches.

@@ -33,7 +33,7 @@ def fastest(module: nn.Module, device: torch.device, triton: bool, fused: bool) 
         reason = triton_error(device)
         if not reason:
             return with_triton(module, fused)
-        warnings.warn(f"this GPU will be slower, as Triton does not work here: {reason}", stacklevel=2)
+        warnings.warn(f"this GPU will be slower, as Triton does not work here: {reason}", stacklevel=3)
     return faster(module, device)
 
 
