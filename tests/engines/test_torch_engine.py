@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import os
 import pickle
@@ -14,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from neoclassic import tree as nodes  # noqa: E402
+from neoclassic.base.errors import NeoclassicError  # noqa: E402
 from neoclassic.engines.torch import TorchEngine  # noqa: E402
 from neoclassic.engines.torch.faster import CPUAvgPool2d, CPUConv2d, SpaceToDepthConv2d, faster  # noqa: E402
 from neoclassic.engines.torch.modules import AvgPool2d, build, build_combinator, build_layer  # noqa: E402
@@ -249,7 +251,9 @@ def test_a_node_without_a_module_is_an_error():
     class Mean(nodes.Combinator):
         pass
 
-    with pytest.raises(TypeError, match=r"^torch: no module for LeakyReLU$"):
-        build_layer(LeakyReLU(), 3)
-    with pytest.raises(TypeError, match=r"^torch: no module for Mean$"):
-        build_combinator(Mean(nodes.ReLU()), {})
+    with pytest.raises(NeoclassicError, match=r"^act: the torch engine does not know LeakyReLU: add a rule [^\n]+$"):
+        build_layer(LeakyReLU(), "act", 3)
+    with pytest.raises(NeoclassicError, match=r"^the network: the torch engine does not know Mean: add a rule"):
+        build_combinator(Mean(nodes.ReLU()), "", {})
+    del LeakyReLU, Mean
+    gc.collect()  # other tests enumerate the subclasses of Node

@@ -51,7 +51,7 @@ def faster(module: nn.Module, device: torch.device) -> nn.Module:
         children = with_inplace_relu(with_space_to_depth(children) if cpu else children)
         return with_training_steps(old, children, pool_before_relu(children.values()))
 
-    return rebuild(module, _cpu_layer if cpu else gpu_layer, parent).train(module.training)
+    return rebuild(module, _cpu_layer if cpu else _gpu_layer, parent).train(module.training)
 
 
 # ── the order of layers, and ReLU in place ──────────────────────────────────────────────────────────
@@ -216,7 +216,7 @@ class PaddedConv2d(SharedConv2d):
         return self._conv_forward(*padded, self.bias)
 
 
-def gpu_layer(layer: nn.Module) -> nn.Module:
+def _gpu_layer(layer: nn.Module) -> nn.Module:
     """A layer for a GPU.
 
     11×11 kernels, as AlexNet has, are not padded: they were slower, as their products become 8 times as many.

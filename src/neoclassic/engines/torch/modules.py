@@ -181,7 +181,7 @@ class RBF(nn.Module):
 def build(network: Node, input: Shape) -> nn.Module:
     """The module of a tree for an input shape (channels, height, width), with torch's own initial weights.
 
-    TypeError for a node that has no module.
+    NeoclassicError for a node that has no module.
     """
     in_channels = {row.path: row.input[0] for row in measure(network, input).layers}
     return _module(network, "", in_channels)
@@ -190,12 +190,12 @@ def build(network: Node, input: Shape) -> nn.Module:
 def _module(node: Node, path: str, in_channels: Mapping[str, int]) -> nn.Module:
     if isinstance(node, nodes.Combinator):
         children = {name: _module(child, join(path, name), in_channels) for name, child in node.children}
-        return build_combinator(node, children)
-    return build_layer(node, in_channels[path])
+        return build_combinator(node, path, children)
+    return build_layer(node, path, in_channels[path])
 
 
-def build_combinator(node: nodes.Combinator, children: Mapping[str, nn.Module]) -> Combinator:
-    """The module of a combinator with these children. TypeError if there is none."""
+def build_combinator(node: nodes.Combinator, path: str, children: Mapping[str, nn.Module]) -> Combinator:
+    """The module of a combinator with these children."""
     match node:
         case nodes.Sequential():
             return Sequential(children)
@@ -207,11 +207,11 @@ def build_combinator(node: nodes.Combinator, children: Mapping[str, nn.Module]) 
             return Concat(children)
         case nodes.Auxiliary():
             return Auxiliary(children)
-    raise TypeError(f"torch: no module for {type(node).__name__}")
+    raise _unknown(node, path)
 
 
-def build_layer(node: Node, width: int) -> nn.Module:
-    """The module of a leaf for inputs with `width` channels or features. TypeError if there is none."""
+def build_layer(node: Node, path: str, width: int) -> nn.Module:
+    """The module of a leaf for inputs with `width` channels or features."""
     match node:
         case nodes.Conv2d(out, kernel_size, stride, padding, groups, bias):
             return nn.Conv2d(width, out, kernel_size, stride, padding, groups=groups, bias=bias)
@@ -241,7 +241,7 @@ def build_layer(node: Node, width: int) -> nn.Module:
             return RBF(prototypes)
     if type(node) in _WITHOUT_ARGUMENTS:
         return _WITHOUT_ARGUMENTS[type(node)]()
-    raise TypeError(f"torch: no module for {type(node).__name__}")
+    raise _unknown(node, path)
 
 
 _WITHOUT_ARGUMENTS: dict[type[Node], type[nn.Module]] = {
@@ -253,6 +253,13 @@ _WITHOUT_ARGUMENTS: dict[type[Node], type[nn.Module]] = {
     nodes.Hardsigmoid: Hardsigmoid,
     nodes.Hardswish: Hardswish,
 }
+
+
+def _unknown(node: Node, path: str) -> NeoclassicError:
+    name = type(node).__name__
+    return NeoclassicError(
+        f"{path or 'the network'}: the torch engine does not know {name}: add a rule (see CONTRIBUTING.md)"
+    )
 
 
 def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
