@@ -87,7 +87,7 @@ def training_table(found: dict[str, Any], gpu: bool = False) -> str:
     head = "| network | course | plain loop | ours on torch | ours on NumPy | steps | device | versions |\n"
     head += f"{'|---' * 8}|\n"
     about = "`python benchmarks/training.py`: images a second, and how many times the course's; medians."
-    about += " Before `engines/torch/cuda.py`: what it makes of these rates is in the table above." * gpu
+    about += " Before `engines/torch/cuda`: what it makes of these rates is in the table above." * gpu
     where = " on a GPU" * gpu
     return f"\n## Training, beside the course's loop{where}\n\n{about}\n\n{head}{lines}"
 

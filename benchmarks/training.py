@@ -51,7 +51,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 ROWS = {name: f"d2l-zh:{name}" for name in ("lenet", "lenet-bn", "alexnet", "vgg11-quarter", "nin", "googlenet")}
 ROWS |= {"resnet18": "d2l-zh:resnet18", "densenet": "d2l-zh:densenet", "mobilenet-v1": "notes:mobilenet-v1"}
 EPOCHS = 10
-SETTLE = 9  # steps until our engine seldom gives memory back: see `engines.torch.engine.KEPT`
+SETTLE = 9  # steps until our engine seldom trims its heap: see `engines.torch.cpu.memory.TRIM_EVERY`
 REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
 
 
