@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neoclassic.base import moved
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.measure import measure
 from neoclassic.networks import list_networks, network
+
+if TYPE_CHECKING:  # what `measure` does when it is called
+    from neoclassic.measure import measure
+else:  # a module that can be called
+    from neoclassic import measure
 
 __all__ = ["Classifier", "NeoclassicError", "UsageError", "list_networks", "load", "measure", "network"]
 __version__ = "0.1.0"
@@ -17,11 +21,11 @@ moved.install()
 
 
 class _Absent(UsageError, AttributeError):
-    """An attribute that needs a package which is not there: `hasattr` says no, `getattr` takes its default."""
+    """An attribute that needs a missing package. It is an AttributeError, so `hasattr` returns False."""
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when it is first asked for: `nc.torch`, the torch engine; `nc.Classifier` and `nc.load`."""
+    """Import `nc.torch`, `nc.Classifier` and `nc.load` on first use."""
     if name in ("Classifier", "load"):
         return getattr(importlib.import_module("neoclassic.classifier"), name)
     if name == "torch":

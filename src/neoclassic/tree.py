@@ -368,6 +368,12 @@ def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
             yield from walk(child, join(path, name))
 
 
+def unknown_layer(walker: str, node: Node, path: str) -> NeoclassicError:
+    """The error of a walker that has no rule for a layer."""
+    kind = type(node).__name__
+    return NeoclassicError(f"{path or 'the network'}: {walker} does not know {kind}: add a rule (see CONTRIBUTING.md)")
+
+
 def at(node: Node, path: str) -> Node:
     """The node at a path; KeyError when there is none."""
     for name in path.split(".") if path else []:
