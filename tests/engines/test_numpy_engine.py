@@ -12,8 +12,9 @@ from parity import batch_of, close, weights_of
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines.contract import Optimizer
-from neoclassic.engines.numpy import NumpyEngine, convolution, engine, joining, program, winograd
+from neoclassic.engines.numpy import NumpyEngine, convolution, joining, shares, winograd
 from neoclassic.engines.numpy.buffers import Buffers
+from neoclassic.engines.numpy.build import build_program
 from neoclassic.engines.numpy.normalisation import Moments
 from neoclassic.engines.numpy.team import Team
 from neoclassic.measure import ShapeError, measure
@@ -111,7 +112,7 @@ def test_a_state_comes_back_bit_for_bit():
 def test_dropout_does_not_depend_on_the_split(threads, chunk, monkeypatch):
     tree, shape = network("deepconvnet"), (1, 28, 28)
     reference = trained(tree, shape, [1], threads=1).weights()
-    monkeypatch.setattr(engine, "CHUNK", chunk)
+    monkeypatch.setattr(shares, "CHUNK", chunk)
     for key, w in trained(tree, shape, [1], threads=threads).weights().items():
         close(key, w, reference[key], 1e-3)  # Adam's first step is the sign of a sum, whose order changed
 
@@ -216,14 +217,15 @@ def test_a_dense_block_is_one_array():
         return Concat(Identity(), Conv2d(8, 1))
 
     shape = (8, 4, 4)
-    made = program.flattened(Sequential(Conv2d(8, 1), dense(), dense(), dense(), Flatten(), Linear(2)), shape, True)
+    made = build_program(Sequential(Conv2d(8, 1), dense(), dense(), dense(), Flatten(), Linear(2)), shape, True)
     joins = [i for i in made.instructions if isinstance(i.node, Concat)]
-    assert [(i.room, i.extends) for i in joins] == [(32, False), (32, True), (32, True)]
+    assert [(i.capacity, i.extends) for i in joins] == [(32, False), (32, True), (32, True)]
     new = Buffers(np.dtype(np.float32))
     arms = [np.full((8, 4, 4, 2), i, np.float32) for i in range(4)]
-    first, _ = joining.concat(arms[0], arms[1], room=32, extend=False, new=new)
-    second, _ = joining.concat(first, arms[2], room=32, extend=True, new=new)
-    third, _ = joining.concat(second, arms[3], room=32, extend=True, new=new)
+    room = new((32, 4, 4, 2))
+    first, _ = joining.concat(arms[0], arms[1], room=room, extend=False)
+    second, _ = joining.concat(first, arms[2], room=room, extend=True)
+    third, _ = joining.concat(second, arms[3], room=room, extend=True)
     assert np.shares_memory(first, third)
     np.testing.assert_array_equal(third, np.concatenate(arms))
 
@@ -233,7 +235,7 @@ def test_two_joins_of_one_value_do_not_write_into_each_other():
     tree = Sequential(
         Concat(Identity(), ReLU()), Concat(Concat(Identity(), Tanh()), Concat(Identity(), Sigmoid())), *head
     )
-    made = program.flattened(tree, (2, 3, 3), True)
+    made = build_program(tree, (2, 3, 3), True)
     extending = [i.inputs[0] for i in made.instructions if i.extends]
     assert len(extending) == len(set(extending)) == 2
 
@@ -253,7 +255,7 @@ def test_an_error_in_one_thread_is_raised_and_ends_the_others():
 
 
 def test_nobody_trains_the_input_or_what_stands_before_the_first_weight():
-    made = program.flattened(
+    made = build_program(
         Sequential(LocalResponseNorm(3), AvgPool2d(2), Conv2d(4, 1), Flatten(), Linear(2)), (3, 8, 8), True
     )
     assert [i.needs_dx for i in made.instructions] == [False, False, False, True, True]

@@ -9,7 +9,9 @@ from neoclassic.engines.numpy import (
     NumpyEngine,
     activations,
     convolution,
+    depthwise,
     joining,
+    linear,
     loss,
     normalisation,
     pooling,
@@ -85,13 +87,13 @@ CASES = {
     "conv groups": (around(Conv2d(9, 3, padding=1, groups=3)), ODD, (convolution, "_grouped")),
     "conv groups stride": (around(Conv2d(4, 3, stride=2, groups=2)), ODD, (convolution, "_grouped")),
     "conv multiplier": (around(Conv2d(12, 3, padding=1, groups=6)), MAP, (convolution, "_grouped")),
-    "depthwise": (around(Conv2d(6, 3, padding=1, groups=6)), ODD, (convolution, "depthwise")),
-    "depthwise stride 2": (around(Conv2d(6, 5, stride=2, padding=2, groups=6)), ODD, (convolution, "depthwise")),
+    "depthwise": (around(Conv2d(6, 3, padding=1, groups=6)), ODD, (depthwise, "depthwise")),
+    "depthwise stride 2": (around(Conv2d(6, 5, stride=2, padding=2, groups=6)), ODD, (depthwise, "depthwise")),
     "Winograd": (around(Conv2d(130, 3, padding=1), channels=128), MAP, (winograd, "conv3x3")),
     "Winograd odd": (around(Conv2d(128, 3, padding=2, bias=False), channels=129), (2, 9, 12), (winograd, "conv3x3")),
     "Winograd unpadded": (around(Conv2d(128, 3), channels=128), (2, 16, 15), (winograd, "conv3x3")),
-    "linear": (around(Flatten(), Linear(8), ReLU()), MAP, (convolution, "linear")),
-    "linear no bias": (around(Flatten(), Linear(8, bias=False)), DOT, (convolution, "linear")),
+    "linear": (around(Flatten(), Linear(8), ReLU()), MAP, (linear, "linear")),
+    "linear no bias": (around(Flatten(), Linear(8, bias=False)), DOT, (linear, "linear")),
     "batch norm": (around(BatchNorm2d(eps=1e-3, momentum=0.3)), ODD, (normalisation, "batch_norm")),
     "batch norm of a dot": (around(BatchNorm2d()), DOT, (normalisation, "batch_norm")),
     "batch norm flat": (around(Flatten(), Linear(7), BatchNorm1d()), MAP, (normalisation, "batch_norm")),
@@ -134,7 +136,7 @@ CASES = {
     "pad": (around(PadChannels(9)), ODD, (joining, "pad_channels")),
     "flatten": (around(Identity()), ODD, (joining, "flatten")),
     "RBF": (around(Flatten(), Linear(4), RBF(((1, -1, 1, 1), (-1, 1, 0, 1)))), MAP, (loss, "rbf")),
-    "auxiliary": (around(Auxiliary(Flatten(), Linear(5), weight=0.7), ReLU()), MAP, (convolution, "linear")),
+    "auxiliary": (around(Auxiliary(Flatten(), Linear(5), weight=0.7), ReLU()), MAP, (linear, "linear")),
 }  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def test_an_operation_on_many_images_and_threads(name):
 
 @pytest.mark.parametrize("name", ["linear", "linear no bias", "batch norm flat", "auxiliary"])
 def test_linear_layers_that_the_whole_team_computes(name, monkeypatch):
-    monkeypatch.setattr(program, "TOGETHER", 1)
+    monkeypatch.setattr(program, "TEAM_WIDE", 1)
     check(name, np.float64, n=5, threads=3)
 
 
@@ -174,7 +176,7 @@ def test_blocks_of_every_size(name, short, few, monkeypatch):
     """One row of the output at a time, a few side by side, and all; dx by reading and by adding back."""
     monkeypatch.setattr(convolution, "SHORT", short)
     monkeypatch.setattr(convolution, "FEW", few)
-    monkeypatch.setattr(convolution, "DEPTHWISE", 1)
+    monkeypatch.setattr(depthwise, "BLOCK", 1)
     monkeypatch.setattr(winograd, "STRETCH", 1)
     check(name, np.float64)
 
@@ -235,7 +237,8 @@ def test_a_bug_in_the_gradient_of_an_input_is_caught(name, bug, monkeypatch):
         check(name, np.float64)
 
 
-WITH_WEIGHTS = [name for name, (*_, (module, _)) in CASES.items() if module in (convolution, winograd)]
+WEIGHTED = (convolution, depthwise, linear, winograd)
+WITH_WEIGHTS = [name for name, (*_, (module, _)) in CASES.items() if module in WEIGHTED]
 
 
 @pytest.mark.parametrize("which", [1, 2], ids=["weight", "bias"])

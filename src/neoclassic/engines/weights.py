@@ -39,7 +39,7 @@ def parameters(tree: Node, input: Shape) -> list[str]:
     return [join(row.path, name) for row in measure(tree, input).layers for name in row.parameter_shapes]
 
 
-def standing(tree: Node, frozen: Container[str]) -> set[str]:
+def frozen_norms(tree: Node, frozen: Container[str]) -> set[str]:
     """The batch norms whose weight and bias are both frozen: training normalises by their running statistics, as a
     prediction does, and leaves these as they are."""
     norms = [path for path, node in walk(tree) if isinstance(node, BatchNorm1d | BatchNorm2d)]

@@ -80,7 +80,7 @@ def scale_and_shift(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Arr
     return y
 
 
-def standing_norm(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Result:
+def frozen_batch_norm(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Result:
     """The same, with its way back;   dx = scale · dy."""
 
     def backward(dy: Array) -> tuple[Array | None, ...]:

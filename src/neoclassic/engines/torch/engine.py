@@ -229,7 +229,7 @@ class TorchEngine:
         if self._keeps:
             keep_memory()
         self._optimizer = torch_optimizer(self.module, optimizer, rates or {}, self._device)
-        still = arrays.standing(self.tree, {key for key, rate in (rates or {}).items() if not rate})
+        still = arrays.frozen_norms(self.tree, {key for key, rate in (rates or {}).items() if not rate})
         self._standing = [self.module.get_submodule(path) for path in sorted(still)]
         self.module.eval()  # the next step puts it into training, all but these
         if self._processes > 1:  # made here, as it learns from the parameters which of them are trained
