@@ -177,7 +177,7 @@ def test_blocks_of_every_size(name, short, few, monkeypatch):
     monkeypatch.setattr(convolution, "SHORT", short)
     monkeypatch.setattr(convolution, "FEW", few)
     monkeypatch.setattr(depthwise, "BLOCK", 1)
-    monkeypatch.setattr(winograd, "STRETCH", 1)
+    monkeypatch.setattr(winograd, "BLOCK", 1)
     check(name, np.float64)
 
 
