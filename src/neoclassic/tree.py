@@ -1,16 +1,16 @@
-"""A network is data: a tree of a few frozen nodes.
+"""A network is data: a tree of frozen nodes.
 
-Leaves carry torch.nn's names and argument names and state their output widths only; input widths flow
-from the input shape (see `measure`). Four combinators join them, named for what they do: `Sequential`,
-`Sum`, `Concat` and `Product`; `Auxiliary` is a side head that counts in training only.
+The leaves are layers, with the names and argument names of torch.nn. They have output widths only; input widths follow
+from the input shape (see `measure`). Four combinators join them: `Sequential`, `Sum`, `Concat` and `Product`.
+`Auxiliary` is a side head that is used in training only.
 
     >>> Sequential(Conv2d(6, 5, padding=2), ReLU(), Flatten(), head=Linear(10))
     Sequential(Conv2d(6, 5, padding=2), ReLU(), Flatten(), head=Linear(10))
 
-Every node has a **path**, the names of its ancestors and its own joined by dots: `stage2.block1.conv1`. A
-child given by keyword is named by it. A child given by position is named by its kind, and numbered when its
-combinator holds several of that kind: `conv1`, `relu1`, `conv2`, …, `flatten`. The path keys the node's
-weights, its row in the shape table, its feature map and its place in a drawing.
+Every node has a **path**: the names of its ancestors and its own name, joined by dots, such as `stage2.block1.conv1`.
+A child given by keyword has that name. A child given by position is named by its kind, with a number if its combinator
+has several of that kind: `conv1`, `relu1`, `conv2`, …, `flatten`. The path is the key of the node's weights, its row in
+the shape table, its feature map and its place in a drawing.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from typing import Any, ClassVar, Self
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.records import number, whole
 
-# ── what a field may hold ────────────────────────────────────────────────────────────────────────────
+# ── checking arguments ───────────────────────────────────────────────────────────────────────────────
 
 
-def _row(value: Any) -> bool:
+def _is_row(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(map(whole, value))
 
 
-def _even(rows: Any) -> bool:
-    return isinstance(rows, tuple) and all(map(_row, rows)) and len(set(map(len, rows))) == 1
+def _is_table(rows: Any) -> bool:
+    return isinstance(rows, tuple) and all(map(_is_row, rows)) and len(set(map(len, rows))) == 1
 
 
-# by annotation: what fits, and how it is called
+# by annotation: the check, and how an error describes it
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (whole, "a whole number"),
     "int | None": (lambda value: value is None or whole(value), "a whole number or None"),
     "bool": (lambda value: isinstance(value, bool), "True or False"),
     "float": (number, "a finite number"),
-    "tuple[int, ...]": (_row, "a tuple of whole numbers"),
-    "tuple[tuple[int, ...], ...]": (_even, "a tuple of tuples of whole numbers, all of one length"),
+    "tuple[int, ...]": (_is_row, "a tuple of whole numbers"),
+    "tuple[tuple[int, ...], ...]": (_is_table, "a tuple of tuples of whole numbers, all of one length"),
 }
 _RANGES = {"p": (0, 1), "momentum": (0, 1), "eps": (0, inf), "weight": (0, inf), "padding": (0, inf)}
-_SIZES = (1, inf)  # of whole numbers that no range is named for
+_SIZES = (1, inf)  # the range of all other integers
 
 
 def _check(node: Node, name: str, annotation: Any) -> None:
-    """TypeError or ValueError, which say what is wrong, where a field holds what it cannot."""
+    """Raise TypeError or ValueError, with the reason, if a field has an invalid value."""
     value, kind = getattr(node, name), annotation if isinstance(annotation, str) else annotation.__name__
-    fits, called = _KINDS.get(kind, (lambda value: True, ""))
-    if not fits(value):
-        raise TypeError(f"{type(node).__name__}: {name} must be {called}, not {str(value)[:40]}")
+    is_valid, description = _KINDS.get(kind, (lambda value: True, ""))
+    if not is_valid(value):
+        raise TypeError(f"{type(node).__name__}: {name} must be {description}, not {str(value)[:40]}")
     low, high = _RANGES.get(name, _SIZES if kind.startswith("int") else (-inf, inf))
     if kind in ("int", "int | None", "float") and value is not None and not low <= value <= high:
         wanted = f"at least {low}" if high == inf else f"from {low} to {high}"
@@ -62,12 +62,12 @@ def _check(node: Node, name: str, annotation: Any) -> None:
 
 @dataclass(frozen=True, repr=False)
 class Node:
-    """A layer or a combinator of layers. Frozen; equal trees are equal; the repr is the constructor call.
+    """A layer or a combinator of layers. Nodes are immutable and compare by value; the repr is the constructor call.
 
-    TypeError or ValueError for an argument that cannot be.
+    Raises TypeError or ValueError for an invalid argument.
     """
 
-    kind: ClassVar[str] = "node"  # what a child given by position is called
+    kind: ClassVar[str] = "node"  # names a child that is given by position
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -111,7 +111,7 @@ class Linear(Node):
 
 @dataclass(frozen=True, repr=False)
 class BatchNorm2d(Node):
-    """Batch normalisation over (N, H, W), with scale and shift; running statistics as in torch.
+    """Batch normalisation over (N, H, W), with scale and shift, and running statistics as in torch.
 
     Ioffe & Szegedy 2015, arXiv 1502.03167. `momentum` is the weight of the new batch.
     """
@@ -123,7 +123,7 @@ class BatchNorm2d(Node):
 
 @dataclass(frozen=True, repr=False)
 class BatchNorm1d(BatchNorm2d):
-    """Batch normalisation of a flat input, over N."""
+    """Batch normalisation of a flat input over N."""
 
 
 # ── layers without weights ───────────────────────────────────────────────────────────────────────────
@@ -131,7 +131,7 @@ class BatchNorm1d(BatchNorm2d):
 
 @dataclass(frozen=True, repr=False)
 class MaxPool2d(Node):
-    """Maximum over windows; padding counts as −∞. `stride=None` means the kernel size."""
+    """Maximum over windows. Padding counts as −∞. `stride=None` means the kernel size."""
 
     kind = "pool"
     kernel_size: int
@@ -142,7 +142,7 @@ class MaxPool2d(Node):
 
 @dataclass(frozen=True, repr=False)
 class AvgPool2d(Node):
-    """Mean over windows. `stride=None` means the kernel size; padded zeros count unless told otherwise."""
+    """Mean over windows. `stride=None` means the kernel size. `count_include_pad`: whether padded zeros count."""
 
     kind = "pool"
     kernel_size: int
@@ -154,7 +154,7 @@ class AvgPool2d(Node):
 
 @dataclass(frozen=True, repr=False)
 class AdaptiveAvgPool2d(Node):
-    """Mean over windows chosen so that the output is `output_size` square; 1 is global average pooling."""
+    """Mean over windows, for an output of `output_size` × `output_size`; 1 is global average pooling."""
 
     kind = "pool"
     output_size: int = 1
@@ -162,9 +162,9 @@ class AdaptiveAvgPool2d(Node):
 
 @dataclass(frozen=True, repr=False)
 class LocalResponseNorm(Node):
-    """x / (k + alpha/size · Σ x²)^beta over `size` adjacent channels: torch's scaling of alpha.
+    """x / (k + alpha/size · Σ x²)^beta over `size` adjacent channels, as in torch.
 
-    Krizhevsky et al. 2012, section 3.3, has alpha unscaled: its α = 1e-4 is `alpha=5e-4` here.
+    Krizhevsky et al. 2012, section 3.3, do not divide alpha by the size: their α = 1e-4 is `alpha=5e-4` here.
     """
 
     kind = "lrn"
@@ -176,7 +176,7 @@ class LocalResponseNorm(Node):
 
 @dataclass(frozen=True, repr=False)
 class Dropout(Node):
-    """In training, zeroes with probability p and scales the rest by 1/(1−p); nothing at test."""
+    """In training, zeroes values with probability p and scales the others by 1/(1−p). The identity in inference."""
 
     kind = "dropout"
     p: float = 0.5
@@ -184,14 +184,14 @@ class Dropout(Node):
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Node):
-    """C×H×W to C·H·W, channels slowest."""
+    """C×H×W to C·H·W, in the order of torch."""
 
     kind = "flatten"
 
 
 @dataclass(frozen=True, repr=False)
 class Identity(Node):
-    """The input itself: the straight arm of a `Sum`, `Concat` or `Product`."""
+    """The input itself: the branch of a `Sum`, `Concat` or `Product` that changes nothing."""
 
     kind = "identity"
 
@@ -212,7 +212,7 @@ class Sigmoid(Node):
 
 @dataclass(frozen=True, repr=False)
 class Tanh(Node):
-    """scale · tanh(slope · x). LeCun et al. 1998 have scale 1.7159 and slope 2/3."""
+    """scale · tanh(slope · x). LeCun et al. 1998 use scale 1.7159 and slope 2/3."""
 
     kind = "tanh"
     scale: float = 1.0
@@ -242,7 +242,7 @@ class Hardswish(Node):
 
 @dataclass(frozen=True, repr=False)
 class Select(Node):
-    """These channels of the input, in this order: one row of LeNet-5's connection table."""
+    """The given channels of the input, in this order: a row of LeNet-5's connection table."""
 
     kind = "select"
     channels: tuple[int, ...]
@@ -250,7 +250,7 @@ class Select(Node):
 
 @dataclass(frozen=True, repr=False)
 class PadChannels(Node):
-    """Zero channels appended up to `out_channels`: the shortcut without parameters, option A of ResNet."""
+    """Appends channels of zeros up to `out_channels`: ResNet's shortcut without parameters, option A."""
 
     kind = "pad"
     out_channels: int
@@ -258,7 +258,7 @@ class PadChannels(Node):
 
 @dataclass(frozen=True, repr=False)
 class RBF(Node):
-    """Logits −Σⱼ (xⱼ − wᵢⱼ)² for fixed prototypes w, one row a class: LeNet-5's output. Nothing to train."""
+    """Logits −Σⱼ (xⱼ − wᵢⱼ)² with fixed prototypes w, one row per class: the output of LeNet-5."""
 
     kind = "rbf"
     prototypes: tuple[tuple[int, ...], ...]
@@ -268,7 +268,7 @@ class RBF(Node):
 
 
 def _kinds(nodes: tuple[Node, ...]) -> list[str]:
-    """Names of children given by position: their kind, numbered from 1 where there are several."""
+    """Names of children given by position: their kind, numbered from 1 if there are several of it."""
     total, seen = Counter(node.kind for node in nodes), Counter[str]()
     names = []
     for node in nodes:
@@ -279,7 +279,9 @@ def _kinds(nodes: tuple[Node, ...]) -> list[str]:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Combinator(Node):
-    """Named children. Raises TypeError for a child that is no node and ValueError for a name used twice."""
+    """A node with named children.
+
+    Raises TypeError for a child that is not a node, and ValueError for an invalid name or one that is used twice."""
 
     children: tuple[tuple[str, Node], ...]
 
@@ -291,7 +293,7 @@ class Combinator(Node):
                 raise TypeError(f"{type(self).__name__}: child {place!r} is {str(child)[:40]}, not a node{hint}")
         children = (*zip(_kinds(nodes), nodes, strict=True), *named.items())
         for name, _ in children:
-            if not name or "." in name:  # which separates the names of a path
+            if not name or "." in name:  # the dot separates the names of a path
                 raise ValueError(f"{type(self).__name__}: {name!r} cannot be the name of a child: leave dots out")
         twice = [name for name, count in Counter(name for name, _ in children).items() if count > 1]
         if twice:
@@ -300,7 +302,7 @@ class Combinator(Node):
 
     @classmethod
     def of(cls, children: Mapping[str, Node], **options: Any) -> Self:
-        """The same from a dict, for names that are computed."""
+        """Make the node from a dict, for names that are computed."""
         return cls(**children, **options)
 
     def __repr__(self) -> str:
@@ -315,33 +317,35 @@ class Combinator(Node):
 
 
 class Sequential(Combinator):
-    """One after the other."""
+    """Its children one after the other."""
 
     kind = "seq"
 
 
 class Sum(Combinator):
-    """The same input to each child; outputs of equal shape are added."""
+    """Each child gets the same input; their outputs, of equal shape, are added."""
 
     kind = "sum"
 
 
 class Concat(Combinator):
-    """The same input to each child; outputs are joined along the channels, in order."""
+    """Each child gets the same input; their outputs are concatenated along the channels, in order."""
 
     kind = "concat"
 
 
 class Product(Combinator):
-    """The same input to each child; outputs are multiplied. A C×1×1 output scales whole channels."""
+    """Each child gets the same input; their outputs are multiplied. A C×1×1 output scales whole channels."""
 
     kind = "product"
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Auxiliary(Combinator):
-    """A side head: passes its input on unchanged; in training its children, one after the other, make
-    logits whose loss is added with the given weight. Szegedy et al. 2014, arXiv 1409.4842, section 5."""
+    """A side head. Its output is its input, unchanged.
+
+    In training, its children, one after the other, compute logits whose loss is added with the given weight. Szegedy et
+    al. 2014, arXiv 1409.4842, section 5."""
 
     kind = "aux"
     weight: float = 0.3
@@ -352,7 +356,7 @@ class Auxiliary(Combinator):
         self.__post_init__()
 
 
-# ── walking, and to and from JSON ────────────────────────────────────────────────────────────────────
+# ── walking the tree; JSON ───────────────────────────────────────────────────────────────────────────
 
 
 def join(path: str, name: str) -> str:
@@ -361,7 +365,7 @@ def join(path: str, name: str) -> str:
 
 
 def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
-    """Every (path, node), parents before children, in order of execution. The root's path is empty."""
+    """All (path, node) pairs in order of execution, parents before children. The path of the root is empty."""
     yield path, node
     if isinstance(node, Combinator):
         for name, child in node.children:
@@ -375,7 +379,7 @@ def unknown_layer(walker: str, node: Node, path: str) -> NeoclassicError:
 
 
 def at(node: Node, path: str) -> Node:
-    """The node at a path; KeyError when there is none."""
+    """The node at a path. Raises KeyError if there is none."""
     for name in path.split(".") if path else []:
         children = dict(node.children) if isinstance(node, Combinator) else dict[str, Node]()
         node = children[name]
@@ -389,34 +393,36 @@ def _every(cls: type[Node]) -> Iterator[type[Node]]:
 
 
 def to_dict(node: Node) -> dict[str, Any]:
-    """The tree as plain JSON values: `{"type": "Conv2d", "out_channels": 6, …}`."""
+    """The tree as JSON values: `{"type": "Conv2d", "out_channels": 6, …}`.
+
+    Raises TypeError for a field that `from_dict` could not read."""
     data: dict[str, Any] = {"type": type(node).__name__}
     for f in fields(node):
         value = getattr(node, f.name)
-        data[f.name] = {n: to_dict(c) for n, c in value} if f.name == "children" else value
+        data[f.name] = {n: to_dict(c) for n, c in value} if f.name == "children" else _numbers(value)
     return data
 
 
-def _frozen(value: Any) -> Any:
-    """Numbers, and tuples of them where JSON has lists. TypeError for anything else."""
+def _numbers(value: Any) -> Any:
+    """Convert JSON lists to tuples. Raises TypeError for anything but numbers and lists of them."""
     if isinstance(value, list | tuple):
-        return tuple(map(_frozen, value))
+        return tuple(map(_numbers, value))
     if not isinstance(value, int | float | None):
-        raise TypeError(f"{str(value)[:40]!r} is no number")
+        raise TypeError(f"{str(value)[:40]!r} is not a number")
     return value
 
 
 def from_dict(data: Any) -> Node:
-    """The tree that `to_dict` wrote. NeoclassicError when `data` is no tree; it is never executed."""
+    """The tree that `to_dict` wrote. Nothing in `data` is executed. Raises NeoclassicError if it is not a tree."""
     known = {cls.__name__: cls for cls in _every(Node) if cls not in (Node, Combinator)}
     if not isinstance(data, dict) or data.get("type") not in known:
         raise NeoclassicError(f"not a network tree: unknown node {str(data)[:60]!r}")
     cls, options = known[data["type"]], {k: v for k, v in data.items() if k != "type"}
-    if surplus := options.keys() - {f.name for f in fields(cls)}:
-        raise NeoclassicError(f"not a network tree: {data['type']} has no {sorted(surplus)[0]!r}")
+    if unknown := options.keys() - {f.name for f in fields(cls)}:
+        raise NeoclassicError(f"not a network tree: {data['type']} has no {sorted(unknown)[0]!r}")
     children = options.pop("children", {})
     try:
-        options = {name: _frozen(value) for name, value in options.items()}
+        options = {name: _numbers(value) for name, value in options.items()}
         return cls(**options, **{name: from_dict(child) for name, child in children.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise NeoclassicError(f"not a network tree: {error}") from None

@@ -210,6 +210,25 @@ def test_a_buffer_comes_back_when_nobody_looks_at_it():
     assert address(new((2, 6))) == place
 
 
+def test_a_buffer_is_never_shared_and_survives_its_store():
+    """Many arrays come and go, as views, in other threads, as memory views. Each keeps what was written into it."""
+    new, rng, alive = Buffers(np.dtype(np.float64)), np.random.default_rng(0), {}
+    for i in range(400):
+        shape = (int(rng.integers(1, 4)), int(rng.integers(1, 60)))
+        array = new(shape)
+        array[...] = i
+        kept = [array, array.T, array.reshape(-1)[::2], array[:1].ravel(), memoryview(array)][i % 5]
+        alive[i] = kept
+        del array
+        if i % 3:
+            worker = threading.Thread(target=alive.pop, args=(int(rng.choice(list(alive))),))
+            worker.start()
+            worker.join()
+        if i == 200:
+            new.clear()
+        assert all((np.asarray(each) == j).all() for j, each in alive.items())
+
+
 def test_a_dense_block_is_one_array():
     """Memory for its widest map, not for the sum of all: every join only adds to the one before."""
 

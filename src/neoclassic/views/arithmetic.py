@@ -26,6 +26,7 @@ from neoclassic.tree import (
     Product,
     Sequential,
     join,
+    unknown_layer,
 )
 from neoclassic.views.table import LEFT, RIGHT, align, at_depth, size, totals
 
@@ -75,6 +76,8 @@ def _parameters(row: Row) -> str:
             return f"({n}+1)·{node.out_features} = {row.parameters:,}" if node.bias else _equation(row, n)
         case BatchNorm2d():
             return f"2·{row.input[0]} = {row.parameters:,}, and 2·{row.input[0]} running statistics"
+    if row.is_layer and row.parameters:
+        raise unknown_layer("the arithmetic", node, row.path)
     return ""
 
 
@@ -88,6 +91,8 @@ def _macs(row: Row) -> str:
             return f"{_times(k, k, row.input[0] // groups, out)}·{_times(*row.output[1:])} = {row.macs:,}"
         case Linear(out):
             return f"{_times(row.input[0], out)} = {row.macs:,}"
+    if row.is_layer and row.macs:
+        raise unknown_layer("the arithmetic", row.node, row.path)
     return ""
 
 

@@ -24,6 +24,7 @@ from neoclassic.tree import (
     Concat,
     Conv2d,
     Dropout,
+    Flatten,
     Hardsigmoid,
     Hardswish,
     Identity,
@@ -36,7 +37,10 @@ from neoclassic.tree import (
     ReLU6,
     Select,
     Sequential,
+    Sigmoid,
+    Tanh,
     join,
+    unknown_layer,
 )
 from neoclassic.views.svg import LABEL, SMALL, Canvas, width
 
@@ -83,8 +87,15 @@ def label(row: Row) -> str:
         ReLU6: "ReLU6",
         Hardswish: "h-swish",
         Hardsigmoid: "h-sigmoid",
+        Sigmoid: "sigmoid",
+        Tanh: "tanh",
+        Flatten: "flatten",
+        Identity: "identity",
     }
-    return next((said for kind, said in names.items() if isinstance(node, kind)), type(node).__name__.lower())
+    for kind, name in names.items():
+        if isinstance(node, kind):
+            return name
+    raise unknown_layer("the drawing", node, row.path)
 
 
 def _style(row: Row) -> str:

@@ -1,7 +1,6 @@
 """Reusable arrays: the memory of an array goes back to the store when the array and all its views are gone.
 
-Fresh memory from the system costs a page fault for every page, and a training step needs the same shapes again and
-again.
+New memory from the system costs a page fault for every page, and each training step needs the same shapes again.
 """
 
 from __future__ import annotations

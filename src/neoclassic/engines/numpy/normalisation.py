@@ -35,7 +35,7 @@ class Moments:
 def batch_norm(
     x: Array, weight_C: Array, bias_C: Array, eps: float, member: Member, new: New
 ) -> tuple[Result, Moments]:
-    """x̂ = (x − mean) / √(var + eps),   y = weight · x̂ + bias, with the moments of the whole batch, which it returns too.
+    """x̂ = (x − mean) / √(var + eps),   y = weight · x̂ + bias, with the moments of the whole batch, which are returned.
 
     dx = weight / √(var + eps) · (dy − mean(dy) − x̂ · mean(dy · x̂)).   Ioffe & Szegedy 2015, arXiv 1502.03167.
     """

@@ -56,9 +56,7 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._pools: dict[
-            int, ThreadPoolExecutor
-        ] = {}  # by process id; a parent's pool cannot be shut down in its child
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process id: a child cannot use its parent's
         self._blas = ThreadpoolController().select(user_api="blas")
 
     def _others(self) -> ThreadPoolExecutor | None:
