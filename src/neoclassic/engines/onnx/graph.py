@@ -1,40 +1,20 @@
-"""The onnx engine: writes a network as an ONNX graph, and runs such a graph with onnxruntime.
-
-The graph is made from the tree, without PyTorch: one or a few ONNX nodes per layer, named by its path. It uses opset 17
-and float32, and takes any number of images. Its input is `images`, N×C×H×W as `to_input` makes them. Its outputs are
-`logits`, and `probabilities`, the softmax of logits / temperature. The meaning of each layer is defined in `tree`; a
-comment tells where ONNX defines the same word differently.
-
-`write` needs the package onnx, and `OnnxEngine` the package onnxruntime.
-"""
+"""Write a network as an ONNX graph."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from math import ceil
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from neoclassic import tree as nodes
-from neoclassic.base.errors import NeoclassicError, UsageError, install
 from neoclassic.engines.contract import Array
-from neoclassic.measure import Measure, Shape, by, measure, output_size, pooling
+from neoclassic.engines.onnx.packages import need
+from neoclassic.measure import Measure, Shape, measure, output_size, pooling
 from neoclassic.tree import Node, join, unknown_layer
 
 OPSET, IR_VERSION = 17, 8  # onnxruntime reads these since version 1.12 of 2022
-
-
-def need(package: str, what: str) -> None:
-    """Raise UsageError unless the package is installed."""
-    if importlib.util.find_spec(package) is None:
-        raise UsageError(f"{what} needs {package}: {install(package)}")
-
-
-# ── from tree to graph ───────────────────────────────────────────────────────────────────────────────
 
 
 def write(
@@ -234,62 +214,3 @@ def _window(node: nodes.MaxPool2d | nodes.AvgPool2d, shape: Shape) -> tuple[dict
     ends = [(output_size(side, k, s, p, node.ceil_mode) - 1) * s + k - side - p for side in shape[1:]]
     pads = [p, p, *(max(end, p) for end in ends)]
     return {"kernel_shape": [k, k], "strides": [s, s], "pads": pads}, any(end > p for end in ends)
-
-
-# ── the engine ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class OnnxEngine:
-    """The part of the contract of `engines.contract.Engine` that prediction needs: `logits`, on the CPU."""
-
-    name = "onnx"
-    device = "cpu"
-    xp = np
-
-    def __init__(self, tree: Node, input: Shape, session: Any) -> None:
-        """session: the result of `session()`. Raises NeoclassicError if its graph has not the shapes of the tree."""
-        self.tree, self.input, self._session = tree, input, session
-        ends = {end.name: end.shape[1:] for end in (*session.get_inputs(), *session.get_outputs())}
-        output = list(measure(tree, input).output)
-        expected = {"images": list(input), "logits": output, "probabilities": output}
-        if ends != expected:
-            raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {expected}")
-
-    def holds(self, nbytes: int) -> bool:
-        return False
-
-    def logits(self, images: Array, exact: bool = True) -> Array:
-        if tuple(images.shape[1:]) != tuple(self.input):
-            raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")
-        logits: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
-        return logits
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """Refuse the rest of the contract."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise UsageError("the onnx engine only predicts: use --engine numpy or --engine torch")
-
-
-def session(file: bytes | str | Path, threads: int = 0) -> Any:
-    """Open an ONNX file, or its content, with onnxruntime on the CPU. threads: 0 means all cores.
-
-    Raises UsageError if onnxruntime is not installed, and NeoclassicError for a file that it cannot run.
-    """
-    need("onnxruntime", "the onnx engine")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports its use
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # errors are raised anyway
-    name = "the ONNX graph" if isinstance(file, bytes) else str(file)
-    try:
-        content = file if isinstance(file, bytes) else Path(file).read_bytes()
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except OSError as error:
-        raise NeoclassicError(f"cannot read {name}: {error.strerror}") from None
-    except Exception as error:  # onnxruntime has a class of exception for each error code
-        raise NeoclassicError(
-            f"{name}: not an ONNX file that runs here ({' '.join(str(error).split())[:120]})"
-        ) from None
