@@ -106,7 +106,7 @@ class Dropout(Node):
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Node):
-    """C×H×W to C·H·W, in the order of torch."""
+    """C×H×W to C·H·W, with the channels outermost, as in torch."""
 
     kind = "flatten"
 

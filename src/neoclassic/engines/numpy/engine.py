@@ -1,8 +1,8 @@
 """The NumPy engine: the engine contract, with NumPy alone.
 
 All parameters are in one flat array (`parameters`), and so are the gradients of each thread and the state of the
-optimizer (`update`). A batch is divided over the threads (`shares`); where they need not wait for each other, each
-takes its images in chunks that stay in the cache (`training`).
+optimizer (`update`). A batch is divided among the threads (`shares`). If they need not wait for each other, each
+processes its images in chunks that stay in the cache (`training`).
 """
 
 from __future__ import annotations

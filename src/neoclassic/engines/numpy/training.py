@@ -45,9 +45,10 @@ class TrainingPass:
     frozen: frozenset[str]
 
     def run(self, batch: Batch, classes: int, apply: Apply, clip: float = 0.0) -> tuple[list[float], Array]:
-        """Returns the sum of the losses of each head, and the logits of the main head, N×classes.
+        """Run the pass. Returns the sum of the losses of each head, and the logits of the main head, N×classes.
 
-        The gradients of all threads are added up in those of the first thread, and `apply` is called for every block.
+        Afterwards, the gradients of the first thread are those of the whole batch. `apply` is called for each block of
+        them; clip: see `Optimizer`.
         """
         N = len(batch.images)
         chunks = shares(self.program, N, self.team.size)
@@ -92,7 +93,7 @@ class TrainingPass:
         return losses
 
     def _accumulator(self, member: Member) -> AddGradient:
-        """A function that adds the gradients of this member's chunks up, in its own flat array."""
+        """A function that adds the gradients of each chunk to this member's own flat array."""
         seen, views = set[str](), self.parameters.views
 
         def add_gradient(instruction: Instruction, key: str, dw: Array) -> None:
@@ -120,7 +121,7 @@ class TrainingPass:
                     running += momentum * value
 
     def _update(self, member: Member, apply: Apply, clip: float) -> None:
-        """Add the gradients of all threads up and apply them, block by block; if they are clipped, once all are there.
+        """Sum the gradients of all threads and apply them, block by block. Clipping needs all sums before the first block.
 
         g ← g · min(1, clip / ‖g‖).   Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063.
         """

@@ -27,7 +27,7 @@ class OnnxEngine:
     xp = np
 
     def __init__(self, tree: Node, input: Shape, session: Any) -> None:
-        """session: what `session()` returned. Raises NeoclassicError if its graph does not have the shapes of the tree."""
+        """session: what `session()` returned. Raises NeoclassicError if its shapes are not those of the tree."""
         self.tree, self.input, self._session = tree, input, session
         ends = {end.name: end.shape[1:] for end in (*session.get_inputs(), *session.get_outputs())}
         output = list(measure(tree, input).output)
