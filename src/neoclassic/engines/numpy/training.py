@@ -121,7 +121,7 @@ class TrainingPass:
                     running += momentum * value
 
     def _update(self, member: Member, apply: Apply, clip: float) -> None:
-        """Sum the gradients of all threads and apply them, block by block. Clipping needs all sums before the first block.
+        """Sum the gradients of all threads and apply them, block by block. Clipping needs all sums first.
 
         g ← g · min(1, clip / ‖g‖).   Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063.
         """
