@@ -51,7 +51,7 @@ def main() -> None:
     dy = np.zeros_like(y_CHWN)
     dy[0, 3, 2, 0] = dy[0, 8, 8, 0] = dy[0, 8, 9, 0] = 1
     dx_CHWN, dw_OIkk, _ = backward(dy)
-    counts = convolution._added_back(np.ones_like(y_CHWN), np.ones_like(w_OIkk), 1, 0, x_CHWN.shape, new)
+    counts = convolution._scatter(np.ones_like(y_CHWN), np.ones_like(w_OIkk), 1, 0, x_CHWN.shape, new)
     assert dx_CHWN is not None
     assert dw_OIkk is not None
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.2), layout="constrained")

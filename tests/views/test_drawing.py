@@ -8,6 +8,7 @@ import pytest
 from PIL import ImageFont
 
 from neoclassic import networks
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.cli import main
 from neoclassic.measure import measure
 from neoclassic.tree import Conv2d, Node, ReLU, Sequential, walk
@@ -132,14 +133,14 @@ def with_unknown_leaf():
 @pytest.mark.parametrize(
     ("view", "message"),
     [
-        (lambda m: drawing.tree("net", m), "drawing: no rule for Node"),
-        (lambda m: blocks.blocks("net", m), "drawing: no rule for Node"),
-        (arithmetic.explain, "arithmetic: no rule for Node"),
-        (lambda m: list(savings(m)), "arithmetic: no rule for Node"),
+        (lambda m: drawing.tree("net", m), "relu: the drawing does not know Node"),
+        (lambda m: blocks.blocks("net", m), "relu: the drawing does not know Node"),
+        (arithmetic.explain, "relu: the arithmetic does not know Node"),
+        (lambda m: list(savings(m)), "relu: the arithmetic does not know Node"),
     ],
 )
 def test_an_unknown_leaf_is_an_error(view, message):
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(NeoclassicError, match=message):
         view(with_unknown_leaf())
 
 

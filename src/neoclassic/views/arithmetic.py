@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from neoclassic.measure import FLOAT, Measure, Row, by, pooling
-from neoclassic.tree import AvgPool2d, BatchNorm2d, Combinator, Conv2d, Flatten, Linear, MaxPool2d
+from neoclassic.tree import AvgPool2d, BatchNorm2d, Combinator, Conv2d, Flatten, Linear, MaxPool2d, unknown_layer
 from neoclassic.views import savings
 from neoclassic.views.savings import WINDOWLESS, product
 from neoclassic.views.table import LEFT, align, at_depth, size, totals
@@ -33,11 +33,11 @@ def explain(m: Measure, batch: int = 1, depth: int | None = None) -> str:
 def figures(m: Measure, path: str, batch: int = 1) -> dict[str, str]:
     """The formulas of the row at a path, each with its result: side, parameters, MACs, memory, sees.
 
-    A formula that the row has no use for is left out. TypeError for a leaf that is not known here.
+    A formula that the row has no use for is left out. NeoclassicError for a layer without a rule.
     """
     row = m[path]
     if not isinstance(row.node, Combinator | Conv2d | MaxPool2d | AvgPool2d | WINDOWLESS):
-        raise TypeError(f"arithmetic: no rule for {row.type}")
+        raise unknown_layer("the arithmetic", row.node, path)
     formulas = {
         "side": _side(row),
         "parameters": _parameters(row),

@@ -21,7 +21,7 @@ def blocks(name: str, m: Measure) -> str:
     """The feature maps of a network as blocks, to scale, as an SVG file.
 
     The height and depth of a block are those of the map, and its width is the number of channels. A vector is a bar.
-    UsageError for a network with more than 26 maps; TypeError for a leaf that it does not know.
+    UsageError for a network with more than 26 maps; NeoclassicError for a layer without a rule.
     """
     maps = _feature_maps(m)
     if len(maps) > MAX_MAPS:

@@ -24,7 +24,7 @@ MARGIN, GUTTER, TOP = 24.0, 44.0, 84.0  # of the page, between columns, and of t
 
 
 def tree(name: str, m: Measure) -> str:
-    """The drawing of a network as an SVG file. TypeError for a leaf that it does not know."""
+    """The drawing of a network as an SVG file. NeoclassicError for a layer without a rule."""
     figures = [
         pill(f"image {by(m.input)}"),
         *_column(m, _items(m.rows[0].node, ""), m.input),

@@ -25,6 +25,7 @@ from neoclassic.tree import (
     Select,
     Sigmoid,
     Tanh,
+    unknown_layer,
 )
 
 _NAMES: dict[type[Node], str] = {
@@ -48,7 +49,7 @@ def is_main(node: Node) -> bool:
 
 
 def label(row: Row) -> str:
-    """The name of a layer as in the papers' figures: `3×3 conv, 64, /2`. TypeError for an unknown leaf."""
+    """The name of a layer as in the papers' figures: `3×3 conv, 64, /2`. NeoclassicError for a layer without a rule."""
     node = row.node
     match node:
         case Conv2d(out, k, stride, groups=groups):
@@ -74,7 +75,7 @@ def label(row: Row) -> str:
         case PadChannels(out):
             return f"zero maps up to {out}"
     if type(node) not in _NAMES:
-        raise TypeError(f"drawing: no rule for {row.type}")
+        raise unknown_layer("the drawing", row.node, row.path)
     return _NAMES[type(node)]
 
 

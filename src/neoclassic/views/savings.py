@@ -33,6 +33,7 @@ from neoclassic.tree import (
     Sigmoid,
     Tanh,
     join,
+    unknown_layer,
 )
 from neoclassic.views.table import LEFT, RIGHT, align
 
@@ -93,7 +94,7 @@ def product(*factors: int) -> str:
 def savings(m: Measure) -> Iterator[Saving]:
     """The saving of every pair of consecutive convolutions that has one, in order of execution.
 
-    TypeError for a leaf that is not known here.
+    NeoclassicError for a layer without a rule.
     """
     for chain in _chains(m.rows[0].node, ""):
         for first, second in pairwise(chain):
@@ -127,7 +128,7 @@ def _chains(node: Node, path: str) -> list[list[str]]:
                 for name, child in node.children:
                     chains.extend(_chains(child, join(path, name)))
         elif not isinstance(node, WINDOWLESS):
-            raise TypeError(f"arithmetic: no rule for {type(node).__name__}")
+            raise unknown_layer("the arithmetic", node, path)
 
     visit(node, path)
     return [chain for chain in [*chains, current] if len(chain) > 1]

@@ -20,7 +20,7 @@ from neoclassic.base.errors import UsageError
 from neoclassic.base.machine import cores
 from neoclassic.compat.dlfs.functions import labels_of, softmax
 from neoclassic.engines.contract import Array
-from neoclassic.engines.numpy import activations, convolution, normalisation, pooling
+from neoclassic.engines.numpy import activations, convolution, linear, normalisation, pooling
 from neoclassic.engines.numpy.buffers import Buffers, New
 from neoclassic.engines.numpy.operation import Backward, Result
 from neoclassic.engines.numpy.team import Meeting, Member, Team
@@ -180,7 +180,7 @@ class Affine(Layer):
     def forward(self, x: Array) -> Array:
         self.original_x_shape = x.shape
         self.x = np.asarray(x, self.W.dtype).reshape(len(x), -1)
-        return self._run(lambda x, new: convolution.linear(x, self.W.T, self.b, new), self.x)
+        return self._run(lambda x, new: linear.linear(x, self.W.T, self.b, new), self.x)
 
     def backward(self, dout: Array) -> Array:
         dx_FN, dW_OF, self.db = self._back(np.ascontiguousarray(dout.T, self.W.dtype))

@@ -223,7 +223,7 @@ class TorchEngine:
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         self._heap.keep()
         self._optimizer = create_optimizer(self.module, optimizer, rates or {}, self._device)
-        frozen = arrays.standing(self.tree, {key for key, rate in (rates or {}).items() if not rate})
+        frozen = arrays.frozen_norms(self.tree, {key for key, rate in (rates or {}).items() if not rate})
         self._frozen_norms = [self.module.get_submodule(path) for path in sorted(frozen)]
         self.module.eval()  # the next step enters training mode, except for the frozen norms
         if self._processes > 1:  # only now, as it looks up which parameters are trained

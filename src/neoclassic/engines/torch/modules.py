@@ -19,7 +19,7 @@ from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.contract import Array
 from neoclassic.engines.weights import counts
 from neoclassic.measure import Shape, measure, pooling
-from neoclassic.tree import Node, join
+from neoclassic.tree import Node, join, unknown_layer
 
 # ── combinators ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,7 +207,7 @@ def build_combinator(node: nodes.Combinator, path: str, children: Mapping[str, n
             return Concat(children)
         case nodes.Auxiliary():
             return Auxiliary(children)
-    raise _unknown(node, path)
+    raise unknown_layer("the torch engine", node, path)
 
 
 def build_layer(node: Node, path: str, width: int) -> nn.Module:
@@ -241,7 +241,7 @@ def build_layer(node: Node, path: str, width: int) -> nn.Module:
             return RBF(prototypes)
     if type(node) in _WITHOUT_ARGUMENTS:
         return _WITHOUT_ARGUMENTS[type(node)]()
-    raise _unknown(node, path)
+    raise unknown_layer("the torch engine", node, path)
 
 
 _WITHOUT_ARGUMENTS: dict[type[Node], type[nn.Module]] = {
@@ -253,13 +253,6 @@ _WITHOUT_ARGUMENTS: dict[type[Node], type[nn.Module]] = {
     nodes.Hardsigmoid: Hardsigmoid,
     nodes.Hardswish: Hardswish,
 }
-
-
-def _unknown(node: Node, path: str) -> NeoclassicError:
-    name = type(node).__name__
-    return NeoclassicError(
-        f"{path or 'the network'}: the torch engine does not know {name}: add a rule (see CONTRIBUTING.md)"
-    )
 
 
 def load(module: nn.Module, weights: Mapping[str, Array]) -> None:
