@@ -12,7 +12,7 @@ from helpers import needs, write_idx
 from torch import nn
 
 from neoclassic.compat import d2l
-from neoclassic.compat.d2l import pictures
+from neoclassic.compat.d2l import figures
 
 INLINE = "module://matplotlib_inline.backend_inline"  # what a notebook hands on
 
@@ -93,7 +93,7 @@ def kept(monkeypatch, tmp_path):
     """The points of each line in the PNG that stands, by its file's name; and nothing is shown without need."""
     from matplotlib.figure import Figure
 
-    pictures.flush()
+    figures.flush()
     points = {}
 
     def savefig(figure, path, **_):
@@ -101,7 +101,7 @@ def kept(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Figure, "savefig", savefig)
-    monkeypatch.setattr(pictures, "REST", 1e9)
+    monkeypatch.setattr(figures, "PAUSE", 1e9)
     yield points
     d2l.plt.close("all")
 
@@ -189,7 +189,7 @@ def test_what_a_reader_adds_to_a_figure_stays(kept):
     animator.add(0, 1.0)
     d2l.plt.title("mine")
     animator.add(1, 2.0)
-    pictures.flush()
+    figures.flush()
     assert animator.axes[0].get_title() == "mine"
     animator.axes[0].cla()
     animator.add(2, 3.0)
@@ -208,7 +208,7 @@ def test_two_drawings_on_one_figure_are_one_picture(kept):
     _, axes = d2l.plt.subplots()
     d2l.plot([1, 2, 3], axes=axes)
     d2l.plot([1, 2, 3, 4], axes=axes)
-    pictures.flush()
+    figures.flush()
     assert list(kept.values()) == [[4]]
 
 
@@ -262,7 +262,7 @@ def one_picture(shown, points):
     assert all(kind == "update" and name == first[1] for kind, name, _ in rest), shown
     assert shown[-1][2] == points, shown
 
-cell("from neoclassic.compat import d2l; from neoclassic.compat.d2l import pictures; pictures.REST = 1e9")
+cell("from neoclassic.compat import d2l; from neoclassic.compat.d2l import figures; figures.PAUSE = 1e9")
 """
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import neoclassic.compat
 from neoclassic.base.errors import UsageError
 from neoclassic.compat import d2l
-from neoclassic.compat.d2l import devices, loaders, pictures
+from neoclassic.compat.d2l import devices, figures, loaders
 
 
 @pytest.fixture(autouse=True)
@@ -105,13 +105,13 @@ def test_the_data_set_serves_torchs_own_loader(monkeypatch):
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
 def test_a_batch_size_that_cannot_be_is_refused(wrong):
-    with pytest.raises(UsageError, match="batch_size is a whole number of images"):
+    with pytest.raises(UsageError, match="batch_size must be a whole number"):
         d2l.load_data_fashion_mnist(wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, "96", (1, 2, 3), 5000])
 def test_a_size_that_cannot_be_is_refused(wrong):
-    with pytest.raises(UsageError, match="resize is a number of pixels"):
+    with pytest.raises(UsageError, match="resize must be a number of pixels"):
         d2l.load_data_fashion_mnist(8, wrong)
 
 
@@ -398,7 +398,7 @@ def test_in_a_notebook_one_picture_is_brought_up_to_date(monkeypatch, capsys):
     shell = types.SimpleNamespace(kernel=object(), events=types.SimpleNamespace(register=lambda *_: None))
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
-    monkeypatch.setattr(pictures, "REST", 0)
+    monkeypatch.setattr(figures, "PAUSE", 0)
     animator = d2l.Animator()
     for x in range(3):
         animator.add(x, 1.0)
