@@ -413,7 +413,7 @@ def test_the_cache_is_shown_and_cleared(run, run_json, tmp_path, monkeypatch):
     assert all(Path(e["path"]).is_dir() and e["bytes"] > 4 * 28 * 28 * 3 for e in shown["entries"])
     code, _, err = run("cache", "--clear", "mnist")
     assert code == 2
-    assert "matches 'mnist': 'neoclassic cache' shows what is there" in err
+    assert "matches 'mnist': 'neoclassic cache' lists the entries" in err
     code, out, _ = run("cache", "--clear", "decoded")
     assert code == 0
     assert "removed from" in out.splitlines()[-1]
