@@ -283,7 +283,7 @@ def bench(
     from neoclassic.views import table
 
     if bool(networks) == bool(recipes):
-        raise UsageError("name networks, or give --recipes PATTERN")
+        raise UsageError("name networks, or --recipes PATTERN")
     if recipes:
         where = Settings("auto" if engine == "all" else engine, device, data_dir, max_steps, precision, compiling)
         done = list(run.recipes(recipes, where, not as_json, out, **({"epochs": epochs} if epochs else {})))
