@@ -49,7 +49,7 @@ def install(*books: str) -> None:
 def _put(name: str, module: ModuleType) -> None:
     present = sys.modules.get(name)
     if present is not None and present is not module and not getattr(present, "__neoclassic__", False):
-        where = getattr(present, "__file__", None) or "somewhere else"
+        where = getattr(present, "__file__", None) or "an unknown place"
         raise UsageError(f"{name!r} is already imported from {where}: call neoclassic.compat.install() first")
     sys.modules[name] = module
     parent, _, child = name.rpartition(".")
