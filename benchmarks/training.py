@@ -55,7 +55,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 ROWS = {name: f"d2l-zh:{name}" for name in ("lenet", "lenet-bn", "alexnet", "vgg11-quarter", "nin", "googlenet")}
 ROWS |= {"resnet18": "d2l-zh:resnet18", "densenet": "d2l-zh:densenet", "mobilenet-v1": "notes:mobilenet-v1"}
 EPOCHS = 10
-SETTLE = 9  # steps until our engine rarely trims the heap: see `engines.torch.engine`
+SETTLE = 9  # steps until our engine seldom trims its heap: see `engines.torch.cpu.memory.TRIM_EVERY`
 REST = 0.1  # seconds before each run, until the other loop's threads have stopped spinning
 
 

@@ -1,8 +1,8 @@
-"""Make docs/gallery.md and its pictures with the commands that it shows.
+"""Make docs/gallery.md and its pictures by the commands that it shows.
 
     python docs/make_gallery.py [RUN…]
 
-RUN: finished runs on Fashion-MNIST, of which the first is a LeNet. Without arguments, two short runs are trained first.
+RUN: finished runs on Fashion-MNIST, the first of them a LeNet; without any, two short ones are trained first.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ DRAWN = (
 )
 BLOCKS = ("lenet", "alexnet", "vgg16")
 CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-costs.png")
-MAX_WIDTH = 900  # of a committed picture, in pixels
+WIDEST = 900  # pixels of a committed picture
 
 
 def run(line: str) -> str:
-    """Run a command line; return what it prints."""
+    """A command line as it is typed; what it prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = main(shlex.split(line)[1:])
@@ -49,9 +49,9 @@ def run(line: str) -> str:
 
 
 def keep(file: Path, name: str) -> str:
-    """Save a picture with at most MAX_WIDTH pixels of width, and a chart with few colours; return its Markdown."""
+    """A picture made small: at most WIDEST pixels wide; a chart with few colours."""
     with Image.open(file) as image:
-        image.thumbnail((MAX_WIDTH, 4 * MAX_WIDTH))
+        image.thumbnail((WIDEST, 4 * WIDEST))
         small = image.convert("RGB")
         colours = small.quantize(64, dither=Image.Dither.NONE) if name in CHARTS else small
         colours.save(PICTURES / name, optimize=True)
@@ -59,7 +59,7 @@ def keep(file: Path, name: str) -> str:
 
 
 def shoe(folder: Path) -> Path:
-    """Save the first test image to a file."""
+    """The first test image, as a file."""
     file = folder / "shoe.png"
     Image.fromarray(np.ascontiguousarray(data.load("fashion-mnist").test.images[0, ..., 0])).save(file)
     return file
@@ -68,12 +68,12 @@ def shoe(folder: Path) -> Path:
 def gallery(runs: list[str], work: Path) -> str:
     lenet, picture = runs[0], shoe(work)
     parts = [
-        "# Gallery\n\nThe command above a picture makes it; `python docs/make_gallery.py` runs all commands.",
+        "# Gallery\n\nEvery picture here is made by the command above it: `python docs/make_gallery.py`.",
         "## The arithmetic of a network",
         shown("neoclassic show lenet --explain", lines=22),
         shown("neoclassic show vgg16 --compare googlenet resnet50 mobilenet-v2 --batch 32"),
         "## Drawings",
-        "Drawings follow the reader's light or dark mode. Identical layers in a row are drawn once.",
+        "Light and dark follow the reader's system; equal neighbours are drawn once.",
     ]
     for name in DRAWN:
         file = f"{name.replace(':', '-')}.svg"
@@ -88,32 +88,29 @@ def gallery(runs: list[str], work: Path) -> str:
     run(f"neoclassic explain {lenet} {picture} --path conv1 --out {work / 'looked'}")
     run(f"neoclassic evaluate {lenet} --out {work / 'evaluated'}")
     run(f"neoclassic compare {' '.join(runs)} --out {work / 'compared'}")
-    parts += [
-        "## What a model sees",
-        "```sh\nneoclassic explain runs/lenet shoe.png --path conv1 --out looked\n```",
-    ]
+    parts += ["## Where it looked", "```sh\nneoclassic explain runs/lenet shoe.png --path conv1 --out looked\n```"]
     parts += [keep(work / "looked" / f"{n}.png", f"{n}.png") for n in ("cam", "occlusion", "features", "filters")]
-    parts += ["## Accuracy", "```sh\nneoclassic evaluate runs/lenet --out evaluated\n```"]
+    parts += ["## What it reached", "```sh\nneoclassic evaluate runs/lenet --out evaluated\n```"]
     parts += [keep(work / "evaluated" / f"{n}.png", f"{n}.png") for n in ("confusion", "reliability", "worst")]
     parts += ["```sh\nneoclassic compare runs/* --out compared\n```"]
     parts += [keep(work / "compared" / f"{n}.png", f"compared-{n}.png") for n in ("curves", "costs")]
     parts += [
         "## The report",
         "```sh\nneoclassic report runs/lenet\n```",
-        "The report is one HTML file with all of this about a run, for screens of any size and for paper.",
+        "All of this about one run in one HTML file, for a phone, a desk and paper, light and dark.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def shown(line: str, lines: int | None = None) -> str:
-    """A command with its output, or the first lines of it."""
+    """A command with what it prints, perhaps its beginning only."""
     text = run(line).splitlines()
     more = ["…"] if lines and len(text) > lines else []
     return f"```\n$ {line}\n" + "\n".join(text[:lines] + more) + "\n```"
 
 
 def trained(work: Path) -> list[str]:
-    """Train two short runs; return their folders."""
+    """Two short runs."""
     for network in ("lenet", "lenet:bn"):
         out = work / network.replace(":", "-")
         run(f"neoclassic train {network} --data fashion-mnist --epochs 3 --out {out}")

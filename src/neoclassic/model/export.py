@@ -124,8 +124,8 @@ def _png(path: Path, pixels: Array) -> str:
 
 def standalone(file: str | Path, paths: Sequence[str]) -> Array:
     """N×classes probabilities by docs/standalone_predict.py, in a process that knows nothing of neoclassic."""
-    package = Path(__file__).parents[1]  # a wheel has the script in the package, a checkout in docs/
-    script = next(p for p in (package / SCRIPT, package.parents[1] / "docs" / SCRIPT) if p.exists())
+    beside = Path(__file__).parent  # in the package; in a checkout, among the documents
+    script = next(p for p in (beside / SCRIPT, beside.parents[1] / "docs" / SCRIPT) if p.exists())
     rows = []
     for start in range(0, len(paths), AT_ONCE):
         command = [sys.executable, "-I", str(script), "--json", str(file), *paths[start : start + AT_ONCE]]
