@@ -117,7 +117,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _unexpected(error: Exception, arguments: list[str]) -> int:
-    """Report an exception that is nobody's mistake but ours; the traceback is shown only with --debug."""
+    """Report an exception that no rule expects as a bug, without its traceback."""
     what = f"{type(error).__name__}: {' '.join(str(error).split())}"
     advice = "a bug in neoclassic: please report it; --debug shows the traceback"
     return _fail(error, f"unexpected {what} ({advice})", 1, arguments)
@@ -178,7 +178,7 @@ def _one_line_warnings() -> Iterator[None]:
 
 
 def _empty(arguments: list[str]) -> str | None:
-    """The option or argument that is an empty string: it would mean the current folder, or be taken for an omission."""
+    """The first option or argument that is an empty string, which could be taken for the current folder."""
     for before, argument in pairwise(["", *arguments]):
         if not argument:
             return before if before.startswith("-") else "an argument"

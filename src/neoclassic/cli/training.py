@@ -202,7 +202,7 @@ def train(
         overrides["weights"] = str(Path(overrides["weights"]).resolve())
     chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:
-        before = chosen.optimizer  # of which stays what belongs to no rule
+        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     if chosen.weights and overrides["standardise"] is not None:
