@@ -34,8 +34,8 @@ def narrow(image, maxval):
     wide, bits, most = np.asarray(image), *(np.max(getattr(image, "tag_v2", {}).get(n, 0)) for n in (258, 281))
     if image.mode == "F" or wide.min() < 0 or wide.max() > 65535:
         sys.exit("an image has pixels without a known range: convert it to 8 or 16 bits first")
-    told = 65535 if maxval < 65535 else max(most, 2**bits - 1 if 0 < bits < 16 else 0)  # white according to the header
-    white = next(2**n - 1 for n in (8, 10, 12, 14, 16) if max(wide.max(), min(told, 65535)) < 2**n)
+    stated = 65535 if maxval < 65535 else max(most, 2**bits - 1 if 0 < bits < 16 else 0)  # from the header
+    white = next(2**n - 1 for n in (8, 10, 12, 14, 16) if max(wide.max(), min(stated, 65535)) < 2**n)
     return Image.fromarray(((wide.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8))
 
 
