@@ -302,7 +302,7 @@ def test_wrong_calls_are_told_in_one_line(saved, run, tmp_path, monkeypatch):
         (("predict", saved[0], image, "--engine", "onxn"), 2, "did you mean 'onnx'"),
         (("predict", saved[0], image, "--threshold", "1.5"), 2, "a probability from 0 to 1"),
         (("predict", saved[0], tmp_path / "*.jpg"), 2, "no file or folder"),
-        (("export", saved[0], tmp_path / "model.pt"), 2, "ends in .onnx"),
+        (("export", saved[0], tmp_path / "model.pt"), 2, "must end in .onnx"),
         (("export", saved[0], tmp_path / "no" / "model.onnx"), 1, "cannot write"),
         (("export", saved[0], tmp_path / "m.onnx", "--verify", "4", "--data", "fashion-mnist"), 1, "classes"),
         (("train", "lenet", "--data", "fashion-mnist", "--engine", "onnx"), 2, "only predicts"),
