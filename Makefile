@@ -1,4 +1,4 @@
-# The few verbs. `make check` and `make test` are what CI runs.
+# Common tasks; .ci/run runs `make test`.
 PYTHON ?= python3
 BIN = .venv/bin
 
@@ -21,7 +21,7 @@ test: setup
 test-all: setup
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n auto --dist loadscope
 
-test-oldest:  # with the oldest versions that pyproject.toml asks for, whose own deprecations are not ours
+test-oldest:  # with the oldest versions that pyproject.toml allows; their own deprecation warnings are ignored
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check uv
 	.venv-oldest/bin/uv pip install --python .venv-oldest --resolution lowest-direct --editable '.[test]'

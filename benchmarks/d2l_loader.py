@@ -1,11 +1,11 @@
-"""Fashion-MNIST as the d2l listings read it: neoclassic.compat.d2l beside torchvision and a DataLoader of 4 workers.
+"""Fashion-MNIST as the d2l listings read it: neoclassic.compat.d2l against torchvision with a DataLoader of 4 workers.
 
     python benchmarks/d2l_loader.py [--rounds 3] [--resize 96] [--epochs 0]
 
-Times one pass over the training set by the wall's clock and the processors', alternating, and prints the ratios of the
-medians; the pass in which neoclassic resizes for the first time is kept apart. On a machine that others use too, the
-processors' clock says more. With --epochs N both also train the LeNet listing for N epochs, one with neoclassic's
-`train_ch6`, the other with the loop that the book describes. Results go to results/d2l_loader.json.
+Measures wall time and CPU time of passes over the training set, alternating between both, and prints the ratios of the
+medians. neoclassic's first pass, in which it resizes, is reported separately. On a machine that is in use, CPU time is
+the more reliable number. With --epochs N, both also train the LeNet listing for N epochs: neoclassic with its
+`train_ch6`, torchvision with the loop that the book describes. Results are written to results/d2l_loader.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 
 
 def torchvisions(folder: str, batch_size: int, resize: int | None) -> tuple[DataLoader, DataLoader]:
-    """The book's way: an image at a time through Pillow, by 4 processes."""
+    """The book's loaders: 4 processes read one image at a time with Pillow."""
     steps = [torchvision.transforms.Resize(resize)] if resize else []
     pipeline = torchvision.transforms.Compose([*steps, torchvision.transforms.ToTensor()])
     sets = [torchvision.datasets.FashionMNIST(folder, train, pipeline) for train in (True, False)]
@@ -45,7 +45,7 @@ def torchvisions(folder: str, batch_size: int, resize: int | None) -> tuple[Data
 
 
 def place(folder: str) -> None:
-    """The package's files where torchvision looks for them."""
+    """Put the package's files where torchvision looks for them."""
     raw = Path(folder) / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (PACKAGE / "fashion_mnist").glob("*.gz"):
@@ -53,13 +53,13 @@ def place(folder: str) -> None:
 
 
 def clocks() -> np.ndarray:
-    """The wall's, and that of the processors for this process and its finished children."""
+    """Wall time, and CPU time of this process and its finished children."""
     t = os.times()
     return np.array([time.perf_counter(), t.user + t.system + t.children_user + t.children_system])
 
 
 def seconds(batches: Iterable) -> np.ndarray:
-    """Of one pass, by both clocks."""
+    """Wall time and CPU time of one pass."""
     start, n = clocks(), 0
     for X, _ in batches:
         n += len(X)
@@ -68,7 +68,7 @@ def seconds(batches: Iterable) -> np.ndarray:
 
 
 def lenet() -> nn.Module:
-    """The listing's."""
+    """The network of the listing."""
     return nn.Sequential(
         *(nn.Conv2d(1, 6, kernel_size=5, padding=2), nn.Sigmoid(), nn.AvgPool2d(kernel_size=2, stride=2)),
         *(nn.Conv2d(6, 16, kernel_size=5), nn.Sigmoid(), nn.AvgPool2d(kernel_size=2, stride=2)),
@@ -78,7 +78,7 @@ def lenet() -> nn.Module:
 
 
 def printed(net: nn.Module, train_iter: Iterable, test_iter: Iterable, epochs: int, lr: float) -> float:
-    """The book's loop as it is described: a batch at a time, its sums read back; the test accuracy."""
+    """Train with the loop that the book describes, which reads metrics after every batch; return the test accuracy."""
     net.apply(d2l.init_cnn)
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=lr), nn.CrossEntropyLoss()
     for _ in range(epochs):
@@ -96,7 +96,7 @@ def printed(net: nn.Module, train_iter: Iterable, test_iter: Iterable, epochs: i
 
 
 def train(loaders: tuple, epochs: int, ours: bool) -> tuple[np.ndarray, float]:
-    """Seconds of the LeNet listing by both clocks, and its test accuracy."""
+    """Wall time and CPU time of the LeNet listing, and its test accuracy."""
     torch.manual_seed(0)
     net, out, start = lenet(), io.StringIO(), clocks()
     if not ours:
@@ -135,8 +135,8 @@ def main() -> None:
                 "ratio": {"wall": round(wall, 1), "processor": round(processor, 1)},
             }
             for name, (w, c) in (*medians.items(), ("neoclassic, first", first)):
-                print(f"{title:<26}{name:<20}{w:7.2f} s, of processors {c:7.2f} s")
-            print(f"{'':<26}{wall:.1f}× by the wall, {processor:.1f}× by the processors", flush=True)
+                print(f"{title:<26}{name:<20}{w:7.2f} s, CPU time {c:7.2f} s")
+            print(f"{'':<26}{wall:.1f}× in wall time, {processor:.1f}× in CPU time", flush=True)
         keep(result)
         if options.epochs:
             ours, theirs = d2l.load_data_fashion_mnist(256), torchvisions(folder, 256, None)
@@ -151,15 +151,15 @@ def main() -> None:
                 "ratio": {"wall": round(b[0] / a[0], 2), "processor": round(b[1] / a[1], 2)},
             }
             print(
-                f"LeNet, {options.epochs} epochs: {a[0]:.1f} s and {b[0]:.1f} s by the wall, {b[0] / a[0]:.1f}×;",
+                f"LeNet, {options.epochs} epochs: {a[0]:.1f} s and {b[0]:.1f} s wall time, {b[0] / a[0]:.1f}×;",
                 end=" ",
             )
-            print(f"{b[1] / a[1]:.1f}× by the processors; test accuracy {accuracy:.3f} and {peer:.3f}")
+            print(f"{b[1] / a[1]:.1f}× in CPU time; test accuracy {accuracy:.3f} and {peer:.3f}")
             keep(result)
 
 
 def keep(result: dict) -> None:
-    """Write what there is so far."""
+    """Write the results so far."""
     result["machine"] = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
     result["threads"], result["load"] = torch.get_num_threads(), round(os.getloadavg()[0], 1)
     RESULTS.mkdir(exist_ok=True)

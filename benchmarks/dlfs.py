@@ -1,11 +1,11 @@
-"""One epoch of the book's `Trainer` on DeepConvNet: neoclassic.compat.dlfs beside a plain im2col engine in float64.
+"""One epoch of the book's `Trainer` on DeepConvNet: neoclassic.compat.dlfs against a plain im2col engine in float64.
 
     python benchmarks/dlfs.py [--steps 20] [--rounds 5] [--threads N]
 
-The plain engine is what a reader writes after chapter 7: im2col, one matrix product, col2im, all in float64, Adam at
-the end. Both take the same steps on the same batches; the losses of the first are compared before anything is timed. An
-epoch is 600 steps of 100 images; here fewer are timed, alternating, and the ratios of the
-medians are kept in results/, by the wall's clock and the processors'.
+The plain engine is what a reader writes after chapter 7: im2col, one matrix product and col2im in float64, with Adam.
+Both take the same steps on the same batches, and their first losses are compared before the measurement. An epoch is
+600 steps of 100 images; fewer steps are measured here, alternating between both. The ratios of the medians, in wall
+time and CPU time, are written to results/.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONVS = ((16, 1), (16, 1), (32, 1), (32, 2), (64, 1), (64, 1))  # filters, paddi
 
 
 def im2col(x: np.ndarray, k: int, stride: int, pad: int = 0) -> np.ndarray:
-    """As it is taught: an array of six axes, filled window by window, then turned into rows."""
+    """im2col as taught: fill an array of six axes window by window, then reshape it to rows."""
     n, c, h, w = x.shape
     out_h, out_w = (h + 2 * pad - k) // stride + 1, (w + 2 * pad - k) // stride + 1
     padded = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)], "constant")
@@ -39,7 +39,7 @@ def im2col(x: np.ndarray, k: int, stride: int, pad: int = 0) -> np.ndarray:
 
 
 def relu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As it is taught: a mask, and a copy with zeros under it."""
+    """ReLU as taught: a mask, and a copy with zeros at the mask."""
     mask = x <= 0
     y = x.copy()
     y[mask] = 0
@@ -47,7 +47,7 @@ def relu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Plain:
-    """DeepConvNet in float64, written out: forward keeps what backward needs."""
+    """DeepConvNet in float64, written out in full."""
 
     def __init__(self, params: dict[str, np.ndarray]) -> None:
         self.params = {key: value.astype(np.float64) for key, value in params.items()}
@@ -56,7 +56,7 @@ class Plain:
         self.t = 0
 
     def predict(self, x: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[tuple], np.ndarray, np.ndarray]:
-        """The logits, and what backward needs: by layer, and the two flat layers' inputs."""
+        """The logits, and what backward needs: the values of each layer, and the inputs of the two linear layers."""
         p, kept = self.params, []
         for i, (filters, pad) in enumerate(CONVS, 1):
             columns = im2col(x, 3, 1, pad)
@@ -118,7 +118,7 @@ class Plain:
 
 
 def clocks() -> np.ndarray:
-    """The wall's, and the processors' for this process."""
+    """Wall time, and CPU time of this process."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of BLAS; as many as there are cores when omitted")
+    parser.add_argument("--threads", type=int, help="BLAS threads; default: one per core")
     options = parser.parse_args()
     (x, t), _ = dlfs.load_mnist(flatten=False, data="fashion-mnist")
     x, t = x[: 100 * options.steps], t[: 100 * options.steps]
@@ -172,8 +172,8 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "dlfs.json").write_text(json.dumps(result, indent=1) + "\n")
     for name, (w, c) in medians.items():
-        print(f"{name:<12}{w * 1000:8.1f} ms a step, of processors {c * 1000:8.1f} ms")
-    print(f"neoclassic is {wall:.1f}× as fast by the wall, {processor:.1f}× by the processors")
+        print(f"{name:<12}{w * 1000:8.1f} ms per step, CPU time {c * 1000:8.1f} ms")
+    print(f"neoclassic is {wall:.1f}× as fast in wall time, {processor:.1f}× in CPU time")
 
 
 if __name__ == "__main__":

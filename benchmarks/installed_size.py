@@ -1,9 +1,10 @@
-"""What an installation without PyTorch weighs, and that it works: predict, serve and the stand-alone predictor.
+"""Measure the size of an installation without PyTorch, and check that it predicts, serves and exports.
 
     python benchmarks/installed_size.py
 
-Installs this checkout with its `serve` extra into a fresh virtual environment, measures that, uses it, and adds
-onnxruntime for the stand-alone predictor. Fails from 350 MB on, or where an answer differs. Needs a package index.
+Installs this checkout with its `serve` extra into a new virtual environment, measures it and uses it; then adds
+onnxruntime for the stand-alone predictor. Fails if the size is 350 MB or more, or if an answer differs. Needs a package
+index.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.export import export
 
 REPOSITORY = Path(__file__).parent.parent
-MOST = 350  # MB
+LIMIT = 350  # MB
 
 
 def megabytes(folder: Path) -> float:
-    """Of all files in a folder."""
+    """The size of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 
 
@@ -72,8 +73,8 @@ def main() -> None:
         print(f"predict, serve, stand-alone: {', '.join(f'{p:.7f}' for p in answers)}")
         assert {predicted["label"], served["label"]} == {alone["label"]}
         assert max(answers) - min(answers) < 1e-5
-    if size >= MOST:
-        sys.exit(f"{size:.0f} MB is not below {MOST} MB")
+    if size >= LIMIT:
+        sys.exit(f"{size:.0f} MB is not below {LIMIT} MB")
 
 
 if __name__ == "__main__":

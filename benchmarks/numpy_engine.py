@@ -1,11 +1,11 @@
-"""The NumPy engine beside PyTorch eager on the same cores, and beside a plain float64 im2col engine.
+"""The NumPy engine against eager PyTorch on the same cores, and against a plain float64 im2col engine.
 
     python benchmarks/numpy_engine.py [--rounds 9] [--threads N] [NETWORK …]
 
-Training is one step of SGD with momentum on one batch, inference the logits of it; the two take turns, round after
-round, and the ratio of the medians is printed and kept in results/. Both sides start from the same weights, and their
-logits are compared before anything is timed. The wall's clock is what a user waits for; on a machine that others use,
-the processors' clock (all threads of this process) says what the work itself took, and a third run has one thread each.
+Training is one step of SGD with momentum on one batch; inference computes the logits of the batch. The two engines
+alternate, and the ratio of the medians is printed and written to results/. Both start from the same weights, and their
+logits are compared before the measurement. Wall time is what a user waits for. CPU time, of all threads of this
+process, is more reliable on a machine that is in use. Another measurement gives each engine a single thread.
 """
 
 from __future__ import annotations
@@ -33,22 +33,27 @@ from neoclassic.engines.weights import initial
 from neoclassic.networks import entry, network
 
 RESULTS = Path(__file__).parent.parent / "results"
-CASES = {"lenet": 256, "deepconvnet": 100, "resnet20": 128, "mobilenet-v1:taught": 64}  # images a batch
-WANTED = {"lenet": 0.7, "deepconvnet": 0.5, "resnet20": 0.35, "mobilenet-v1:taught": 0.35}  # in training, of PyTorch's
+CASES = {"lenet": 256, "deepconvnet": 100, "resnet20": 128, "mobilenet-v1:taught": 64}  # images per batch
+WANTED = {
+    "lenet": 0.7,
+    "deepconvnet": 0.5,
+    "resnet20": 0.35,
+    "mobilenet-v1:taught": 0.35,
+}  # of PyTorch's speed
 
-REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
-LAST = 0.4  # seconds that a run lasts: a single step would time the waking of threads
+REST = 0.1  # seconds before each run, until the other engine's threads have stopped spinning
+DURATION = 0.4  # of a run, in seconds: a single step would mostly measure how threads wake up
 
 
 def alternating(rounds: int, *runs: Callable[[], object]) -> list[dict[str, list[float]]]:
-    """Milliseconds of a step by either clock: for each round the mean of steps one after the other, after one that
-    does not count."""
+    """Milliseconds per step in wall time and CPU time: the mean over consecutive steps in each round, after a step for
+    warming up."""
     steps = []
     for run in runs:
         run()
         start = time.perf_counter()
         run()
-        steps.append(max(1, round(LAST / (time.perf_counter() - start))))
+        steps.append(max(1, round(DURATION / (time.perf_counter() - start))))
     taken: list[list[np.ndarray]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, times, n in zip(runs, taken, steps, strict=True):
@@ -64,8 +69,8 @@ def alternating(rounds: int, *runs: Callable[[], object]) -> list[dict[str, list
     ]
 
 
-def beside_torch(name: str, N: int, rounds: int, threads: int) -> dict[str, object]:
-    """Training and inference of a network on both."""
+def against_torch(name: str, N: int, rounds: int, threads: int) -> dict[str, object]:
+    """Training and inference of a network on both engines."""
     tree, shape = network(name), entry(name).input
     weights, rng = initial(tree, shape), np.random.default_rng(0)
     images, labels = rng.standard_normal((N, *shape), np.float32), rng.integers(0, entry(name).classes, N)
@@ -98,16 +103,16 @@ def beside_torch(name: str, N: int, rounds: int, threads: int) -> dict[str, obje
         result[mode] = {"ratio": ratio, "neoclassic_ms": ours, "torch_ms": theirs}
         wall, cpu = (np.median(ours[clock]) for clock in ("wall", "processors"))
         print(
-            f"{name:<20} {mode:<10} {threads} threads: {wall:8.1f} ms, of processors {cpu:8.1f} ms;"
-            f" {ratio['wall']:.2f}× PyTorch, by the processors {ratio['processors']:.2f}×",
+            f"{name:<20} {mode:<10} {threads} threads: {wall:8.1f} ms, CPU time {cpu:8.1f} ms;"
+            f" {ratio['wall']:.2f}× PyTorch, in CPU time {ratio['processors']:.2f}×",
             flush=True,
         )
     return result
 
 
-def beside_plain(rounds: int, threads: int) -> dict[str, object]:
-    """A step of DeepConvNet with Adam on 100 images, beside gradient and update of an engine as the book prints it, and
-    beside the whole step of its `Trainer`, which computes the loss once more."""
+def against_plain(rounds: int, threads: int) -> dict[str, object]:
+    """A step of DeepConvNet with Adam on 100 images, against gradient and update of the engine that the book prints,
+    and against a whole step of its `Trainer`, which computes the loss once more."""
     rng = np.random.default_rng(0)
     images, labels = rng.random((100, 1, 28, 28), np.float32), rng.integers(0, 10, 100)
     plain, wide = Plain(dlfs.DeepConvNet().params), images.astype(np.float64)
@@ -134,9 +139,9 @@ def beside_plain(rounds: int, threads: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(CASES)}; all when omitted")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"any of {', '.join(CASES)}; default: all")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=cores(), help="of either; all cores when omitted")
+    parser.add_argument("--threads", type=int, default=cores(), help="threads of each engine; default: one per core")
     options = parser.parse_args()
     names = options.networks or list(CASES)
     result = {
@@ -147,9 +152,9 @@ def main() -> None:
         "versions": {"numpy": np.__version__, "torch": torch.__version__},
         "wanted_of_torch_in_training": WANTED,
         "load_before": round(os.getloadavg()[0], 1),
-        "networks": {n: beside_torch(n, CASES[n], options.rounds, options.threads) for n in names},
-        "one_thread_each": {n: beside_torch(n, CASES[n], max(3, options.rounds // 2), 1) for n in names},
-        "plain": beside_plain(2 * options.rounds, options.threads),
+        "networks": {n: against_torch(n, CASES[n], options.rounds, options.threads) for n in names},
+        "one_thread_each": {n: against_torch(n, CASES[n], max(3, options.rounds // 2), 1) for n in names},
+        "plain": against_plain(2 * options.rounds, options.threads),
         "load_after": round(os.getloadavg()[0], 1),
     }
     RESULTS.mkdir(exist_ok=True)

@@ -1,9 +1,10 @@
-"""How soon training starts on a folder of 10,000 small JPEGs: the first time, and ever after.
+"""How long it takes until training starts on a folder of 10,000 small JPEGs: the first time, and later.
 
     python benchmarks/photos.py [--images 10000]
 
-Starting is from the command to the first step, everything before it included: Python, PyTorch, the folder's check.
-Beside it, what torchvision's ImageFolder and DataLoader take to bring the same photos to the same size: once an epoch.
+Measures the time from the command to the first step, including the start of Python and PyTorch and the check of the
+folder. For comparison, it measures how long torchvision's ImageFolder and DataLoader take to resize the same photos,
+which they do in every epoch.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def make(root: Path, n: int) -> None:
-    """n photos of 160×128 in ten classes."""
+    """Write n photos of 160×128 pixels in ten classes."""
 
     def one(i: int) -> None:
         pixels = np.random.default_rng(i).integers(0, 256, (8, 10, 3), np.uint8)
@@ -60,7 +61,7 @@ def start(root: Path, cache: Path) -> float:
 
 
 def torchvision_epoch(root: Path) -> float:
-    """Seconds for one pass over all photos."""
+    """Seconds of one pass over all photos."""
     import torch
     from torchvision import datasets, transforms
 
@@ -79,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, cache = Path(folder) / "photos", Path(folder) / "cache"
         make(root, n)
-        time.sleep(3)  # files just written are not relied on
+        time.sleep(3)  # the cache does not trust files that have just been written
         first, *later = [start(root, cache) for _ in range(4)]
         peer = torchvision_epoch(root)
     found = {

@@ -1,7 +1,7 @@
-"""RESULTS.md from results/*.json: python benchmarks/results.py [--check]
+"""Write RESULTS.md from results/*.json: python benchmarks/results.py [--check]
 
-One table of the recipes that benchmarks/seeds.py ran, next to what was published, and one of each other benchmark.
---check fails where RESULTS.md is not what would be written.
+It has a table of the recipes that benchmarks/seeds.py ran, with their published accuracies, and a table for each other
+benchmark. --check fails if RESULTS.md is out of date.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 ## Recipes
 
-`python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation over the seeds, and the worst.
+Made by `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation and minimum over seeds.
 
-| recipe | network | epochs | mean ± sd | worst | n | seconds a run | engine, device | versions | printed ones reach |
+| recipe | network | epochs | mean ± sd | min | n | seconds per run | engine, device | versions | published |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
 
 def recipe_row(run: dict[str, Any]) -> str:
-    """A line of the table of recipes."""
+    """A row of the table of recipes."""
     accuracy, seconds = run["test_accuracy"], run["seconds"]["runs"]
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
     flipped = run.get("test_accuracy_with_flip")
@@ -43,8 +43,8 @@ def recipe_row(run: dict[str, Any]) -> str:
     if cores and run["device"] == "cpu":
         where += f", {cores} core{'s' * (cores > 1)}"
     diverged, shared = run.get("diverged", ()), run.get("at_a_time", [1] * len(seconds))
-    beside = min(shared)
-    seconds = [each for each, runs in zip(seconds, shared, strict=True) if runs == beside]
+    least = min(shared)
+    seconds = [each for each, runs in zip(seconds, shared, strict=True) if runs == least]
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
         f"`{run['recipe']['name']}`",
@@ -53,7 +53,7 @@ def recipe_row(run: dict[str, Any]) -> str:
         f"{accuracy['mean']:.4f}{spread}",
         f"{accuracy['worst']:.4f}",
         str(run["n"]) + f", and {len(diverged)} diverged" * bool(diverged),
-        f"{sum(seconds) / len(seconds):,.0f}" + f" ({beside} at a time)" * (beside > 1),
+        f"{sum(seconds) / len(seconds):,.0f}" + f" ({least} at a time)" * (least > 1),
         where,
         versions(run),
         published(run),
@@ -62,7 +62,7 @@ def recipe_row(run: dict[str, Any]) -> str:
 
 
 def published(run: dict[str, Any]) -> str:
-    """What a printed recipe is known to reach; for one of ours, what those of its network and data are."""
+    """What a published recipe reaches; for our own, what published recipes for the same network and data reach."""
     ours = run["recipe"]
     if ours["source"] != "neoclassic":
         return run.get("published") or ""
@@ -71,12 +71,12 @@ def published(run: dict[str, Any]) -> str:
 
 
 def versions(found: dict[str, Any]) -> str:
-    """Of the libraries."""
+    """The versions of the libraries."""
     return ", ".join(f"{name} {version}" for name, version in found["versions"].items() if name != "python")
 
 
 def training_table(found: dict[str, Any], gpu: bool = False) -> str:
-    """Images per second beside the course's loop."""
+    """Images per second, against the course's loop."""
     lines = ""
     for name, row in found["networks"].items():
         rates, ratios = row["images_per_second"], row["ratio"]
@@ -86,60 +86,62 @@ def training_table(found: dict[str, Any], gpu: bool = False) -> str:
         lines += f"| {' | '.join((*cells, versions(row)))} |\n"
     head = "| network | course | plain loop | ours on torch | ours on NumPy | steps | device | versions |\n"
     head += f"{'|---' * 8}|\n"
-    about = "`python benchmarks/training.py`: images a second, and how many times the course's; medians."
-    about += " Before `engines/torch/cuda.py`: what it makes of these rates is in the table above." * gpu
+    about = "Made by `python benchmarks/training.py`: median images per second, and the ratio to the course's loop."
+    about += " Measured before neoclassic had its own GPU kernels; the table above has the rates with them." * gpu
     where = " on a GPU" * gpu
-    return f"\n## Training, beside the course's loop{where}\n\n{about}\n\n{head}{lines}"
+    return f"\n## Training, against the course's loop{where}\n\n{about}\n\n{head}{lines}"
 
 
 def one_command_table(found: dict[str, Any]) -> str:
-    """What `neoclassic bench --recipes` printed, and the course's loop."""
+    """The output of `neoclassic bench --recipes`, and the rates of the course's loop."""
     lines = ""
     for row in found["rows"]:
         most = row["images_per_second_of_the_median_epoch"]
-        beside = f"{row['course']:,.0f} ({most / row['course']:.1f})"
-        rates = (f"{row['images_per_second']:,.0f}", f"{most:,.0f}", beside)
+        course = f"{row['course']:,.0f} ({most / row['course']:.1f})"
+        rates = (f"{row['images_per_second']:,.0f}", f"{most:,.0f}", course)
         numbers = (*rates, f"{row['seconds']:.1f}", f"{row['test_accuracy']:.4f}")
         lines += f"| `{row['recipe']}` | {row['epochs']} | {' | '.join(numbers)} | {row['reaches']} |\n"
     where = f"{found['device']}, {found['cores']} cores, {versions(found)}, {found['date']}"
-    about = f"`{found['command']}`: {found['seconds_together']} s from start to end, on {where}. The first epoch "
-    about += "compiles the kernels, so the median epoch is faster than all. The course's loop, and how many times its "
-    about += f"images the median epoch takes: {found['course']}."
-    head = "| recipe | epochs | images a second | in the median epoch | the course's loop | seconds | accuracy "
-    head += f"| printed ones reach |\n{'|---' * 8}|\n"
+    about = f"`{found['command']}` took {found['seconds_together']} s on {where}. The first epoch compiles kernels, "
+    about += "so the median epoch is faster than the average. The course's loop, with the ratio to it: "
+    about += f"{found['course']}."
+    head = "| recipe | epochs | images per second | in the median epoch | course's loop | seconds | accuracy "
+    head += f"| published |\n{'|---' * 8}|\n"
     return f"\n## The taught recipes in one command, on a GPU\n\n{about}\n\n{head}{lines}"
 
 
 def engine_table(found: dict[str, Any]) -> str:
-    """The NumPy engine's speed, as a multiple of PyTorch's."""
+    """The NumPy engine's speed relative to PyTorch's."""
     lines = ""
     for networks in (found["networks"], found["one_thread_each"]):
         for name, row in networks.items():
             cells = [f"{row[mode]['ratio']['wall']:.2f} ({ms(row[mode])})" for mode in ("training", "inference")]
             lines += f"| {name} | {row['batch']} | {row['threads']} | {' | '.join(cells)} |\n"
-    about = f"`python benchmarks/numpy_engine.py`, {found['machine']}, {versions(found)}, {found['date']}; medians."
+    about = (
+        f"Made by `python benchmarks/numpy_engine.py`, {found['machine']}, {versions(found)}, {found['date']}; medians."
+    )
     head = "| network | batch | threads | training | inference |\n|---|---|---|---|---|\n"
     plain = found["plain"]
-    beside = f"DeepConvNet beside a plain float64 im2col engine: {plain['ratio']['wall']}× ({ms(plain)})"
-    beside += f"; beside the whole training step that its book prints: {plain['ratio_to_the_printed_step']['wall']}×."
-    title = "## The NumPy engine, as a multiple of PyTorch's speed (milliseconds a step: ours, theirs)"
-    return f"\n{title}\n\n{about}\n\n{head}{lines}\n{beside}\n"
+    compared = f"DeepConvNet against a plain float64 im2col engine: {plain['ratio']['wall']}× ({ms(plain)})"
+    compared += f"; against the whole training step in its book: {plain['ratio_to_the_printed_step']['wall']}×."
+    title = "## The NumPy engine's speed, relative to PyTorch's (milliseconds per step: ours, theirs)"
+    return f"\n{title}\n\n{about}\n\n{head}{lines}\n{compared}\n"
 
 
 def ms(row: dict[str, Any]) -> str:
-    """Medians of ours and of theirs."""
+    """The medians of ours and theirs."""
     times = (row[key]["wall"] for key in ("neoclassic_ms", "torch_ms", "plain_ms") if key in row)
     return ", ".join(f"{median(values):.1f}" for values in times)
 
 
 def other_table(name: str, found: dict[str, Any]) -> str:
-    """A benchmark of another form: its values, those of its parts by their path."""
+    """Any other benchmark: its values, with nested ones named by their path."""
     lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
-    return f"\n## `benchmarks/{name}.py`\n\n| what | value |\n|---|---|\n{lines}"
+    return f"\n## `benchmarks/{name}.py`\n\n| item | value |\n|---|---|\n{lines}"
 
 
 def flat(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Key and value of all that can stand in one cell."""
+    """The keys and values that fit into one cell."""
     for key, value in found.items():
         if isinstance(value, dict):
             yield from flat(value, f"{path}{key}, ")
@@ -150,7 +152,7 @@ def flat(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def text(folder: Path) -> str:
-    """The whole file."""
+    """The text of RESULTS.md."""
     read = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     runs = [found for found in read.values() if isinstance(found.get("recipe"), dict)]
     runs.sort(key=lambda run: (run["recipe"]["name"], run["engine"], run["device"]))
@@ -171,7 +173,7 @@ def main() -> None:
     wanted = text(ROOT / "results")
     if "--check" in sys.argv[1:]:
         if not file.exists() or file.read_text() != wanted:
-            sys.exit("RESULTS.md is not what results/ says: python benchmarks/results.py")
+            sys.exit("RESULTS.md is out of date: run python benchmarks/results.py")
         return
     file.write_text(wanted)
 

@@ -1,8 +1,10 @@
-"""One process and two under torchrun, with the same global batch: python benchmarks/scaling.py [--network lenet:bn]
+"""One process against two under torchrun, with the same global batch.
 
-Each takes the same steps through `neoclassic train`, one thread a process, alternating; prints images per second of the
-training loop and the largest difference of the losses, and writes results/scaling.json. On a machine with fewer free
-cores than processes the ratio says how little is lost, not how much is won.
+    python benchmarks/scaling.py [--network lenet:bn]
+
+Both run `neoclassic train` for the same steps with one thread per process, alternating. Prints images per second of the
+training loop and the largest difference between losses, and writes results/scaling.json. If the machine has fewer free
+cores than processes, the ratio shows the overhead, not the speedup.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def run(network: str, processes: int, steps: int, batch: int, out: str) -> list[dict[str, str]]:
-    """The rows of log.csv."""
+    """Train, and return the rows of log.csv."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] * (processes > 1)
     options = ["--epochs", "1", "--max-steps", str(steps), "--batch-size", str(batch), "--engine", "torch"]
     command = [sys.executable, *launcher, "-m", "neoclassic", "train", network, *options, "--out", out]

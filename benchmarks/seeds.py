@@ -1,8 +1,8 @@
-"""A recipe over several seeds: python benchmarks/seeds.py d2l-zh:lenet --engine numpy --seeds 5
+"""Train a recipe with several seeds: python benchmarks/seeds.py d2l-zh:lenet --engine numpy --seeds 5
 
-Prints a row a seed and writes results/<recipe>-<engine>.json: every accuracy, mean, standard deviation, worst, seconds,
-device, versions, and the recipe. With --runs FOLDER the runs are kept there and those that are there already are taken
-as they are, or gone on with, so that several processes, or several evenings, can share the work:
+Prints a line for each seed and writes results/<recipe>-<engine>.json with all accuracies, their mean, standard
+deviation and minimum, seconds, device, versions and the recipe. With --runs FOLDER, runs are kept in the folder; runs
+that it has already are used, or resumed if unfinished, so that the work can be divided among processes or evenings:
 
     taskset -c 0 python benchmarks/seeds.py d2l-zh:lenet --runs runs --seeds 5 &
     taskset -c 1 python benchmarks/seeds.py d2l-zh:lenet --runs runs --seeds 5 --first 5
@@ -34,14 +34,14 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first", type=int, default=0, help="seed")
-    parser.add_argument("--epochs", type=int, help="fewer than the recipe's, where the machine is too slow for all")
-    parser.add_argument("--precision", default="auto", help="of torch: auto, 32, bf16")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--epochs", type=int, help="fewer epochs than the recipe has, for a slow machine")
+    parser.add_argument("--precision", default="auto", help="torch's precision: auto, 32 or bf16")
     parser.add_argument("--data-dir")
-    parser.add_argument("--runs", help="folder that keeps the runs")
-    parser.add_argument("--at-a-time", type=int, help="runs that share the machine: to be told with their seconds")
-    parser.add_argument("--flip", action="store_true", help="test with every image's mirror image, too")
-    parser.add_argument("--ensemble", action="store_true", help="test all runs together, too")
+    parser.add_argument("--runs", help="folder for the runs")
+    parser.add_argument("--at-a-time", type=int, help="runs that share the machine, for the report")
+    parser.add_argument("--flip", action="store_true", help="also test with the mirror images")
+    parser.add_argument("--ensemble", action="store_true", help="also test the ensemble of all runs")
     arguments = parser.parse_args()
 
     printed, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
@@ -59,7 +59,7 @@ def main() -> None:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             folder = runs / f"{name}-{seed}"
             if folder.exists() and Run.open(folder)[1].but(reaches=chosen.reaches) != chosen.but(seed=seed):
-                sys.exit(f"{folder} ran another form of {chosen.name}: give another --runs")
+                sys.exit(f"{folder} has a run of a different {chosen.name}: give another --runs")
             try:
                 result = resume(folder) if folder.exists() else train(chosen.but(seed=seed), where, folder)
             except Diverged as error:
@@ -67,7 +67,7 @@ def main() -> None:
                 diverged.append(seed)
                 continue
             except Interrupted:
-                rest = "the same command goes on" if arguments.runs else "what it had is gone, --runs FOLDER keeps it"
+                rest = "the same command continues" if arguments.runs else "its runs are lost; --runs FOLDER keeps them"
                 sys.exit(f"stopped in seed {seed}: {rest}")
             assert result is not None  # this process is the only one
             print(f"seed {seed}  test accuracy {result.test_accuracy:.4f}  {result.seconds:.1f} s", flush=True)
@@ -93,14 +93,14 @@ def main() -> None:
 
 
 def _device() -> str:
-    """What torch trains on."""
+    """The device that torch trains on."""
     from neoclassic.engines.torch import device_name
 
     return device_name("auto")
 
 
 def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]], more: dict[str, Any]) -> None:
-    """Write and print what the runs have reached, each and all together."""
+    """Write and print the results of all runs."""
     accuracies = [run["test_accuracy"] for run in runs]
     last = runs[-1]
     summary = {

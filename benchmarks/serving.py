@@ -1,11 +1,10 @@
-"""`neoclassic serve` under load: many clients on loopback, every answer compared with `predict`.
+"""`neoclassic serve` under load from many clients, with every answer compared with `predict`.
 
     python benchmarks/serving.py [--network mobilenet-v2] [--size 96] [--clients 32] [--seconds 30] [--engine numpy]
 
-The weights are random, with the statistics of real activations; the images are JPEG photos of sizes from 80 to 400
-pixels, made here. Each client asks as fast as it is answered. Prints the latencies, the images per second and the
-server's memory, writes results/serving.json, and fails if one answer is wrong, one request fails or memory grows.
-Everything stays on 127.0.0.1.
+The weights are random, with running statistics that fit them. The images are generated JPEG photos of 80 to 400 pixels.
+Each client sends its next request as soon as it has an answer, on 127.0.0.1. Prints latencies, images per second and
+the server's memory, and writes results/serving.json. Fails if an answer is wrong, a request fails, or memory grows.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from neoclassic.model.predict import predict
 
 RESULTS = Path(__file__).parent.parent / "results"
 PHOTOS = 200
-GROWTH = 1.1  # of the server's memory, from the end of the first third to the end
+GROWTH = 1.1  # allowed growth of the server's memory after the first third of the time
 
 
 def photo(rng: np.random.Generator) -> bytes:
@@ -50,7 +49,7 @@ def photo(rng: np.random.Generator) -> bytes:
 
 
 def model(network: str, size: int) -> Model:
-    """With random weights, and running statistics that fit them: steps that only move the statistics."""
+    """A model with random weights, and running statistics that fit them, from steps with a learning rate of 0."""
     tree, shape, classes = networks.network(network, 10), (3, size, size), tuple("abcdefghij")
     p = Preprocessing((size, size), 3, mean=(0.5,), std=(0.25,))
     engine = engines.create("numpy", tree, shape, arrays.initial(tree, shape))
@@ -63,13 +62,13 @@ def model(network: str, size: int) -> Model:
 
 
 def memory(pid: int) -> float:
-    """Resident megabytes of a process."""
+    """The resident memory of a process, in megabytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
 def client(port: int, photos: list[bytes], wanted: list[dict[str, float]], number: int, end: float, out: dict) -> None:
-    """Ask until `end`; append (seconds, outcome) of every request."""
+    """Send requests until `end`; append each one's seconds or failure to `out`."""
     connection, rng = http.client.HTTPConnection("127.0.0.1", port, timeout=60), np.random.default_rng(number)
     while time.monotonic() < end:
         i = int(rng.integers(len(photos)))
@@ -154,9 +153,7 @@ def main() -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(f"{result['what']}: {options.clients} clients, {took:.0f} s, {len(out['seconds']):,} requests")
     print(f"{result['images_per_second']} images/s   p50 {p50:.0f} ms   p95 {p95:.0f} ms   p99 {p99:.0f} ms")
-    print(
-        f"{result['images_per_batch']} images a batch   memory {early:.0f} → {late:.0f} MB   {labels} different labels"
-    )
+    print(f"{result['images_per_batch']} images per batch   memory {early:.0f} → {late:.0f} MB   {labels} labels")
     print(f"{len(out['failed'])} failed   {len(out['wrong'])} wrong   the server ended with {code}")
     for line in (out["failed"] + out["wrong"])[:3]:
         print(line)

@@ -1,6 +1,6 @@
-"""How long the first commands take, as whole processes: python benchmarks/startup.py
+"""How long the first commands take, each as a process: python benchmarks/startup.py
 
-Prints the median of several runs in milliseconds, next to an empty Python process.
+Prints the median of several runs in milliseconds, and that of an empty Python process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(runs: int = 9) -> None:
             subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
             seconds[name].append(time.perf_counter() - started)
     for name, found in seconds.items():
-        print(f"{name:24} {1000 * statistics.median(found):6.0f} ms   (of {runs}: {1000 * min(found):.0f} at least)")
+        print(f"{name:24} {1000 * statistics.median(found):6.0f} ms   (minimum of {runs}: {1000 * min(found):.0f})")
 
 
 if __name__ == "__main__":

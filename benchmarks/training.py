@@ -1,17 +1,21 @@
-"""Training, end to end, beside the course's loop: python benchmarks/training.py lenet resnet18 --seconds 10 --rounds 3
+"""Training from loading to metrics, against the course's loop.
 
-The course's loop: a DataLoader with 4 workers that resize and convert image by image, eager float32, plain SGD, loss
-and accuracy read after every batch. Ours: the same network, batches and rate through neoclassic's own feed and engines,
-as `neoclassic train` runs them here. All take the same number of steps, alternating; a step is loading, training and
-metrics. The workers of the DataLoader live for a round, and its clock starts when the first batch is done: neither they
-nor that batch are charged. What ours resizes before the first step is charged to each step as its share of ten epochs.
-With `--epochs` a round is an epoch as a user waits for it: the workers, every batch, and then the accuracy on the
-10,000 images of the test set; the rates are still images of the training set a second.
+    python benchmarks/training.py lenet resnet18 --seconds 10 --rounds 3
 
-`plain` is what a page of PyTorch reaches: the resized images in memory, channels-last, bfloat16 by autocast where the
-processor has it; it is charged nothing for the resizing. It and the course's loop have processes of their own, which
-nothing of neoclassic's engines changes. Prints the medians over the rounds and the ratios to the course's loop, and
-keeps them in results/training.json, on a GPU in results/training-gpu.json, with the networks that were measured before.
+The course's loop has a DataLoader with 4 workers that resize and convert image by image, trains in eager float32 with
+plain SGD, and reads loss and accuracy after every batch. Ours trains the same network with the same batches and
+learning rate through neoclassic's feed and engines, as `neoclassic train` does on this machine. All loops alternate and
+take the same number of steps; a step includes loading, training and metrics. The DataLoader's workers are started in
+every round, and its time is measured after the first batch, so neither counts. The time that ours takes to resize the
+images before the first step is divided among the steps of ten epochs. With `--epochs`, a round is a whole epoch as a
+user experiences it: starting the workers, every batch, and the accuracy on the 10,000 test images. The rates are still
+training images per second.
+
+`plain` is what a page of PyTorch code reaches: it has the resized images in memory, and uses channels-last and bfloat16
+autocast if the CPU supports it. The time for resizing is not counted. The plain loop and the course's loop run in their
+own processes, so that neoclassic's engines cannot change them. Prints the medians over the rounds and the ratios to the
+course's loop, and writes them to results/training.json, or results/training-gpu.json on a GPU, where networks that were
+measured before keep their rows.
 """
 
 from __future__ import annotations
@@ -51,12 +55,12 @@ RESULTS = Path(__file__).parents[1] / "results"
 ROWS = {name: f"d2l-zh:{name}" for name in ("lenet", "lenet-bn", "alexnet", "vgg11-quarter", "nin", "googlenet")}
 ROWS |= {"resnet18": "d2l-zh:resnet18", "densenet": "d2l-zh:densenet", "mobilenet-v1": "notes:mobilenet-v1"}
 EPOCHS = 10
-SETTLE = 9  # steps until our engine seldom gives memory back: see `engines.torch.engine.KEPT`
-REST = 0.1  # seconds before each run: the other's threads wait in a loop for a while before they sleep
+SETTLE = 9  # steps until our engine seldom trims its heap: see `engines.torch.cpu.memory.TRIM_EVERY`
+REST = 0.1  # seconds before each run, until the other loop's threads have stopped spinning
 
 
 class Images(torch.utils.data.Dataset):
-    """What torchvision's FashionMNIST is: an image at a time, through the transforms."""
+    """Images one at a time through the transforms, as in torchvision's FashionMNIST."""
 
     def __init__(self, dataset: data.Dataset, side: int) -> None:
         resize = [torchvision.transforms.Resize(side)] if side != dataset.images.shape[1] else []
@@ -71,7 +75,7 @@ class Images(torch.utils.data.Dataset):
 
 
 class Loop:
-    """A network to be trained by hand. Every loop here has these two ways to be timed."""
+    """A loop that trains a network, with two ways to measure it: `steps` and `epoch`."""
 
     def __init__(self, chosen: Recipe, splits: data.Splits, device: torch.device, weights: Any) -> None:
         tree, self.shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
@@ -83,15 +87,15 @@ class Loop:
         self.prepare(splits)
 
     def prepare(self, splits: data.Splits) -> None:
-        """Put the images where the loop takes them from."""
+        """Prepare the images for the loop."""
         raise NotImplementedError
 
     def steps(self, steps: int) -> float:
-        """Seconds of a step, the mean of so many."""
+        """The mean seconds per step over this many steps."""
         raise NotImplementedError
 
     def epoch(self) -> float:
-        """Seconds of a whole epoch, and of looking for the accuracy on the test set after it."""
+        """The seconds of a whole epoch, including the accuracy on the test set after it."""
         raise NotImplementedError
 
 
@@ -105,7 +109,7 @@ class Course(Loop):
         return torch.utils.data.DataLoader(images, self.batch_size, shuffle=shuffle, num_workers=4)
 
     def train(self, images: torch.utils.data.Dataset) -> float:
-        """When the first batch was done."""
+        """Train, and return the time at which the first batch was done."""
         self.net.train()
         loss, metrics, first = nn.CrossEntropyLoss(), [0.0, 0.0, 0.0], 0.0
         for x, y in self.loader(images, shuffle=True):
@@ -138,7 +142,7 @@ class Course(Loop):
 
 
 class Plain(Loop):
-    """What a page of PyTorch does better than the course's loop."""
+    """A better loop in a page of PyTorch code."""
 
     def prepare(self, splits: data.Splits) -> None:
         self.net.to(memory_format=torch.channels_last)
@@ -187,22 +191,24 @@ class Plain(Loop):
         return time.perf_counter() - started
 
 
-class Apart:
-    """A loop in a process of its own, which waits while it is not asked."""
+class Remote:
+    """A loop in its own process, which waits between measurements."""
 
     def __init__(self, loop: type[Loop], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe, there = context.Pipe()
-        self.process = context.Process(target=_apart, args=(there, multiprocessing.get_start_method(), loop, arguments))
+        self.pipe, remote = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(remote, multiprocessing.get_start_method(), loop, arguments)
+        )
         self.process.start()
 
     def steps(self, steps: int) -> float:
-        return self._asked("steps", steps)
+        return self._ask("steps", steps)
 
     def epoch(self) -> float:
-        return self._asked("epoch")
+        return self._ask("epoch")
 
-    def _asked(self, *what: Any) -> float:
+    def _ask(self, *what: Any) -> float:
         self.pipe.send(what)
         seconds: float = self.pipe.recv()
         return seconds
@@ -212,9 +218,9 @@ class Apart:
         self.process.join()
 
 
-def _apart(pipe: Any, start: str, loop: type[Loop], arguments: tuple[Any, ...]) -> None:
-    multiprocessing.set_start_method(start, force=True)  # of the workers; else they would be spawned too
-    warnings.filterwarnings("ignore", "This DataLoader will create")  # 4 workers are the course's
+def _serve(pipe: Any, start: str, loop: type[Loop], arguments: tuple[Any, ...]) -> None:
+    multiprocessing.set_start_method(start, force=True)  # for the workers, which would otherwise be spawned too
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # the course uses 4 workers
     run = loop(*arguments)
     while asked := pipe.recv():
         what, *numbers = asked
@@ -222,7 +228,7 @@ def _apart(pipe: Any, start: str, loop: type[Loop], arguments: tuple[Any, ...]) 
 
 
 class Ours:
-    """neoclassic's."""
+    """neoclassic's loop."""
 
     def __init__(self, engine: str, chosen: Recipe, splits: data.Splits, device: str, weights: Any) -> None:
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
@@ -233,7 +239,7 @@ class Ours:
             for each in (splits.train, splits.test)
         )
         self.n, self.recipe, self.number = len(train), chosen, 0
-        self.share = (time.perf_counter() - started) / EPOCHS  # of an epoch
+        self.share = (time.perf_counter() - started) / EPOCHS  # seconds per epoch
         work = measure(tree, shape).macs * self.n * EPOCHS
         speed = engines.decide(engine, device, Speed("auto", "auto"), work)
         self.engine = engines.create(engine, tree, shape, weights, device, speed)
@@ -245,7 +251,7 @@ class Ours:
         for step, index in enumerate(batches(self.n, self.recipe.batch_size, 0, self.number)[:steps]):
             rng = np.random.default_rng([0, self.number, step])
             self.engine.step(*self.feed.batch(index, rng), self.recipe.learning_rate, seed=step)
-        self.engine.metrics()  # waits for the device
+        self.engine.metrics()  # wait for the device
 
     def steps(self, steps: int) -> float:
         started = time.perf_counter()
@@ -263,11 +269,11 @@ class Ours:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=list(ROWS), help=", ".join(ROWS))
-    parser.add_argument("--seconds", type=float, default=10, help="that the course's loop lasts in a round, about")
+    parser.add_argument("--seconds", type=float, default=10, help="approximate duration of the course's rounds")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=60_000, help="of the training set")
-    parser.add_argument("--epochs", action="store_true", help="a round is a whole epoch and the test set after it")
-    parser.add_argument("--device", default="auto", help="of torch")
+    parser.add_argument("--images", type=int, default=60_000, help="training images to use")
+    parser.add_argument("--epochs", action="store_true", help="measure whole epochs, with the accuracy on the test set")
+    parser.add_argument("--device", default="auto", help="torch's device")
     parser.add_argument("--engines", nargs="+", default=["torch", "numpy"])
     options = parser.parse_args()
     device = torch_engine.pick_device(options.device)
@@ -279,13 +285,13 @@ def main() -> None:
         chosen = recipe(ROWS[name])
         tree, shape = networks.network(chosen.network, 10), networks.entry(chosen.network).input
         weights = initial(tree, shape, chosen.initialisation)
-        course = Apart(Course, chosen, splits, device, weights)
-        loops: dict[str, Apart | Ours] = {"course": course, "plain": Apart(Plain, chosen, splits, device, weights)}
+        course = Remote(Course, chosen, splits, device, weights)
+        loops: dict[str, Remote | Ours] = {"course": course, "plain": Remote(Plain, chosen, splits, device, weights)}
         for engine in options.engines:
             where = options.device if engine == "torch" else "auto"
             loops[engine] = Ours(engine, chosen, splits, where, weights)
         for loop in loops.values():
-            loop.steps(1 if loop is course else SETTLE)  # they allocate, choose kernels, record graphs
+            loop.steps(1 if loop is course else SETTLE)  # warm up: allocate memory, choose kernels, record graphs
         if options.epochs:
             steps, images = -(-n // chosen.batch_size), n
         else:
@@ -297,7 +303,7 @@ def main() -> None:
                 time.sleep(REST)
                 seconds[which].append(loop.epoch() / steps if options.epochs else loop.steps(steps))
         for loop in loops.values():
-            if isinstance(loop, Apart):
+            if isinstance(loop, Remote):
                 loop.end()
         medians = {which: statistics.median(values) for which, values in seconds.items()}
         ratios = {which: round(medians["course"] / medians[which], 2) for which in loops if which != "course"}
@@ -319,7 +325,7 @@ def main() -> None:
 
 
 def keep(name: str, row: dict[str, Any], path: Path) -> None:
-    """Put a network's row into the file."""
+    """Write a network's row to the file."""
     RESULTS.mkdir(exist_ok=True)
     networks = json.loads(path.read_text())["networks"] if path.exists() else {}
     networks[name] = row

@@ -1,4 +1,4 @@
-"""The pictures of convolution.md, made by the engine's own functions.
+"""Make the pictures of convolution.md with the engine's own functions.
 
 python docs/make_convolution.py
 """
@@ -18,7 +18,7 @@ from neoclassic.engines.numpy import convolution
 from neoclassic.engines.numpy.buffers import Buffers
 
 PICTURES = Path(__file__).parent / "pictures"
-SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)  # darker on the left than on the right
+SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)  # responds where the right is brighter than the left
 plt.rcParams |= {"svg.hashsalt": "neoclassic", "font.size": 8, "image.cmap": "gray", "svg.fonttype": "none"}
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     dy = np.zeros_like(y_CHWN)
     dy[0, 3, 2, 0] = dy[0, 8, 8, 0] = dy[0, 8, 9, 0] = 1
     dx_CHWN, dw_OIkk, _ = backward(dy)
-    counts = convolution._added_back(np.ones_like(y_CHWN), np.ones_like(w_OIkk), 1, 0, x_CHWN.shape, new)
+    counts = convolution._scatter(np.ones_like(y_CHWN), np.ones_like(w_OIkk), 1, 0, x_CHWN.shape, new)
     assert dx_CHWN is not None
     assert dw_OIkk is not None
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.2), layout="constrained")

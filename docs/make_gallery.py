@@ -1,8 +1,8 @@
-"""Make docs/gallery.md and its pictures by the commands that it shows.
+"""Make docs/gallery.md and its pictures with the commands that it shows.
 
     python docs/make_gallery.py [RUN…]
 
-RUN: finished runs on Fashion-MNIST, the first of them a LeNet; without any, two short ones are trained first.
+RUN: finished runs on Fashion-MNIST, the first of them a LeNet. Without any, two short runs are trained first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neoclassic.cli import main
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "pictures"
-DRAWN = (
+DRAWINGS = (
     "lenet",
     "alexnet",
     "vgg16",
@@ -35,11 +35,11 @@ DRAWN = (
 )
 BLOCKS = ("lenet", "alexnet", "vgg16")
 CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-costs.png")
-WIDEST = 900  # pixels of a committed picture
+MAX_WIDTH = 900  # pixels of a committed picture
 
 
 def run(line: str) -> str:
-    """A command line as it is typed; what it prints."""
+    """Run a command line as it is typed, and return what it prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = main(shlex.split(line)[1:])
@@ -49,9 +49,9 @@ def run(line: str) -> str:
 
 
 def keep(file: Path, name: str) -> str:
-    """A picture made small: at most WIDEST pixels wide; a chart with few colours."""
+    """Copy a picture, at most MAX_WIDTH pixels wide and charts with 64 colours. Return its Markdown."""
     with Image.open(file) as image:
-        image.thumbnail((WIDEST, 4 * WIDEST))
+        image.thumbnail((MAX_WIDTH, 4 * MAX_WIDTH))
         small = image.convert("RGB")
         colours = small.quantize(64, dither=Image.Dither.NONE) if name in CHARTS else small
         colours.save(PICTURES / name, optimize=True)
@@ -59,7 +59,7 @@ def keep(file: Path, name: str) -> str:
 
 
 def shoe(folder: Path) -> Path:
-    """The first test image, as a file."""
+    """Write the first test image to a file."""
     file = folder / "shoe.png"
     Image.fromarray(np.ascontiguousarray(data.load("fashion-mnist").test.images[0, ..., 0])).save(file)
     return file
@@ -68,14 +68,14 @@ def shoe(folder: Path) -> Path:
 def gallery(runs: list[str], work: Path) -> str:
     lenet, picture = runs[0], shoe(work)
     parts = [
-        "# Gallery\n\nEvery picture here is made by the command above it: `python docs/make_gallery.py`.",
-        "## The arithmetic of a network",
-        shown("neoclassic show lenet --explain", lines=22),
-        shown("neoclassic show vgg16 --compare googlenet resnet50 mobilenet-v2 --batch 32"),
+        "# Gallery\n\nEach picture is made by the command above it; `python docs/make_gallery.py` makes this page.",
+        "## Formulas and comparisons",
+        command("neoclassic show lenet --explain", lines=22),
+        command("neoclassic show vgg16 --compare googlenet resnet50 mobilenet-v2 --batch 32"),
         "## Drawings",
-        "Light and dark follow the reader's system; equal neighbours are drawn once.",
+        "Drawings follow the reader's light or dark mode. Equal neighbours are drawn once, with ×N.",
     ]
-    for name in DRAWN:
+    for name in DRAWINGS:
         file = f"{name.replace(':', '-')}.svg"
         run(f"neoclassic show {name} --svg {shlex.quote(str(PICTURES / file))}")
         parts.append(f"```sh\nneoclassic show {name} --svg {file}\n```\n\n![{name}](pictures/{file})")
@@ -90,27 +90,27 @@ def gallery(runs: list[str], work: Path) -> str:
     run(f"neoclassic compare {' '.join(runs)} --out {work / 'compared'}")
     parts += ["## Where it looked", "```sh\nneoclassic explain runs/lenet shoe.png --path conv1 --out looked\n```"]
     parts += [keep(work / "looked" / f"{n}.png", f"{n}.png") for n in ("cam", "occlusion", "features", "filters")]
-    parts += ["## What it reached", "```sh\nneoclassic evaluate runs/lenet --out evaluated\n```"]
+    parts += ["## Results", "```sh\nneoclassic evaluate runs/lenet --out evaluated\n```"]
     parts += [keep(work / "evaluated" / f"{n}.png", f"{n}.png") for n in ("confusion", "reliability", "worst")]
     parts += ["```sh\nneoclassic compare runs/* --out compared\n```"]
     parts += [keep(work / "compared" / f"{n}.png", f"compared-{n}.png") for n in ("curves", "costs")]
     parts += [
         "## The report",
         "```sh\nneoclassic report runs/lenet\n```",
-        "All of this about one run in one HTML file, for a phone, a desk and paper, light and dark.",
+        "One HTML file with all of this about a run. It adapts to phones, desktops, paper and dark mode.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def shown(line: str, lines: int | None = None) -> str:
-    """A command with what it prints, perhaps its beginning only."""
+def command(line: str, lines: int | None = None) -> str:
+    """The Markdown of a command and its output, or the first `lines` of it."""
     text = run(line).splitlines()
     more = ["…"] if lines and len(text) > lines else []
     return f"```\n$ {line}\n" + "\n".join(text[:lines] + more) + "\n```"
 
 
-def trained(work: Path) -> list[str]:
-    """Two short runs."""
+def train(work: Path) -> list[str]:
+    """Train two short runs and return their folders."""
     for network in ("lenet", "lenet:bn"):
         out = work / network.replace(":", "-")
         run(f"neoclassic train {network} --data fashion-mnist --epochs 3 --out {out}")
@@ -120,5 +120,5 @@ def trained(work: Path) -> list[str]:
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        chosen = sys.argv[1:] or trained(Path(folder))
+        chosen = sys.argv[1:] or train(Path(folder))
         (HERE / "gallery.md").write_text(gallery(chosen, Path(folder)))

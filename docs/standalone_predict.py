@@ -1,9 +1,10 @@
-"""Predict with an exported file, without neoclassic: numpy, pillow and onnxruntime are enough.
+"""Predict with an exported model, without neoclassic: numpy, pillow and onnxruntime are enough.
 
-    python standalone_predict.py model.onnx photo.jpg …          one line an image
-    python standalone_predict.py --json model.onnx photo.jpg …   every probability
+    python standalone_predict.py model.onnx photo.jpg …          one line per image
+    python standalone_predict.py --json model.onnx photo.jpg …   all probabilities
 
-The file says everything: metadata `classes` and `preprocessing` are JSON, the output `probabilities` is calibrated.
+The model file has all that is needed: the metadata `classes` and `preprocessing` are JSON, and the output
+`probabilities` is calibrated.
 """
 
 import contextlib
@@ -15,31 +16,31 @@ import sys
 import numpy as np
 from PIL import Image
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports that it is used
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports its use
 import onnxruntime
 
 T = Image.Transpose
 TURNS = (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90)
-UPRIGHT = dict(zip(range(2, 9), TURNS, strict=True))  # what undoes each value of the EXIF tag 0x0112
-STRIP = 16  # times longer than wide: what a crop looks at of an image
+UPRIGHT = dict(zip(range(2, 9), TURNS, strict=True))  # the operation that undoes each value of the EXIF tag 0x0112
+STRIP = 16  # a crop ignores what makes an image more than this many times longer than wide
 Image.init()
-with contextlib.suppress(ImportError):  # which reads HEIC
+with contextlib.suppress(ImportError):  # pillow_heif reads HEIC
     importlib.import_module("pillow_heif").register_heif_opener()
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
 
 
 def narrow(image, maxval):
-    """16 bits of grey in 8: white is all ones in the fewest bits of 8, 10, 12, 14, 16 that hold the largest value."""
+    """16-bit grey as 8 bits; white is the largest value of the smallest bit depth, 8 to 16, that holds all pixels."""
     wide, bits, most = np.asarray(image), *(np.max(getattr(image, "tag_v2", {}).get(n, 0)) for n in (258, 281))
     if image.mode == "F" or wide.min() < 0 or wide.max() > 65535:
         sys.exit("an image has pixels without a known range: convert it to 8 or 16 bits first")
-    told = 65535 if maxval < 65535 else max(most, 2**bits - 1 if 0 < bits < 16 else 0)  # by the header
-    white = next(2**n - 1 for n in (8, 10, 12, 14, 16) if max(wide.max(), min(told, 65535)) < 2**n)
+    stated = 65535 if maxval < 65535 else max(most, 2**bits - 1 if 0 < bits < 16 else 0)  # from the header
+    white = next(2**n - 1 for n in (8, 10, 12, 14, 16) if max(wide.max(), min(stated, 65535)) < 2**n)
     return Image.fromarray(((wide.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8))
 
 
 def coloured(image, mode):
-    """In mode L or RGB; what is transparent lies on white."""
+    """The image in mode L or RGB, with transparent pixels composited on white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -47,7 +48,7 @@ def coloured(image, mode):
 
 
 def middle(image, h, w, keep, kind):
-    """The middle h×w of an image whose tighter side is scaled to the size over `keep`."""
+    """Scale the tighter side to the size divided by `keep`, then crop the middle h×w."""
     H, W = min(image.height, STRIP * image.width), min(image.width, STRIP * image.height)
     left, top = (image.width - W) // 2, (image.height - H) // 2
     image = image.crop((left, top, left + W, top + H))
@@ -58,10 +59,12 @@ def middle(image, h, w, keep, kind):
 
 
 def to_input(path, p):
-    """float32 C×H×W of an image file, by the preprocessing record p."""
-    image = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])  # some others start programs
+    """An image file as float32 C×H×W, preprocessed according to the record p."""
+    image = Image.open(
+        path, formats=[f for f in FORMATS if f in Image.OPEN]
+    )  # Pillow starts programs for some other formats
     maxval = image.tile[0][3][-1] if image.format == "PPM" else None
-    image.load()  # before its EXIF is asked: TIFF is turned here
+    image.load()  # before EXIF is read: Pillow rotates TIFF here
     turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
     image = narrow(image, maxval if isinstance(maxval, int) else 65535) if image.mode[0] in "IF" else image
     image = coloured(image if turn is None else image.transpose(turn), "L" if p["channels"] == 1 else "RGB")
@@ -82,7 +85,7 @@ def to_input(path, p):
 
 
 def predict(model, paths):
-    """The class names, a path and its row of probabilities, path by path."""
+    """For each path, yield the class names, the path and its probabilities."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
     classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])

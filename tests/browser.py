@@ -1,4 +1,4 @@
-"""Chromium, driven through two pipes by its DevTools protocol: no package is needed."""
+"""Chromium, controlled through two pipes with its DevTools protocol; no package is needed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pathlib import Path
 from helpers import missing
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 60.0  # seconds that anything may take
+TIMEOUT = 60.0  # seconds
 
 
 def chromium() -> str:
-    """Where it is. Without one the test is skipped, and fails in CI."""
+    """The path of Chromium. Without it the test is skipped; in CI it fails."""
     if CHROMIUM is None:
         missing("chromium is not installed: apt-get install chromium")
     return CHROMIUM
 
 
 class Browser:
-    """One page. `complaints` are errors and warnings of its console, `requests` the URLs that it asked for."""
+    """A page. `complaints` has the errors and warnings of its console, `requests` the URLs that it requested."""
 
     def __init__(self, profile: Path) -> None:
         ours, theirs = os.pipe(), os.pipe()
@@ -50,7 +50,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters):
-        """The result of a command of the protocol."""
+        """Send a command of the protocol, and return its result."""
         self.count += 1
         message = {"id": self.count, "method": method, "params": parameters}
         if self.session:
@@ -62,7 +62,7 @@ class Browser:
         return answer["result"]
 
     def _next(self):
-        ended = time.monotonic() + PATIENCE
+        ended = time.monotonic() + TIMEOUT
         while b"\0" not in self.rest:
             assert select.select([self.read], [], [], max(ended - time.monotonic(), 0))[0], (
                 "the browser does not answer"
@@ -87,33 +87,33 @@ class Browser:
             self.loaded = True
 
     def open(self, url: str) -> None:
-        """Show a page; back when it is loaded."""
+        """Open a page, and return when it is loaded."""
         self.loaded = False
         self.call("Page.navigate", url=url)
         while not self.loaded:
             self._note(self._next())
 
     def ask(self, expression: str):
-        """The value of an expression of JavaScript; a promise is waited for."""
+        """The value of a JavaScript expression; a promise is awaited."""
         found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Until an expression of JavaScript is true."""
-        ended = time.monotonic() + PATIENCE
+        """Wait until a JavaScript expression is true."""
+        ended = time.monotonic() + TIMEOUT
         while not self.ask(f"Boolean({condition})"):
             assert time.monotonic() < ended, f"never true: {condition}"
             time.sleep(0.05)
 
     def choose(self, selector: str, files: list[Path]) -> None:
-        """Choose files in an input, as a person does."""
+        """Choose files in a file input."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def prefer(self, scheme: str, width: int = 1000) -> None:
-        """Light or dark, in a window of so many pixels."""
+        """Set the colour scheme, light or dark, and the width of the window in pixels."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
 

@@ -14,13 +14,13 @@ from PIL import Image
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """An array of bytes as a compressed IDX file."""
+    """Write an array of bytes as a compressed IDX file."""
     header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
 
 
 def fill_photos(root: Path, names, n: int = 14, first: int = 0, ending: str = "jpg") -> Path:
-    """A folder of n small photos a class: each class has its own colour, and no two photos are alike."""
+    """Write n small photos per class: each class has its own colour, and no two photos are equal."""
     for k, name in enumerate(names):
         (root / name).mkdir(parents=True)
         for i in range(n):
@@ -34,22 +34,22 @@ def fill_photos(root: Path, names, n: int = 14, first: int = 0, ending: str = "j
     return root
 
 
-TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", "28", "--epochs", "1")  # on photos, in a second
+TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", "28", "--epochs", "1")  # on photos, takes a second
 
 
 def neoclassic(*arguments, env=None, **how) -> subprocess.CompletedProcess:
-    """A command line in a process of its own; `env` changes this one's variables, None removes one."""
+    """Run a command line in a new process. `env` changes environment variables; None removes one."""
     variables = {k: v for k, v in (os.environ | (env or {})).items() if v is not None}
     command = [sys.executable, "-m", "neoclassic", *map(str, arguments)]
     return subprocess.run(command, env=variables, **{"capture_output": True, "text": True, "timeout": 120, **how})
 
 
 def needs(module: str) -> None:
-    """Skip the test where a package of the test extra is not installed; in CI (CI=true) that is a failure."""
+    """Skip the test if a package of the test extra is not installed; with CI=true, fail."""
     if importlib.util.find_spec(module) is None:
         missing(f"needs {module}: pip install '.[test]'")
 
 
 def missing(what: str) -> None:
-    """Skip the test for want of something; in CI (CI=true), where everything is there, fail."""
+    """Skip the test because something is missing; with CI=true, where nothing may be missing, fail."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)

@@ -1,4 +1,4 @@
-"""A small recipe, and everything that a recipe can ask for."""
+"""A small recipe, and all the options that a recipe can have."""
 
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer

@@ -1,4 +1,4 @@
-"""One helper for "the same": a network on both engines, and the first number that differs is named."""
+"""Helpers that compare a network on both engines and name the first value that differs."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ TOLERANCE = {np.float32: 1e-4, np.float64: 1e-9}
 
 
 def close(what, ours, theirs, tolerance, scale=None):
-    """AssertionError naming `what` and the errors, unless all is within tolerance · scale, the largest of theirs."""
+    """AssertionError naming `what`, unless all errors are within tolerance · scale. scale: the maximum of theirs."""
     assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, not {theirs.shape}"
     error = np.abs(ours.astype(np.float64) - theirs)
     scale = np.abs(theirs).max() if scale is None else scale
@@ -32,7 +32,7 @@ def close(what, ours, theirs, tolerance, scale=None):
 
 
 def weights_of(tree, shape, dtype, seed=0):
-    """Initial weights, with norms, statistics and biases shaken so that none of them hides a mistake."""
+    """Initial weights, with noise on norms, statistics and biases, so that their initial values hide no mistake."""
     rng = np.random.default_rng(seed)
     return {
         key: (w + 0.1 * rng.random(w.shape) if w.ndim == 1 else w).astype(dtype)
@@ -41,7 +41,7 @@ def weights_of(tree, shape, dtype, seed=0):
 
 
 def batch_of(tree, shape, n, dtype, seed=0):
-    """Random images, labels, and masks for every dropout."""
+    """Random images, labels, and a mask for every dropout."""
     rng, m = np.random.default_rng(seed), measure(tree, shape)
     images = rng.standard_normal((n, *shape)).astype(dtype)
     labels = rng.integers(0, m.output[0], n)
@@ -54,7 +54,7 @@ def batch_of(tree, shape, n, dtype, seed=0):
 
 
 def agree(ours, theirs, images, labels, masks, tolerance):
-    """Two engines with the same weights: logits, one training pass with every gradient and statistic."""
+    """Compare two engines with the same weights: logits, and the gradients and statistics of a training pass."""
     close("logits", ours.logits(images), theirs.logits(images), tolerance)
     found, wanted = ours.gradients(images, labels, masks), theirs.gradients(images, labels, masks)
     close("training logits", found.logits, wanted.logits, tolerance)
@@ -69,7 +69,7 @@ def agree(ours, theirs, images, labels, masks, tolerance):
 
 
 def smooth(node):
-    """The same network without corners: tanh for ReLU and its kin, means for maxima."""
+    """The network made differentiable everywhere: tanh for ReLU and similar nodes, average for max pooling."""
     if isinstance(node, Combinator):
         options = {"weight": node.weight} if isinstance(node, Auxiliary) else {}
         return type(node).of({name: smooth(child) for name, child in node.children}, **options)

@@ -241,7 +241,7 @@ def test_ctrl_c_before_the_first_epoch_ends_keeps_nothing_and_says_so(monkeypatc
 def test_ctrl_c_with_a_folder_says_what_goes_on_from_there(monkeypatch, default_ctrl_c, idx_folder, tmp_path, run):
     interrupted(monkeypatch, 3)
     clf = nc.Classifier("lenet", epochs=1, engine="numpy", out=str(tmp_path / "run"))
-    with pytest.raises(KeyboardInterrupt, match=f"go on with: neoclassic train --resume {tmp_path / 'run'}$"):
+    with pytest.raises(KeyboardInterrupt, match=f"resume with: neoclassic train --resume {tmp_path / 'run'}$"):
         clf.fit(idx_folder)
     assert run("train", "--resume", tmp_path / "run")[0] == 0
 
@@ -272,7 +272,7 @@ def test_ctrl_c_on_the_command_line_is_one_line_that_says_how_to_go_on(
     assert (code, out) == (1, "")
     assert err.splitlines()[1:] == [
         f"neoclassic: stopped in epoch 1, after step 3 of {err.split(' of ')[-1].split(';')[0]}; "
-        f"go on with: neoclassic train --resume {tmp_path / 'run'}"
+        f"resume with: neoclassic train --resume {tmp_path / 'run'}"
     ]
 
 

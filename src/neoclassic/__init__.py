@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neoclassic.base import moved
 from neoclassic.base.errors import MissingAttribute, NeoclassicError, UsageError, install
-from neoclassic.measure import measure
 from neoclassic.networks import list_networks, network
+
+if TYPE_CHECKING:  # a type checker sees the function
+    from neoclassic.measure import measure
+else:  # the module, which can be called
+    from neoclassic import measure
 
 __all__ = ["Classifier", "NeoclassicError", "UsageError", "list_networks", "load", "measure", "network"]
 __version__ = "0.1.0"

@@ -138,7 +138,7 @@ class Classifier:
         else:
             found.append("there is no model yet, as no epoch was finished")
         if self.out and not kind and run.checkpoint.exists():
-            found.append(f"go on with: neoclassic train --resume {run.folder}")
+            found.append(f"resume with: neoclassic train --resume {run.folder}")
         return "; ".join(found)
 
     def _take(self, model: Model, engine: Engine | None) -> Self:

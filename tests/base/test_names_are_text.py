@@ -118,7 +118,7 @@ def test_a_font_of_the_system_is_taken_for_letters_that_matplotlib_lacks(monkeyp
     monkeypatch.setattr(lettering, "_font_of", lambda c: "Some CJK" if c == "猫" else "")
     figure = Figure()
     figure.text(0, 0, lettering.name("猫"))
-    lettering.find_letters(figure)
+    lettering.set_fonts(figure)
     assert figure.texts[0].get_fontfamily()[-1] == "Some CJK"
 
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and that nothing is half-written."""
+"""The command line: output, errors, and files that are written completely or not at all."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from neoclassic.cli import cli
 from neoclassic.engines import Optimizer
 from neoclassic.train.run import Run
 
-NEW_CLICK = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)  # which words it so
+NEW_CLICK = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)  # which changed the wording
 
 
-def test_import_brings_neither_torch_nor_matplotlib_nor_anything_slow():
+def test_import_loads_neither_torch_nor_matplotlib_nor_anything_slow():
     code = "import sys, neoclassic; print([m for m in ('torch', 'matplotlib', 'numpy', 'PIL') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -57,7 +57,7 @@ def test_every_command_that_a_page_shows_can_be_typed(page):
     assert shown
     for verb, rest in shown:
         arguments = shlex.split(re.split(r"  | < ", rest)[0], comments=True)
-        cli.commands[verb].make_context(verb, arguments)  # ends the test where something cannot be
+        cli.commands[verb].make_context(verb, arguments)  # fails if the command line is invalid
 
 
 def test_version(run):
@@ -81,22 +81,22 @@ def test_show_json_has_the_fields_and_counts(run_json):
     assert first["receptive_field"][0]["size"] == 5
 
 
-def test_show_takes_other_inputs_and_classes(run_json):
+def test_show_accepts_other_inputs_and_classes(run_json):
     assert run_json("show", "lenet", "--input", "3x32x32", "--classes", 4)["layers"][-1]["output"] == [4]
     assert run_json("show", "lenet", "--input", "32")["input"] == [1, 32, 32]
 
 
-def test_lists_are_data_too(run_json):
+def test_lists_can_be_json(run_json):
     assert any(row["network"] == "lenet:bn" for row in run_json("list"))
     assert run_json("recipes", "d2l-zh:lenet")[0]["learning_rate"] == 0.9
 
 
-# ── one run, used ────────────────────────────────────────────────────────────────────────────────────
+# ── using a run ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="module")
 def trained(idx_folder, tmp_path_factory):
-    """The result that `train --json` prints, and where the run is."""
+    """The result that `train --json` prints, and the run folder."""
     out = tmp_path_factory.mktemp("run") / "first"
     command = [sys.executable, "-m", "neoclassic", "train", "lenet:bn", "--data", str(idx_folder), "--epochs", "4"]
     done = subprocess.run([*command, "--out", str(out), "--json"], capture_output=True, text=True)
@@ -113,7 +113,7 @@ def test_train_json(trained):
 
 
 @pytest.mark.parametrize(("recipe", "kept"), [("mnist-residual", {"clip": 1.0}), ("mnist-record", {"average": 0.999})])
-def test_another_optimizer_keeps_what_is_not_of_the_rule(recipe, kept, run, idx_folder, tmp_path):
+def test_another_optimizer_keeps_settings_that_do_not_belong_to_the_rule(recipe, kept, run, idx_folder, tmp_path):
     arguments = ["--recipe", f"neoclassic:{recipe}", "--data", idx_folder, "--max-steps", 1, "--out", tmp_path / "run"]
     code, _, err = run("train", *arguments, "--optimizer", "adam")
     assert code == 0, err
@@ -151,7 +151,7 @@ def test_predict_takes_photos_and_drawings_and_writes_csv(trained, run, tmp_path
     assert (tmp_path / "a.csv").read_text().splitlines()[0].startswith("path,label,probability")
 
 
-def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, run, tmp_path):
+def test_unreadable_images_are_named_and_the_others_classified(trained, run, tmp_path):
     _, out = trained
     good = tmp_path / "good.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)).save(good)
@@ -168,7 +168,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
     assert err.splitlines()[-1] == "neoclassic: 3 of 4 images could not be read"
 
 
-# ── what cannot be ───────────────────────────────────────────────────────────────────────────────────
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("show lenet:nb", "unknown variant"),
         ("show lenet --clases 3", "No such option '--clases'" if NEW_CLICK else "No such option: --clases"),
         ("show lenet --classes 0", "at least 1 class"),
-        ("show lenet --input one", "--input 'one' is no shape"),
+        ("show lenet --input one", "--input 'one' is not a shape"),
         ("show lenet --input 1x5x5", "conv2: a 5×5 window does not fit"),
         ("train lenett", "unknown network 'lenett': did you mean 'lenet'?"),
         ("train", "name a network or a recipe"),
@@ -192,13 +192,13 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("train lenet --epochs many", "'many' is not a valid integer"),
         ("train lenet --engine jax", "unknown engine 'jax'"),
         ("train lenet --image-size 8", "the smallest square image that works is 12×12"),
-        ("train lenet --resume nowhere --seed 3", "--resume goes on as the run began"),
+        ("train lenet --resume nowhere --seed 3", "--resume uses the run's own settings"),
         ("train --resume nowhere", "nowhere holds no run"),
         (f"compare {__file__}", "test_command_line.py holds no run"),
-        ("serve nowhere --timeout nan", "--timeout is a number of seconds above 0"),
+        ("serve nowhere --timeout nan", "--timeout must be a number of seconds above 0"),
         ("train lenet --seed 4294967296", "seed must be from 0 to 4294967295"),
         ("train lenet --freeze * --engine numpy", "every parameter is frozen: there is nothing to train"),
-        ("train lenet --out ''", "--out is empty: is a variable of the shell not set?"),
+        ("train lenet --out ''", "--out is empty: is a shell variable not set?"),
         ("train --resume=", "--resume is empty"),
         ("show ''", "an argument is empty"),
         ("cache --clear .", "no pattern '.'"),
@@ -263,7 +263,7 @@ def test_a_label_out_of_range_names_the_image(idx_folder, run, tmp_path):
     assert "label 10 of image 41 is out of range 0 to 9" in err
 
 
-def test_an_output_folder_that_cannot_be_is_refused(run, idx_folder, tmp_path):
+def test_an_impossible_output_folder_is_refused(run, idx_folder, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = run("train", "lenet", "--data", idx_folder, "--out", tmp_path / "file" / "run")
     assert code == 1
@@ -281,7 +281,7 @@ def test_a_full_disk_ends_the_run_with_one_line(run, idx_folder, tmp_path, monke
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_data_set_that_is_nowhere_says_where_it_was_looked_for(run, tmp_path, monkeypatch):
+def test_the_error_for_a_missing_data_set_lists_the_places_searched(run, tmp_path, monkeypatch):
     from neoclassic.data import sources
 
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
@@ -307,7 +307,7 @@ def test_debug_shows_the_traceback(run):
     "line",
     ["predict {long} x.jpg", "predict {run} {long}", "evaluate {long}", "check {long}", "train lenet --data {long}"],
 )
-def test_a_path_that_cannot_even_be_looked_at_is_one_line(line, run, tmp_path):
+def test_a_path_that_cannot_be_examined_is_one_line(line, run, tmp_path):
     code, _, err = run(*line.format(long="x" * 5000, run=tmp_path).split())
     assert code in (1, 2)
     assert err.count("neoclassic:") == 1

@@ -1,4 +1,4 @@
-"""Notebooks, and what they start: whole curves, each shown once, and no command that needs the notebook's backend."""
+"""Figures in notebooks and scripts: complete, shown once, and independent of the notebook's backend."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ from helpers import needs, write_idx
 from torch import nn
 
 from neoclassic.compat import d2l
-from neoclassic.compat.d2l import pictures
+from neoclassic.compat.d2l import figures
 
-INLINE = "module://matplotlib_inline.backend_inline"  # what a notebook hands on
+INLINE = "module://matplotlib_inline.backend_inline"  # the variable that a notebook's child processes inherit
 
 
 def python(code, cwd, **environment):
-    """What a program prints; it has to end well."""
+    """The output of a program, which must succeed."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
     )
@@ -52,7 +52,7 @@ assert Path("lenet.svg").stat().st_size and Path("one/report.html").stat().st_si
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A folder that holds ten classes of noise and an image."""
+    """A folder with ten classes of noise, and an image."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("notebook")
@@ -66,14 +66,14 @@ def tiny(tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", [INLINE, "nonsense"])
-def test_no_command_needs_the_backend_that_it_inherits(tiny, tmp_path, backend):
+def test_no_command_needs_the_inherited_backend(tiny, tmp_path, backend):
     for name in ("tiny", "digit.png"):
         (tmp_path / name).symlink_to(tiny / name)
     python(COMMANDS, tmp_path, MPLBACKEND=backend)
 
 
 @pytest.mark.parametrize("backend", [INLINE, "nonsense", "module://no.such.module"])
-def test_a_script_that_a_notebook_starts_draws_with_what_there_is(tmp_path, backend):
+def test_a_script_started_by_a_notebook_draws_with_an_available_backend(tmp_path, backend):
     listing = "from neoclassic.compat import d2l; d2l.plot([1, 2, 3]); d2l.plt.savefig('own.png')"
     python(listing, tmp_path, MPLBACKEND=backend, DISPLAY="")
     assert (tmp_path / "own.png").stat().st_size
@@ -85,15 +85,15 @@ def test_the_variable_is_left_for_others(tmp_path):
     assert python(code, tmp_path, MPLBACKEND="nonsense") == "nonsense\n"
 
 
-# ── a figure is whole at any time ────────────────────────────────────────────────────────────────────
+# ── a figure is complete at any time ─────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
-    """The points of each line in the PNG that stands, by its file's name; and nothing is shown without need."""
+    """The points of each line in the saved PNG, by file name; figures are shown only when they must be."""
     from matplotlib.figure import Figure
 
-    pictures.flush()
+    figures.flush()
     points = {}
 
     def savefig(figure, path, **_):
@@ -101,7 +101,7 @@ def kept(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Figure, "savefig", savefig)
-    monkeypatch.setattr(pictures, "REST", 1e9)
+    monkeypatch.setattr(figures, "PAUSE", 1e9)
     yield points
     d2l.plt.close("all")
 
@@ -149,13 +149,13 @@ def by_trainer():
 
 
 @pytest.mark.parametrize("train", [by_ch6, by_ch3, by_trainer])
-def test_the_kept_picture_is_whole_when_a_training_ends(kept, train):
+def test_the_saved_picture_is_complete_when_training_ends(kept, train):
     wanted = train()
     assert list(kept.values()) == [wanted]
     assert min(wanted) >= 4
 
 
-def test_the_kept_picture_is_whole_when_a_training_is_stopped(kept):
+def test_the_saved_picture_is_complete_when_training_is_stopped(kept):
     def batches():
         yield from Batches().get_dataloader(True)
         raise KeyboardInterrupt
@@ -170,7 +170,7 @@ def test_the_kept_picture_is_whole_when_a_training_is_stopped(kept):
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
-def test_a_line_that_grows_is_seen_as_one_drawn_at_once(scale, monkeypatch, tmp_path):
+def test_a_growing_line_looks_like_one_drawn_at_once(scale, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     y = [3.0, 40.0, 0.5, float("nan"), 7.0, 1000.0]
     animator = d2l.Animator(yscale=scale)
@@ -189,7 +189,7 @@ def test_what_a_reader_adds_to_a_figure_stays(kept):
     animator.add(0, 1.0)
     d2l.plt.title("mine")
     animator.add(1, 2.0)
-    pictures.flush()
+    figures.flush()
     assert animator.axes[0].get_title() == "mine"
     animator.axes[0].cla()
     animator.add(2, 3.0)
@@ -208,11 +208,11 @@ def test_two_drawings_on_one_figure_are_one_picture(kept):
     _, axes = d2l.plt.subplots()
     d2l.plot([1, 2, 3], axes=axes)
     d2l.plot([1, 2, 3, 4], axes=axes)
-    pictures.flush()
+    figures.flush()
     assert list(kept.values()) == [[4]]
 
 
-def test_text_that_cannot_be_drawn_costs_the_picture_only(tmp_path, monkeypatch, capsys):
+def test_text_that_cannot_be_drawn_loses_only_the_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     animator = d2l.Animator(legend=["$10_$20"])
     for epoch in range(3):
@@ -262,7 +262,7 @@ def one_picture(shown, points):
     assert all(kind == "update" and name == first[1] for kind, name, _ in rest), shown
     assert shown[-1][2] == points, shown
 
-cell("from neoclassic.compat import d2l; from neoclassic.compat.d2l import pictures; pictures.REST = 1e9")
+cell("from neoclassic.compat import d2l; from neoclassic.compat.d2l import figures; figures.PAUSE = 1e9")
 """
 
 
@@ -273,7 +273,7 @@ growing = "a = d2l.Animator()\\nfor i in range(30): a.add(i, 1.0)\\n"
 one_picture(cell(growing), "[30]")
 one_picture(cell(growing + "1/0", ends_well=False), "[30]")
 
-# a later cell has a picture of its own
+# a later cell has its own picture
 one_picture(cell("a.add(30, 1.0)"), "[31]")
 one_picture(cell("a.fig"), "[31]")
 assert cell("1 + 1") == []
@@ -291,7 +291,7 @@ one_picture(cell("d2l.train_ch6(net, batches, batches, 4, 0.1, 'cpu')"), "[12, 1
 """
 
 
-def test_each_cell_has_one_picture_of_all_that_was_drawn_and_no_file_is_written(tmp_path):
+def test_each_cell_shows_one_complete_picture_and_no_file_is_written(tmp_path):
     needs("IPython")
     python(CELLS + SCENES, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Photos from a folder to an answer: what training says of them, what it keeps, and that every way gives the same."""
+"""Photos from a folder to a prediction: what training reports and stores, and that all ways agree."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def _cache(tmp_path_factory):
 
 
 def photo(name, seed, size=(48, 40)):
-    """A blotch of the class's colour on blotches of grey: easily told apart, and no two alike."""
+    """A patch of the class's colour on grey patches: classes are easy to tell apart, and no two photos are equal."""
     rng = np.random.default_rng([seed, len(name)])
     ground = Image.fromarray(rng.integers(40, 200, (5, 6), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     image = Image.merge("RGB", [ground] * 3)
@@ -42,7 +42,7 @@ def photo(name, seed, size=(48, 40)):
 
 
 def fill(root, n=20, parts=("",), names=("ants", "bees"), first=0):
-    """n photos of each class in each part of a folder. first: of the numbers they are drawn from."""
+    """Write n photos of each class for each split. first: the first seed."""
     for k, part in enumerate(parts, first):
         for name in names:
             (root / part / name).mkdir(parents=True)
@@ -53,7 +53,7 @@ def fill(root, n=20, parts=("",), names=("ants", "bees"), first=0):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder of classes, and the run that was trained on it."""
+    """A folder of classes, and a run trained on it."""
     from neoclassic.cli import main
 
     folder, out = fill(tmp_path_factory.mktemp("photos") / "garden", 30), tmp_path_factory.mktemp("run") / "run"
@@ -61,10 +61,10 @@ def trained(tmp_path_factory):
     return folder, out
 
 
-# ── the same photo, however it is stored ─────────────────────────────────────────────────────────────
+# ── the same photo in every format ───────────────────────────────────────────────────────────────────
 
-# form: how it is saved, and what its own conversion may change of a probability. What is stored without loss and in
-# colours that come back exactly changes nothing.
+# format: how a photo is saved, and by how much that may change a probability. Lossless formats with exact colours
+# change nothing.
 FORMS = {
     "webp": (lambda im, f: im.save(f, "WEBP", lossless=True), 0.0),
     "bmp": (lambda im, f: im.save(f, "BMP"), 0.0),
@@ -77,18 +77,18 @@ FORMS = {
     "palette": (lambda im, f: im.quantize(256).save(f, "PNG"), 0.05),
     "gif": (lambda im, f: im.quantize(256).save(f, "GIF"), 0.05),
 }
-GREY_FORMS = {  # of the photo in grey, which is another photo
+GREY_FORMS = {  # of the greyscale photo, which is a different photo
     "grey": (lambda im, f: im.save(f, "PNG"), 0.0),
     "grey-alpha": (lambda im, f: im.convert("LA").save(f, "PNG"), 0.0),
     "16-bit": (lambda im, f: Image.fromarray(np.asarray(im).astype(np.uint16) * 257).save(f, "PNG"), 0.0),
     "16-bit-tiff": (lambda im, f: Image.fromarray(np.asarray(im).astype(np.uint16) * 257).save(f, "TIFF"), 0.0),
     "grey-jpeg": (lambda im, f: im.save(f, "JPEG", quality=98), 0.05),
 }
-LYING = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the Transpose that stores it so that the tag undoes it
+LYING = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the Transpose that the EXIF tag undoes
 
 
 def store(folder, upright, grey):
-    """Every form of a photo, below its class; the two originals first."""
+    """Write a photo in every format; the two originals come first."""
     folder = folder / "bees"
     folder.mkdir(parents=True)
     upright.save(folder / "00-original.png")
@@ -96,7 +96,7 @@ def store(folder, upright, grey):
     expected = {"00-original.png": (0, 0.0), "01-grey-original.png": (1, 0.0)}
     for original, forms in enumerate((FORMS, GREY_FORMS)):
         for name, (save, most) in forms.items():
-            save((upright, grey)[original], folder / f"{name}.png")  # the name may lie: the content counts
+            save((upright, grey)[original], folder / f"{name}.png")  # the content decides, not the name
             expected[f"{name}.png"] = (original, most)
     for tag, turn in LYING.items():
         exif = Image.Exif()
@@ -109,7 +109,7 @@ def store(folder, upright, grey):
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
-def test_the_shape_of_a_lying_photo_is_known_before_it_is_decoded(kind, tmp_path):
+def test_the_shape_of_a_rotated_photo_is_known_before_it_is_decoded(kind, tmp_path):
     for tag, turn in LYING.items():
         exif = Image.Exif()
         exif[0x0112] = tag
@@ -120,7 +120,7 @@ def test_the_shape_of_a_lying_photo_is_known_before_it_is_decoded(kind, tmp_path
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-def test_a_photo_gives_the_same_however_it_is_stored_and_whatever_reads_it(channels, trained, run, tmp_path):
+def test_a_photo_gives_the_same_answer_in_every_format_and_reader(channels, trained, run, tmp_path):
     model = Model.load(trained[1])
     if channels == 1:
         code, _, err = run(*TRAIN, "--data", trained[0], "--channels", 1, "--out", tmp_path / "run")
@@ -149,11 +149,11 @@ def test_a_photo_gives_the_same_however_it_is_stored_and_whatever_reads_it(chann
     for row, (name, (original, most)) in zip(first, expected.items(), strict=True):
         assert np.abs(row - first[original]).max() <= most + 1e-6, name
         assert row.argmax() == first[original].argmax(), name
-    if channels == 1:  # grey by the same formula, so the original in colour is the original in grey
+    if channels == 1:  # the same formula for grey, so the colour original equals the grey original
         np.testing.assert_allclose(first[0], first[1], atol=1e-6)
 
 
-def test_a_broken_exif_block_is_no_noise(trained, tmp_path):
+def test_a_broken_exif_block_prints_nothing(trained, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a text that is cut off"
     for kind in ("JPEG", "PNG", "WEBP"):
@@ -172,7 +172,7 @@ def test_a_folder_is_predicted_as_it_is_trained_on(tmp_path):
     assert [path.name for path in images_in([str(tmp_path)])] == ["000.jpg", "001.jpg", "upper.JPE"]
 
 
-# ── what training says, keeps and leaves out ─────────────────────────────────────────────────────────
+# ── what training reports, stores and leaves out ─────────────────────────────────────────────────────
 
 
 def test_the_run_learns_and_reports_each_class(trained):
@@ -295,7 +295,7 @@ def test_the_recipe_follows_the_number_of_photos(n, weights, epochs, batch):
     recipe.but(epochs=1).checked()
 
 
-def test_photos_have_a_recipe_of_their_own_unless_one_is_named(tmp_path):
+def test_photos_have_their_own_recipe_unless_one_is_named(tmp_path):
     folder = str(fill(tmp_path / "garden", 25))
     assert choose("lenet", None, folder) == photos("lenet", 40).but(data=folder)
     assert choose("lenet", "default", folder, "model.safetensors").epochs == 30
@@ -306,7 +306,7 @@ def test_photos_have_a_recipe_of_their_own_unless_one_is_named(tmp_path):
 # ── the held-out photos stay held out ────────────────────────────────────────────────────────────────
 
 
-def test_the_artefact_keeps_which_photos_were_in_which_part(trained):
+def test_the_model_stores_which_photos_were_in_which_split(trained):
     folder, out = trained
     kept = Model.load(out).data["photos"]
     now = scan(folder, validation=0.1, seed=0)
@@ -327,7 +327,7 @@ def test_evaluate_finds_what_training_found(trained, run_json, run):
     assert text.split()[:5] == ["class", "precision", "recall", "F1", "images"]
 
 
-def test_evaluate_tests_on_everything_that_was_not_learnt_and_on_nothing_else(trained, run_json, run, tmp_path):
+def test_evaluate_tests_on_exactly_the_photos_that_were_not_trained_on(trained, run_json, run, tmp_path):
     folder, out = trained
     grown = shutil.copytree(folder, tmp_path / "grown")
     for i in range(5):
@@ -342,7 +342,7 @@ def test_evaluate_tests_on_everything_that_was_not_learnt_and_on_nothing_else(tr
     assert err.endswith("grown: the model was trained on all of it: name other images with --data\n")
 
 
-def test_evaluate_takes_a_test_set_as_it_stands_and_says_what_it_cannot_read(trained, run, tmp_path):
+def test_evaluate_uses_a_test_set_as_it_is_and_reports_unreadable_photos(trained, run, tmp_path):
     root = fill(tmp_path / "garden", 6, parts=("train", "test"))
     (root / "test" / "ants" / "000.jpg").write_bytes(b"")
     code, out, err = run("evaluate", trained[1], "--data", root, "--json")
@@ -381,14 +381,14 @@ def test_check_says_what_is_wrong_and_fails_where_it_spoils_the_result(run, run_
     assert err.startswith(f"neoclassic: {root}: 1 of ")
 
 
-def test_check_of_what_is_no_folder_is_a_wrong_call(run, tmp_path):
+def test_checking_something_that_is_not_a_folder_is_a_wrong_call(run, tmp_path):
     for name in ("fashion-mnist", str(tmp_path / "nowhere")):
         code, out, err = run("check", name)
         assert (code, out) == (2, "")
         assert err == f"neoclassic: {name} is no folder of photos and no .csv table\n"
 
 
-def test_names_that_are_no_utf_8_are_trained_on_and_told(run, tmp_path):
+def test_names_that_are_not_utf_8_are_used_and_reported(run, tmp_path):
     root = fill(tmp_path / "garden", 12)
     (root / "ants" / "\udcff\udcfe.jpg").write_bytes(b"no image")
     for verb in (("check", root), ("check", root, "--json")):
@@ -413,7 +413,7 @@ def test_the_cache_is_shown_and_cleared(run, run_json, tmp_path, monkeypatch):
     assert all(Path(e["path"]).is_dir() and e["bytes"] > 4 * 28 * 28 * 3 for e in shown["entries"])
     code, _, err = run("cache", "--clear", "mnist")
     assert code == 2
-    assert "matches 'mnist': 'neoclassic cache' shows what is there" in err
+    assert "matches 'mnist': 'neoclassic cache' lists the entries" in err
     code, out, _ = run("cache", "--clear", "decoded")
     assert code == 0
     assert "removed from" in out.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What `list`, `show` and `diff` print, against text files: NEOCLASSIC_ACCEPT=1 writes them anew."""
+"""The output of `list`, `show` and `diff`, compared with golden files; NEOCLASSIC_ACCEPT=1 rewrites them."""
 
 import os
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_network_does_not_differ_from_itself_nor_by_its_image_size_alone():
     assert diff(big, small) == []
 
 
-def test_diff_tells_what_is_changed_added_and_missing():
+def test_diff_shows_changed_added_and_missing_layers():
     changes = {(c.change, c.path): c for c in diff(measured(entry("resnet50")), measured(entry("resnet50:2015")))}
     stride = changes[CHANGED, "stage2.block1.sum.path.conv1"]
     assert stride == Change(CHANGED, stride.path, "Conv2d: stride 1 → 2", 0, -256 * 128 * (56**2 - 28**2))

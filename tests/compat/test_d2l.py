@@ -1,4 +1,4 @@
-"""The names of Dive into Deep Learning: what they give, on every kind of call, and what they say when they cannot."""
+"""The names of Dive into Deep Learning: their results for every kind of call, and their errors."""
 
 import math
 import subprocess
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import neoclassic.compat
 from neoclassic.base.errors import UsageError
 from neoclassic.compat import d2l
-from neoclassic.compat.d2l import devices, loaders, pictures
+from neoclassic.compat.d2l import devices, figures, loaders
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _in_a_folder(tmp_path, monkeypatch):
 
 
 def few(monkeypatch, train, test):
-    """Cut the data set."""
+    """Shorten the data set."""
 
     def images(is_train, size):
         part = loaders._splits().train if is_train else loaders._splits().test
@@ -61,7 +61,7 @@ def test_images_are_those_of_torchvisions_pipeline(monkeypatch, fashion, resize)
     assert X.max() <= 1
 
 
-def test_every_training_image_comes_once_an_epoch_in_an_order_that_the_seed_decides(monkeypatch):
+def test_every_training_image_comes_once_per_epoch_in_an_order_that_the_seed_determines(monkeypatch):
     few(monkeypatch, 100, 4)
     train_iter, _ = d2l.load_data_fashion_mnist(32, 30)
 
@@ -89,7 +89,7 @@ def test_a_batch_may_be_changed_without_changing_the_data(monkeypatch):
     assert again[1].equal(kept[1])
 
 
-def test_the_data_set_serves_torchs_own_loader(monkeypatch):
+def test_the_data_set_works_with_torchs_loader(monkeypatch):
     few(monkeypatch, 10, 4)
     data = d2l.FashionMNIST(batch_size=4, resize=(32, 32))
     X, y = data.train[3]
@@ -104,14 +104,14 @@ def test_the_data_set_serves_torchs_own_loader(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True])
-def test_a_batch_size_that_cannot_be_is_refused(wrong):
-    with pytest.raises(UsageError, match="batch_size is a whole number of images"):
+def test_an_invalid_batch_size_is_refused(wrong):
+    with pytest.raises(UsageError, match="batch_size must be a whole number"):
         d2l.load_data_fashion_mnist(wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, "96", (1, 2, 3), 5000])
-def test_a_size_that_cannot_be_is_refused(wrong):
-    with pytest.raises(UsageError, match="resize is a number of pixels"):
+def test_an_invalid_size_is_refused(wrong):
+    with pytest.raises(UsageError, match="resize must be a number of pixels"):
         d2l.load_data_fashion_mnist(8, wrong)
 
 
@@ -185,7 +185,7 @@ def test_train_ch6_takes_plain_sgd_steps_from_xavier_weights(monkeypatch):
     assert torch.allclose(net[1].bias, bias - 0.5 * bias.grad, atol=1e-6)
 
 
-def test_a_run_that_comes_to_nothing_says_what_to_try(monkeypatch, capsys):
+def test_a_failed_training_says_what_to_try(monkeypatch, capsys):
     few(monkeypatch, 100, 10)
     d2l.train_ch6(small(), *d2l.load_data_fashion_mnist(1), 1, math.inf, "cpu")
     assert "the loss is not a number: lower lr" in capsys.readouterr().out
@@ -205,7 +205,7 @@ def test_nothing_to_train_is_an_error_of_one_line(monkeypatch):
         d2l.Trainer(1).fit(model, d2l.FashionMNIST(8))
 
 
-# ── the later generation ─────────────────────────────────────────────────────────────────────────────
+# ── the newer edition ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_hyperparameters_become_attributes():
@@ -287,7 +287,7 @@ def test_classifiers_count_and_reduce_as_asked():
         ((), {"num_channels": 6, "use_1x1conv": True, "strides": 2}, 3),
     ],
 )
-def test_residual_is_called_as_either_generation_does(args, kwargs, inputs):
+def test_residual_accepts_the_calls_of_both_editions(args, kwargs, inputs):
     block = d2l.Residual(*args, **kwargs)
     assert block(torch.zeros(4, inputs, 6, 6)).shape == (4, 6, 3, 3)
     assert block.conv3.kernel_size == (1, 1)
@@ -295,7 +295,7 @@ def test_residual_is_called_as_either_generation_does(args, kwargs, inputs):
 
 
 @pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((3, 6, True, 2, 1), {}), ((3,), {"stride": 2})])
-def test_residual_refuses_what_neither_takes(args, kwargs):
+def test_residual_refuses_calls_of_neither_edition(args, kwargs):
     with pytest.raises(UsageError, match="Residual takes"):
         d2l.Residual(*args, **kwargs)
 
@@ -312,7 +312,7 @@ def test_blocks_and_networks():
         d2l.corr2d(torch.zeros(2, 2), torch.zeros(3, 3))
 
 
-def test_what_is_not_finished_says_so():
+def test_unfinished_classes_say_what_is_missing():
     with pytest.raises(UsageError, match="has no network"):
         d2l.Module()(torch.zeros(1))
     with pytest.raises(UsageError, match="no trainer"):
@@ -362,7 +362,7 @@ def test_one_epoch_can_be_drawn_on_an_axis_from_one_to_one(tmp_path):
     assert [line.get_ydata().tolist() for line in animator.axes[0].lines] == [[0.5], [0.25]]
 
 
-def test_a_folder_that_cannot_be_written_costs_the_picture_only(capsys, tmp_path):
+def test_a_folder_that_cannot_be_written_loses_only_the_picture(capsys, tmp_path):
     (tmp_path / "figures").write_text("in the way")
     d2l.plot([1, 2, 3], xlabel="x")
     d2l.ProgressBoard().draw(0, 1, "loss")
@@ -384,7 +384,7 @@ def test_plot_and_show_images(tmp_path):
     d2l.plt.close("all")
 
 
-def test_in_a_notebook_one_picture_is_brought_up_to_date(monkeypatch, capsys):
+def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys):
     shown = []
 
     class Handle:
@@ -398,7 +398,7 @@ def test_in_a_notebook_one_picture_is_brought_up_to_date(monkeypatch, capsys):
     shell = types.SimpleNamespace(kernel=object(), events=types.SimpleNamespace(register=lambda *_: None))
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
-    monkeypatch.setattr(pictures, "REST", 0)
+    monkeypatch.setattr(figures, "PAUSE", 0)
     animator = d2l.Animator()
     for x in range(3):
         animator.add(x, 1.0)
@@ -436,7 +436,7 @@ def script(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
-def test_install_puts_the_books_names_into_place():
+def test_install_makes_the_books_names_importable():
     code = """
 import sys
 import neoclassic.compat
@@ -458,7 +458,7 @@ except Exception as error:
     assert done.stdout == "only the book's PyTorch edition is here, not tensorflow: from d2l import torch as d2l\n"
 
 
-def test_install_refuses_politely_where_another_is_at_work(monkeypatch):
+def test_install_refuses_if_another_package_is_imported(monkeypatch):
     stranger = types.ModuleType("d2l")
     stranger.__file__ = "/elsewhere/d2l/__init__.py"
     monkeypatch.setitem(sys.modules, "d2l", stranger)

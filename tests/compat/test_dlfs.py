@@ -67,7 +67,7 @@ def test_a_filter_that_does_not_fit_is_refused():
 
 
 def against_torch(layer, module, x, names):
-    """Forward and every gradient; the layer's parameters are the module's."""
+    """Compare forward and every gradient with torch; the layer has the module's parameters."""
     X = torch.tensor(x, requires_grad=True)
     Y = module(X)
     y = layer.forward(x)
@@ -96,7 +96,7 @@ def test_convolution(N, k, stride, pad):
 
 @pytest.mark.parametrize("N", [1, 64])
 @pytest.mark.parametrize(("k", "stride", "pad"), [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)])
-def test_pooling_pads_with_what_never_wins(N, k, stride, pad):
+def test_padding_is_never_the_maximum(N, k, stride, pad):
     against_torch(dlfs.Pooling(k, k, stride, pad), nn.MaxPool2d(k, stride, pad), normal(N, 7, 13, 13) - 5, {})
 
 
@@ -142,7 +142,7 @@ def test_dropout_is_the_books():
 
 
 @pytest.mark.parametrize("hot", [True, False])
-def test_the_loss_needs_no_small_number_beside_the_logarithm(hot):
+def test_the_loss_needs_no_epsilon_in_the_logarithm(hot):
     x, labels = np.diag([-90.0, 0, 9, 1])[[0, 1, 2, 3, 0, 1]], np.array([0, 1, 2, 3, 0, 1])
     X = torch.tensor(x, requires_grad=True)
     loss = functional.cross_entropy(X, torch.tensor(labels))
@@ -171,7 +171,7 @@ def test_functions():
 
 
 @pytest.mark.parametrize("n", [11, 12, 50])
-def test_a_smooth_curve_is_as_long_and_keeps_what_is_straight(n):
+def test_a_smoothed_curve_has_the_same_length_and_keeps_straight_lines(n):
     assert dlfs.smooth_curve([3.0] * n).tolist() == pytest.approx([3] * n)
     smooth = dlfs.smooth_curve(list(range(n)))
     assert smooth.shape == (n,)
@@ -184,8 +184,8 @@ PATHS = ["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc1", "fc2"]
 
 
 def test_deep_convnet_has_the_gradients_of_the_torch_engine():
-    """The book drops units without scaling the rest, torch scales by 2. Two dropouts of one half around the last layer:
-    torch's network with a quarter of its weights and half of its biases computes the same, and so do the gradients."""
+    """The book drops units without scaling the others, while torch scales them by 2. With two dropouts of one half
+    around the last layer, torch's network with a quarter of that layer's weights and half of its biases is the same."""
     np.random.seed(1)  # noqa: NPY002
     deep = dlfs.DeepConvNet()
     x, t = RNG.random((24, 1, 28, 28), np.float32), RNG.integers(0, 10, 24)
@@ -306,7 +306,7 @@ def test_an_epoch_is_every_image_once_in_whole_batches():
     assert t.test_acc_list[-1] == t.network.accuracy(t.x_test, t.t_test)
 
 
-def test_the_loss_that_is_kept_is_the_one_that_was_trained_on():
+def test_the_recorded_loss_is_that_of_the_training_step():
     t = trainer(optimizer="Adam", optimizer_param={"lr": 0.1})
     losses = []
     forward = t.network.last_layer.forward
@@ -365,7 +365,7 @@ def test_the_books_pickles_are_read(tmp_path, protocol, dtype):
 
 
 class Hostile:
-    """Runs a function of its choice when it is unpickled."""
+    """An object that runs a function when it is unpickled."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -424,7 +424,7 @@ def test_a_damaged_pickle_is_refused_or_gives_arrays(tmp_path_factory, data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.mktemp("pickle") / "params.pkl"
     path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
-    with contextlib.suppress(NeoclassicError):  # and nothing else
+    with contextlib.suppress(NeoclassicError):  # any other exception fails the test
         found = dlfs.load_arrays(path)
         assert all(isinstance(value, np.ndarray) and value.dtype != object for value in found.values())
 

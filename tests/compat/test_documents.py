@@ -1,4 +1,4 @@
-"""docs/books.md and its translation: every name in them is there, and they list the same faults."""
+"""docs/books.md and its translation: every name in them exists, and both list the same errors."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def table(page, columns):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_names_that_a_page_promises_are_there(page):
+def test_names_on_a_page_exist(page):
     chapters = (DOCS / page).read_text("utf-8").split("\n## ")[2]
     names = set(re.findall(r"`([A-Za-z]\w+)`", chapters.split("tests/listings")[0]))
     assert len(names) > 25
@@ -34,7 +34,7 @@ def test_networks_that_a_page_names_are_in_the_zoo(page):
     assert named <= set(list_networks())
 
 
-def test_both_languages_list_the_same_faults():
+def test_both_languages_list_the_same_errors():
     for columns in (3, 4):
         assert len(table(PAGES[0], columns)) == len(table(PAGES[1], columns)) > 30
 

@@ -1,4 +1,4 @@
-"""Listings as readers type them run unchanged, in a plain script without a display."""
+"""Listings as readers type them run unchanged, in a script without a display."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def names(generation):
 
 
 def run(generation, folder, **environment):
-    """What each listing of a generation printed, by name; all of them in one process without a display."""
+    """The output of each listing of an edition, by name; all run in one process without a display."""
     found = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
     command = [
         sys.executable,
@@ -67,7 +67,7 @@ def later(folder):
 
 @pytest.fixture(scope="module")
 def dlfs(folder, fashion):
-    """Fashion-MNIST's images stand in for MNIST's, which is not shipped, under MNIST's names."""
+    """The outputs of the listings, with Fashion-MNIST in place of MNIST, which is not in the package."""
     place = folder / "cache" / "mnist"
     place.mkdir(parents=True)
     for role, part, n in (("train", fashion.train, 300), ("t10k", fashion.test, 130)):
@@ -77,7 +77,7 @@ def dlfs(folder, fashion):
 
 
 @pytest.mark.parametrize("name", names("earlier"))
-def test_earlier_generation(earlier, name):
+def test_older_edition(earlier, name):
     said = printed(earlier, name)
     if name != "softmax":
         assert FINISHED.search(said), said
@@ -85,7 +85,7 @@ def test_earlier_generation(earlier, name):
         assert f"parameters: {PARAMETERS[name]}\n" in said
 
 
-def test_the_earlier_generation_draws_a_point_a_line_and_a_picture(earlier, folder):
+def test_the_older_edition_prints_a_line_per_point_and_saves_a_picture(earlier, folder):
     said = printed(earlier, "lenet")
     assert "Linear output shape: \t torch.Size([1, 10])\n" in said
     assert re.search(r"^epoch 10  train loss [\d.]+  train acc [\d.]+\nepoch 10  test acc [\d.]+$", said, re.MULTILINE)
@@ -96,7 +96,7 @@ def test_the_earlier_generation_draws_a_point_a_line_and_a_picture(earlier, fold
 
 
 @pytest.mark.parametrize("name", names("later"))
-def test_later_generation(later, name):
+def test_newer_edition(later, name):
     said = printed(later, name)
     if name != "regression":
         epochs = 10 if name in ("lenet", "batch_norm") else 1

@@ -1,4 +1,4 @@
-"""On a CUDA device: the same numbers as on the processor, by steps that are recorded once and replayed."""
+"""On a CUDA device, steps that are captured once and replayed compute the same as on the CPU."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device here", allow_module_level=True)
 
-from neoclassic.engines.torch.engine import Replay, TorchEngine  # noqa: E402
+from neoclassic.engines.torch import TorchEngine  # noqa: E402
+from neoclassic.engines.torch.cuda_graphs import GraphedFunction  # noqa: E402
 
 NETWORKS = {
     "lenet": 28,
@@ -24,7 +25,7 @@ NETWORKS = {
     "mobilenet-v1:taught": 32,
     "nin:taught": 67,
 }
-CALM = [name for name in NETWORKS if "mobilenet" not in name]  # whose gradients bfloat16 does not throw about
+STABLE = [name for name in NETWORKS if "mobilenet" not in name]  # networks whose gradients are stable in bfloat16
 RULES = {
     "momentum": (Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False), False),
     "adam": (Optimizer("adam", clip=1.0, average=0.9), True),
@@ -44,26 +45,26 @@ def pair(name, side, n, soft=False):
 
 
 @pytest.mark.parametrize(("name", "side"), NETWORKS.items())
-def test_logits_and_gradients_are_the_processors(name, side):
+def test_logits_and_gradients_equal_the_cpus(name, side):
     cpu, cuda, images, _ = pair(name, side, 16)
     np.testing.assert_allclose(cuda.logits(images), cpu.logits(images), atol=1e-4, rtol=1e-4)
-    tree = smooth(cpu.tree)  # a corner may be rounded to either side
+    tree = smooth(cpu.tree)  # at a corner, rounding may choose either gradient
     weights, batch = weights_of(tree, cpu.input, np.float32), batch_of(tree, cpu.input, 8, np.float32)
     agree(TorchEngine(tree, cpu.input, weights, "cuda"), TorchEngine(tree, cpu.input, weights, "cpu"), *batch, 5e-4)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_replayed_steps_are_the_processors(rule):
+def test_replayed_steps_equal_the_cpus(rule):
     optimizer, soft = RULES[rule]
     cpu, cuda, images, labels = pair("lenet", 28, 48, soft)
     for engine in (cpu, cuda):
         engine.optimize(optimizer)
-        for step in range(3 * (Replay.WARM_UP + 2)):  # two whole batches, a smaller one, and so on
+        for step in range(3 * (GraphedFunction.WARM_UP + 2)):  # two whole batches, a smaller one, and so on
             part = slice(32, 48) if step % 3 == 2 else slice(16 * (step % 3), 16 * (step % 3) + 16)
             engine.step(images[part][: 16 - 4 * (step % 3 == 2)], labels[part][: 16 - 4 * (step % 3 == 2)], 0.01, step)
         engine.swap_average()
-    if cuda._replays is not None:
-        assert all(replay.graph is not None for replay in cuda._replays.values())
+    if cuda._graphs is not None:
+        assert all(each.graph is not None for each in cuda._graphs.values())
     ours, theirs = cuda.metrics(), cpu.metrics()
     assert (ours.n, ours.loss) == (theirs.n, pytest.approx(theirs.loss, abs=1e-4))
     for key, w in cpu.weights().items():
@@ -76,13 +77,13 @@ def test_dropout_follows_from_the_seed_in_replayed_steps():
     def trained(seed):
         _, cuda, images, labels = pair("nin:taught", 67, 8)
         cuda.optimize(Optimizer("sgd"))
-        for step in range(Replay.WARM_UP + 4):
+        for step in range(GraphedFunction.WARM_UP + 4):
             cuda.step(images, labels, 0.01, seed + step)
         return cuda.weights()
 
     one, same, other = trained(1), trained(1), trained(100)
-    far = max(np.abs(other[k] - w).max() for k, w in one.items())
-    assert max(np.abs(same[k] - w).max() for k, w in one.items()) < far / 100
+    distance = max(np.abs(other[k] - w).max() for k, w in one.items())
+    assert max(np.abs(same[k] - w).max() for k, w in one.items()) < distance / 100
 
 
 @pytest.mark.parametrize(
@@ -92,16 +93,16 @@ def test_images_reach_the_network_bit_for_bit(p):
     _, cuda, _, _ = pair("lenet", 28, 1)
     images = np.random.default_rng(0).integers(0, 256, (50, 28, 28, 1), dtype=np.uint8)
     images = Resized(images, p) if p.size != (28, 28) else images
-    there = resident(cuda, images)
+    on_device = resident(cuda, images)
     for index in (slice(0, 20), torch.arange(50, device="cuda").flip(0)):
-        x = inputs(cuda, there[index], p)
+        x = inputs(cuda, on_device[index], p)
         assert x.device.type == "cuda"
         np.testing.assert_array_equal(
             x.cpu().numpy(), to_input(images[index if isinstance(index, slice) else index.cpu().numpy()], p)
         )
 
 
-@pytest.mark.parametrize("name", CALM)
+@pytest.mark.parametrize("name", STABLE)
 def test_gradients_in_bfloat16_point_the_same_way(name):
     side = NETWORKS[name]
     cpu, _, images, labels = pair(name, side, 32)
@@ -109,6 +110,6 @@ def test_gradients_in_bfloat16_point_the_same_way(name):
     masks = batch_of(cpu.tree, cpu.input, 32, np.float32)[2]
     ours, theirs = (engine.gradients(images, labels, masks) for engine in (cuda, cpu))
     assert ours.loss == pytest.approx(theirs.loss, rel=0.02)
-    one, other = (np.concatenate([found.weights[k].ravel() for k in theirs.weights]) for found in (ours, theirs))
+    one, other = (np.concatenate([each.weights[k].ravel() for k in theirs.weights]) for each in (ours, theirs))
     assert one @ other > 0.98 * np.linalg.norm(one) * np.linalg.norm(other)
     close("logits", cuda.logits(images, exact=False), cpu.logits(images), 0.05)

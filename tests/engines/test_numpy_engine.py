@@ -1,4 +1,4 @@
-"""The NumPy engine by itself: gradients against differences, equal bytes, shapes, memory, and errors that help."""
+"""The NumPy engine by itself: gradients against finite differences, equal bytes, shapes, buffers, error messages."""
 
 import doctest
 import threading
@@ -12,8 +12,9 @@ from parity import batch_of, close, weights_of
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines.contract import Optimizer
-from neoclassic.engines.numpy import NumpyEngine, convolution, engine, joining, program, winograd
+from neoclassic.engines.numpy import NumpyEngine, convolution, joining, shares, winograd
 from neoclassic.engines.numpy.buffers import Buffers
+from neoclassic.engines.numpy.build import build_program
 from neoclassic.engines.numpy.normalisation import Moments
 from neoclassic.engines.numpy.team import Team
 from neoclassic.measure import ShapeError, measure
@@ -57,18 +58,18 @@ EVERYTHING = Sequential(
 INPUT = (3, 9, 11)
 
 
-def test_gradients_are_what_differences_say():
-    """(loss(w + h) − loss(w − h)) / 2h, in float64, for the largest gradient of every parameter; no torch."""
+def test_gradients_agree_with_finite_differences():
+    """(loss(w + h) − loss(w − h)) / 2h in float64, for the largest gradient of each parameter, without torch."""
     weights = weights_of(EVERYTHING, INPUT, np.float64)
     batch, h = batch_of(EVERYTHING, INPUT, 4, np.float64), 1e-6
-    found = NumpyEngine(EVERYTHING, INPUT, weights).gradients(*batch).weights
+    gradients = NumpyEngine(EVERYTHING, INPUT, weights).gradients(*batch).weights
 
     def loss(key, at, shift):
         moved = weights | {key: weights[key].copy()}
         moved[key][at] += shift
         return NumpyEngine(EVERYTHING, INPUT, moved).gradients(*batch).loss
 
-    for key, gradient in found.items():
+    for key, gradient in gradients.items():
         at = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
         assert gradient[at] == pytest.approx((loss(key, at, h) - loss(key, at, -h)) / (2 * h), rel=1e-5, abs=1e-8), key
 
@@ -93,7 +94,7 @@ def test_the_same_seed_gives_the_same_bytes(tree, shape):
     assert first.metrics() == again.metrics()
 
 
-def test_a_state_comes_back_bit_for_bit():
+def test_an_optimizer_state_is_restored_bit_for_bit():
     first = trained(EVERYTHING, INPUT, [1, 2])
     second = NumpyEngine(EVERYTHING, INPUT, first.weights())
     second.optimize(Optimizer("adam"))
@@ -111,7 +112,7 @@ def test_a_state_comes_back_bit_for_bit():
 def test_dropout_does_not_depend_on_the_split(threads, chunk, monkeypatch):
     tree, shape = network("deepconvnet"), (1, 28, 28)
     reference = trained(tree, shape, [1], threads=1).weights()
-    monkeypatch.setattr(engine, "CHUNK", chunk)
+    monkeypatch.setattr(shares, "CHUNK", chunk)
     for key, w in trained(tree, shape, [1], threads=threads).weights().items():
         close(key, w, reference[key], 1e-3)  # Adam's first step is the sign of a sum, whose order changed
 
@@ -123,7 +124,7 @@ def test_logits_do_not_depend_on_the_split():
     close("logits", made.logits(images), alone, 1e-5)
 
 
-def test_a_nan_surfaces_in_the_loss():
+def test_a_nan_appears_in_the_loss():
     made = trained(EVERYTHING, INPUT, [1])
     images, labels, _ = batch_of(EVERYTHING, INPUT, 4, np.float32)
     made.metrics()
@@ -141,8 +142,8 @@ sizes = st.integers(1, 9)
 @given(
     sizes, sizes, st.integers(1, 5), st.integers(1, 4), st.integers(0, 4), st.sampled_from([1, 2, 4]), st.integers(1, 3)
 )
-def test_every_shape_that_the_fold_allows_is_computed(H, W, k, stride, padding, groups, N):
-    """Convolution and pooling of any geometry put out the fold's shape, and a gradient for every parameter."""
+def test_every_shape_that_measure_accepts_is_computed(H, W, k, stride, padding, groups, N):
+    """Convolution and pooling of any geometry return the shape that measure gives, and finite gradients."""
     padding = min(padding, k // 2)
     for node in (
         Conv2d(4, k, stride, padding, groups),
@@ -158,15 +159,15 @@ def test_every_shape_that_the_fold_allows_is_computed(H, W, k, stride, padding, 
         made = NumpyEngine(tree, (2, H, W), weights_of(tree, (2, H, W), np.float32))
         images, labels, _ = batch_of(tree, (2, H, W), N, np.float32)
         assert made.features(images, ["under"])["under"].shape == (N, *expected["under"].output)
-        found = made.gradients(images, labels).weights
-        assert all(np.isfinite(g).all() for g in found.values())
+        gradients = made.gradients(images, labels).weights
+        assert all(np.isfinite(g).all() for g in gradients.values())
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 12), st.integers(1, 12), st.integers(0, 2), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)
 )
-def test_winograd_is_the_plain_convolution(H, W, padding, N, C, O):  # noqa: E741
+def test_winograd_agrees_with_the_plain_convolution(H, W, padding, N, C, O):  # noqa: E741
     if min(H, W) + 2 * padding < 3:
         return
     rng, new = np.random.default_rng(0), Buffers(np.dtype(np.float64))
@@ -180,7 +181,7 @@ def test_winograd_is_the_plain_convolution(H, W, padding, N, C, O):  # noqa: E74
 
 
 @given(st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=9), min_size=1, max_size=5))
-def test_moments_of_parts_are_those_of_the_whole(parts):
+def test_merged_moments_are_those_of_the_whole(parts):
     """Chan's formula, also far from zero."""
     arrays = [np.array([part]) + 1e3 for part in parts]
     first, *others = (Moments(a.shape[1], a.mean(1), ((a - a.mean(1)) ** 2).sum(1)) for a in arrays)
@@ -190,50 +191,70 @@ def test_moments_of_parts_are_those_of_the_whole(parts):
     np.testing.assert_allclose(merged.squares, whole.var(1) * whole.size, atol=1e-6)
 
 
-# ── the machinery ────────────────────────────────────────────────────────────────────────────────────
+# ── buffers, programs, threads ───────────────────────────────────────────────────────────────────────
 
 
-def test_a_buffer_comes_back_when_nobody_looks_at_it():
+def test_a_buffer_is_reused_after_its_last_view_is_gone():
     new = Buffers(np.dtype(np.float32))
 
     def address(array):
         return array.__array_interface__["data"][0]
 
     first, second = new((3, 4)), new((4, 3))
-    place = address(first)
-    assert address(second) != place
+    start = address(first)
+    assert address(second) != start
     view = first.T[1:]
     del first
-    assert address(new((12,))) != place
+    assert address(new((12,))) != start
     del view
-    assert address(new((2, 6))) == place
+    assert address(new((2, 6))) == start
+
+
+def test_a_buffer_is_never_shared_and_survives_its_store():
+    """Many arrays come and go, as views, in other threads, as memory views. Each keeps what was written into it."""
+    new, rng, alive = Buffers(np.dtype(np.float64)), np.random.default_rng(0), {}
+    for i in range(400):
+        shape = (int(rng.integers(1, 4)), int(rng.integers(1, 60)))
+        array = new(shape)
+        array[...] = i
+        kept = [array, array.T, array.reshape(-1)[::2], array[:1].ravel(), memoryview(array)][i % 5]
+        alive[i] = kept
+        del array
+        if i % 3:
+            worker = threading.Thread(target=alive.pop, args=(int(rng.choice(list(alive))),))
+            worker.start()
+            worker.join()
+        if i == 200:
+            new.clear()
+        assert all((np.asarray(each) == j).all() for j, each in alive.items())
 
 
 def test_a_dense_block_is_one_array():
-    """Memory for its widest map, not for the sum of all: every join only adds to the one before."""
+    """It needs memory for its widest map, not for the sum of all: each Concat extends the array of the one before."""
 
     def dense():
         return Concat(Identity(), Conv2d(8, 1))
 
     shape = (8, 4, 4)
-    made = program.flattened(Sequential(Conv2d(8, 1), dense(), dense(), dense(), Flatten(), Linear(2)), shape, True)
+    made = build_program(Sequential(Conv2d(8, 1), dense(), dense(), dense(), Flatten(), Linear(2)), shape, True)
     joins = [i for i in made.instructions if isinstance(i.node, Concat)]
-    assert [(i.room, i.extends) for i in joins] == [(32, False), (32, True), (32, True)]
+    assert [(i.capacity, i.extends) for i in joins] == [(32, False), (32, True), (32, True)]
     new = Buffers(np.dtype(np.float32))
     arms = [np.full((8, 4, 4, 2), i, np.float32) for i in range(4)]
-    first, _ = joining.concat(arms[0], arms[1], room=32, extend=False, new=new)
-    second, _ = joining.concat(first, arms[2], room=32, extend=True, new=new)
-    third, _ = joining.concat(second, arms[3], room=32, extend=True, new=new)
+    room = new((32, 4, 4, 2))
+    first, _ = joining.concat(arms[0], arms[1], room=room, extend=False)
+    second, _ = joining.concat(first, arms[2], room=room, extend=True)
+    third, _ = joining.concat(second, arms[3], room=room, extend=True)
     assert np.shares_memory(first, third)
     np.testing.assert_array_equal(third, np.concatenate(arms))
 
 
-def test_two_joins_of_one_value_do_not_write_into_each_other():
+def test_two_concats_of_one_value_do_not_overwrite_each_other():
     head = (Flatten(), Linear(2))
     tree = Sequential(
         Concat(Identity(), ReLU()), Concat(Concat(Identity(), Tanh()), Concat(Identity(), Sigmoid())), *head
     )
-    made = program.flattened(tree, (2, 3, 3), True)
+    made = build_program(tree, (2, 3, 3), True)
     extending = [i.inputs[0] for i in made.instructions if i.extends]
     assert len(extending) == len(set(extending)) == 2
 
@@ -252,8 +273,8 @@ def test_an_error_in_one_thread_is_raised_and_ends_the_others():
     assert threading.active_count() <= before + 2
 
 
-def test_nobody_trains_the_input_or_what_stands_before_the_first_weight():
-    made = program.flattened(
+def test_no_gradient_is_computed_before_the_first_weight():
+    made = build_program(
         Sequential(LocalResponseNorm(3), AvgPool2d(2), Conv2d(4, 1), Flatten(), Linear(2)), (3, 8, 8), True
     )
     assert [i.needs_dx for i in made.instructions] == [False, False, False, True, True]
@@ -295,6 +316,6 @@ def test_batch_norm_of_a_single_number_is_refused():
         made.gradients(np.zeros((1, 2, 1, 1), np.float32), np.array([0]))
 
 
-def test_the_page_on_convolution_prints_what_it_says():
+def test_the_examples_in_docs_convolution_are_true():
     failed, tried = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "convolution.md"), module_relative=False)
     assert (failed, tried > 10) == (0, True)

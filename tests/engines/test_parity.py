@@ -9,7 +9,9 @@ from neoclassic.engines.numpy import (
     NumpyEngine,
     activations,
     convolution,
+    depthwise,
     joining,
+    linear,
     loss,
     normalisation,
     pooling,
@@ -56,7 +58,7 @@ def engines(tree, shape, dtype, **options):
 
 
 def around(*nodes, channels=6):
-    """The nodes between a convolution, whose gradient is theirs with respect to the input, and a linear layer."""
+    """The nodes between a convolution and a linear layer. The convolution's gradient tests their input gradient."""
     return Sequential(front=Conv2d(channels, 3, padding=1), under=Sequential(*nodes), flat=Flatten(), fc=Linear(5))
 
 
@@ -66,7 +68,7 @@ def dense(width=4):
 
 MAP, ODD, LINE, DOT = (3, 8, 8), (2, 11, 7), (2, 9, 1), (3, 1, 1)
 
-# name: (what is under test, input, where it is computed)
+# name: (network, input shape, the function under test)
 CASES = {
     "conv 3×3": (around(Conv2d(5, 3, padding=1)), ODD, (convolution, "conv2d")),
     "conv 3×3 no bias": (around(Conv2d(5, 3, bias=False)), ODD, (convolution, "_by_columns")),
@@ -85,13 +87,13 @@ CASES = {
     "conv groups": (around(Conv2d(9, 3, padding=1, groups=3)), ODD, (convolution, "_grouped")),
     "conv groups stride": (around(Conv2d(4, 3, stride=2, groups=2)), ODD, (convolution, "_grouped")),
     "conv multiplier": (around(Conv2d(12, 3, padding=1, groups=6)), MAP, (convolution, "_grouped")),
-    "depthwise": (around(Conv2d(6, 3, padding=1, groups=6)), ODD, (convolution, "depthwise")),
-    "depthwise stride 2": (around(Conv2d(6, 5, stride=2, padding=2, groups=6)), ODD, (convolution, "depthwise")),
+    "depthwise": (around(Conv2d(6, 3, padding=1, groups=6)), ODD, (depthwise, "depthwise")),
+    "depthwise stride 2": (around(Conv2d(6, 5, stride=2, padding=2, groups=6)), ODD, (depthwise, "depthwise")),
     "Winograd": (around(Conv2d(130, 3, padding=1), channels=128), MAP, (winograd, "conv3x3")),
     "Winograd odd": (around(Conv2d(128, 3, padding=2, bias=False), channels=129), (2, 9, 12), (winograd, "conv3x3")),
     "Winograd unpadded": (around(Conv2d(128, 3), channels=128), (2, 16, 15), (winograd, "conv3x3")),
-    "linear": (around(Flatten(), Linear(8), ReLU()), MAP, (convolution, "linear")),
-    "linear no bias": (around(Flatten(), Linear(8, bias=False)), DOT, (convolution, "linear")),
+    "linear": (around(Flatten(), Linear(8), ReLU()), MAP, (linear, "linear")),
+    "linear no bias": (around(Flatten(), Linear(8, bias=False)), DOT, (linear, "linear")),
     "batch norm": (around(BatchNorm2d(eps=1e-3, momentum=0.3)), ODD, (normalisation, "batch_norm")),
     "batch norm of a dot": (around(BatchNorm2d()), DOT, (normalisation, "batch_norm")),
     "batch norm flat": (around(Flatten(), Linear(7), BatchNorm1d()), MAP, (normalisation, "batch_norm")),
@@ -134,7 +136,7 @@ CASES = {
     "pad": (around(PadChannels(9)), ODD, (joining, "pad_channels")),
     "flatten": (around(Identity()), ODD, (joining, "flatten")),
     "RBF": (around(Flatten(), Linear(4), RBF(((1, -1, 1, 1), (-1, 1, 0, 1)))), MAP, (loss, "rbf")),
-    "auxiliary": (around(Auxiliary(Flatten(), Linear(5), weight=0.7), ReLU()), MAP, (convolution, "linear")),
+    "auxiliary": (around(Auxiliary(Flatten(), Linear(5), weight=0.7), ReLU()), MAP, (linear, "linear")),
 }  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def test_an_operation_on_many_images_and_threads(name):
 
 @pytest.mark.parametrize("name", ["linear", "linear no bias", "batch norm flat", "auxiliary"])
 def test_linear_layers_that_the_whole_team_computes(name, monkeypatch):
-    monkeypatch.setattr(program, "TOGETHER", 1)
+    monkeypatch.setattr(program, "TEAM_WIDE", 1)
     check(name, np.float64, n=5, threads=3)
 
 
@@ -171,16 +173,16 @@ def test_linear_layers_that_the_whole_team_computes(name, monkeypatch):
     ["conv 3×3", "conv stride 2", "conv stride 4 of 11", "conv 5×5 padding 2", "depthwise", "Winograd", "Winograd odd"],
 )
 def test_blocks_of_every_size(name, short, few, monkeypatch):
-    """One row of the output at a time, a few side by side, and all; dx by reading and by adding back."""
+    """One output row at a time, a few, and all; dx by gathering and by scattering."""
     monkeypatch.setattr(convolution, "SHORT", short)
     monkeypatch.setattr(convolution, "FEW", few)
-    monkeypatch.setattr(convolution, "DEPTHWISE", 1)
-    monkeypatch.setattr(winograd, "STRETCH", 1)
+    monkeypatch.setattr(depthwise, "BLOCK", 1)
+    monkeypatch.setattr(winograd, "BLOCK", 1)
     check(name, np.float64)
 
 
 def test_windows_of_negative_numbers_only():
-    """Zeros in the padding would win; −∞ does not."""
+    """Zeros in the padding would be the maximum; −∞ is not."""
     tree, shape = around(Sigmoid(), Tanh(-1.0), MaxPool2d(3, 2, 1)), ODD
     agree(*engines(tree, shape, np.float64), *batch_of(tree, shape, 3, np.float64), 1e-9)
 
@@ -193,14 +195,14 @@ def flip(gradient):
 
 
 def drop_border(gradient):
-    """The first row of a map, or the first image: what forgotten padding loses."""
+    """Zero the first row of a map, or the first image: what forgotten padding loses."""
     cut = gradient.copy()
     cut[:, :1] = 0
     return cut
 
 
 def forget_group(gradient):
-    """The last channel."""
+    """Zero the last channel."""
     cut = gradient.copy()
     cut[-1:] = 0
     return cut
@@ -235,7 +237,8 @@ def test_a_bug_in_the_gradient_of_an_input_is_caught(name, bug, monkeypatch):
         check(name, np.float64)
 
 
-WITH_WEIGHTS = [name for name, (*_, (module, _)) in CASES.items() if module in (convolution, winograd)]
+WEIGHTED = (convolution, depthwise, linear, winograd)
+WITH_WEIGHTS = [name for name, (*_, (module, _)) in CASES.items() if module in WEIGHTED]
 
 
 @pytest.mark.parametrize("which", [1, 2], ids=["weight", "bias"])
@@ -254,7 +257,7 @@ def test_a_bug_in_the_gradient_of_a_parameter_is_caught(name, bug, which, monkey
 
 
 def small(name):
-    """A network for ten classes and an input that it can be tried on quickly, with maps above 1×1 in its depth."""
+    """A network for ten classes, and a small input that keeps all its maps larger than 1×1."""
     tree, (channels, published, _) = network(name, classes=10), entry(name).input
     side = max(published // 4, 2 * smallest_input(tree, channels) + 6)
     return tree, (channels, side, side)
@@ -268,7 +271,7 @@ def parameters(name):
     "name", [pytest.param(n, marks=pytest.mark.slow) if parameters(n) > 20e6 else n for n in list_networks()]
 )
 def test_a_network(name):
-    """Logits, every gradient and statistic; then the weights that one step makes of it."""
+    """Logits, every gradient and statistic; then the weights after one step."""
     tree, shape = small(name)
     ours, theirs = engines(tree, shape, np.float64)
     images, labels, masks = batch_of(tree, shape, 3, np.float64)
@@ -289,7 +292,7 @@ FAMILIES = (
 
 
 def agree_in_float32(tree, shape, n):
-    """Every gradient, beside torch in float64."""
+    """Every gradient, compared with torch in float64."""
     batch = batch_of(tree, shape, n, np.float32)
     (ours, theirs), (_, exact) = engines(tree, shape, np.float32, threads=1), engines(tree, shape, np.float64)
     exact.load(theirs.weights())
@@ -301,14 +304,14 @@ def agree_in_float32(tree, shape, n):
 
 @pytest.mark.parametrize("name", ["lenet", "lenet:bn", "deepconvnet", "mnist-inception"])
 def test_a_network_in_float32(name):
-    """With its corners: shallow ones, whose rounding seldom reaches one. ResNet-20's does on some processors."""
+    """With ReLU and maxima. Only shallow networks, where rounding seldom crosses a kink; ResNet-20's does on some."""
     agree_in_float32(*small(name), 16)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_network_without_corners_in_float32(name):
-    """In a deep network float32's rounding puts a number on the other side of a corner, in torch as in ours, and the
-    gradient is another one. With their corners those are compared in float64, above."""
+def test_a_smooth_network_in_float32(name):
+    """In a deep network, float32 rounding moves some numbers across the kink of a ReLU, in torch as in ours, which
+    changes the gradient. Deep networks with kinks are compared in float64, above."""
     tree, shape = small(name)
     agree_in_float32(smooth(tree), shape, 8)
 
@@ -331,7 +334,7 @@ RULES = [
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: repr(rule)[10:-1])
 @pytest.mark.parametrize("name", ["lenet", "deepconvnet", "resnet20"])
 def test_ten_steps_in_lockstep(name, rule):
-    """No network has a bias before its batch norm: its gradient is rounding, and Adam makes whole steps of that."""
+    """No network here has a bias before a batch norm: its gradient is noise, which Adam turns into full steps."""
     tree, shape = small(name)
     ours, theirs = engines(tree, shape, np.float64)
     for engine in (ours, theirs):
@@ -379,7 +382,7 @@ def test_features_of_every_path(name):
         close(f"features of {path!r}", found[path], wanted[path], 1e-9)
 
 
-def test_a_relu_takes_its_inputs_place_in_training_only():
+def test_a_relu_is_in_place_in_training_only():
     tree, shape = network("deepconvnet"), entry("deepconvnet").input
     _, engine = engines(tree, shape, np.float64)
     images, labels, masks = batch_of(tree, shape, 2, np.float64)

@@ -1,4 +1,4 @@
-"""A path's output and the gradient of chosen logits with respect to it: both engines against torch's own hooks."""
+"""The output of a path and the gradient of chosen logits with respect to it: both engines against torch's hooks."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ TRAINING = ["torch", "numpy"]
 
 
 def reference(module, path, images, weights):
-    """Grad-CAM's two ingredients as everybody takes them: a forward hook and a backward pass."""
+    """The two inputs of Grad-CAM in the usual way: a forward hook and a backward pass."""
     kept = {}
     handle = dict(module.named_modules())[path].register_forward_hook(lambda _m, _x, y: kept.update(y=y))
     x = torch.from_numpy(images).requires_grad_()
@@ -36,11 +36,11 @@ def reference(module, path, images, weights):
 
 @pytest.mark.parametrize("engine", TRAINING)
 @pytest.mark.parametrize("name", CASES)
-def test_sensitivity_is_what_hooks_find(name, engine):
+def test_sensitivity_agrees_with_hooks(name, engine):
     shape, paths = CASES[name]
     tree, rng = networks.network(name, 10), np.random.default_rng(3)
     weights = {key: array.astype(np.float64) for key, array in arrays.initial(tree, shape, seed=1).items()}
-    for key in weights:  # statistics as after some training
+    for key in weights:  # as if the network had been trained a little
         if key.endswith(("running_mean", "bias")):
             weights[key] = rng.normal(0, 0.1, weights[key].shape)
     images, choice = rng.normal(size=(3, *shape)), rng.normal(size=(3, 10))
@@ -56,7 +56,7 @@ def test_sensitivity_is_what_hooks_find(name, engine):
 
 
 @pytest.mark.parametrize("engine", TRAINING)
-def test_a_path_that_is_not_there_is_a_wrong_call(engine):
+def test_an_unknown_path_is_a_usage_error(engine):
     tree = networks.network("lenet")
     runs = engines.create(engine, tree, (1, 28, 28), arrays.initial(tree, (1, 28, 28)), device="cpu")
     with pytest.raises(UsageError, match="nowhere"):

@@ -1,4 +1,4 @@
-"""Runs beside each other: figures that come from their folders, pictures that appear, and calls that cannot be."""
+"""The comparison of runs: its figures, its pictures, and the errors for wrong calls."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ def runs(idx_folder, tmp_path_factory):
     return folder
 
 
-def test_a_table_with_what_each_reached_and_what_it_took(runs, run, run_json, tmp_path):
+def test_the_table_has_the_results_and_costs_of_each_run(runs, run, run_json, tmp_path):
     found = run_json("compare", runs / "plain", runs / "normed", "--out", tmp_path / "both")
     plain, normed = found["runs"]
     assert (plain["parameters"], plain["macs"]) == (61_706, 416_520)
@@ -40,7 +40,7 @@ def test_a_table_with_what_each_reached_and_what_it_took(runs, run, run_json, tm
     assert "test" not in out.splitlines()[0]
 
 
-def test_an_unfinished_run_counts_with_what_it_has(runs, run_json, tmp_path):
+def test_an_unfinished_run_counts_with_its_best_epoch_so_far(runs, run_json, tmp_path):
     import shutil
 
     shutil.copytree(runs / "plain", tmp_path / "half")
@@ -51,7 +51,7 @@ def test_an_unfinished_run_counts_with_what_it_has(runs, run_json, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["nowhere", "empty", "twice"])
-def test_what_cannot_be_compared_is_a_wrong_call(runs, run, tmp_path, what):
+def test_folders_that_cannot_be_compared_are_a_usage_error(runs, run, tmp_path, what):
     (tmp_path / "empty").mkdir()
     calls = {
         "nowhere": [tmp_path / "nowhere"],

@@ -1,4 +1,4 @@
-"""Curves while training, in a line of text, as pictures and as TensorBoard's events; and of several runs."""
+"""Learning curves as a sparkline, as pictures and as TensorBoard events; pictures of several runs."""
 
 import struct
 import subprocess
@@ -71,12 +71,12 @@ def test_nothing_is_written_unless_wanted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_curve_in_a_line():
+def test_a_sparkline():
     assert spark([0.1, 0.2, 0.3]) == "▁▅█"
     assert spark([0.5]) == "▁"
 
 
-def test_curves_of_runs_over_each_other_and_accuracy_against_costs(tmp_path):
+def test_pictures_of_several_runs(tmp_path):
     runs = [curves.Curve(name, LOG, 0.6 + i / 50, cost) for i, (name, cost) in enumerate((("a", 1e4), ("b", 2e6)))]
     curves.draw_runs(runs, tmp_path / "curves.png", "two runs")
     costs = {"parameters": [61706, 11178378], "MACs an image": [416520, 318657536], "seconds": [12.0, 900.0]}

@@ -1,4 +1,4 @@
-"""Where a network looked: the maps against a straightforward implementation by torch's hooks, and files that appear."""
+"""Class-activation maps, compared with an implementation by torch's hooks; occlusion; receptive fields; the files."""
 
 import json
 
@@ -13,11 +13,12 @@ from neoclassic.cli import main
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.torch import TorchEngine
-from neoclassic.insight.explain import explain, grad_cam, grad_cam_plus, last_map, occlusion, one_hot, spread
+from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusion, one_hot, target_layer, upsample
+from neoclassic.insight.explain import explain
 from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 
-NETWORKS = {  # the layer that is looked at, as the authors of the method chose theirs: the last with places
+NETWORKS = {  # the target layer: the last feature map larger than 1×1, as in the paper
     "lenet": ((1, 28, 28), "sigmoid2"),
     "vgg11": ((3, 64, 64), "stage5.relu2"),
     "googlenet:taught": ((1, 96, 96), "stage5.inception5b"),
@@ -28,7 +29,7 @@ NETWORKS = {  # the layer that is looked at, as the authors of the method chose 
 
 
 def hooked(module, layer, images, index):
-    """Grad-CAM and Grad-CAM++ as they are usually written: two hooks, a backward pass, loops of tensors."""
+    """Grad-CAM and Grad-CAM++ in their usual form: two hooks and a backward pass."""
     kept = {}
     target = dict(module.named_modules())[layer]
     forward = target.register_forward_hook(lambda _m, _x, y: kept.update(a=y))
@@ -46,24 +47,27 @@ def hooked(module, layer, images, index):
 
 @pytest.mark.parametrize("engine", ["torch", "numpy"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_class_activation_maps_are_those_of_hooks(name, engine):
+def test_class_activation_maps_equal_those_from_hooks(name, engine):
     shape, layer = NETWORKS[name]
     tree = networks.network(name, 10)
-    assert last_map(measure(tree, shape)) == layer
+    assert target_layer(measure(tree, shape)) == layer
     weights = arrays.initial(tree, shape, seed=5)
     images = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     runs = engines.create(engine, tree, shape, weights, device="cpu")
     features, gradient = runs.sensitivity(images, layer, one_hot(3, 10))
     module = TorchEngine(tree, shape, weights, "cpu").module.eval()
     cam, plus = hooked(module, layer, torch.from_numpy(images), 3)
-    for found, wanted in ((grad_cam(features[0], gradient[0]), cam), (grad_cam_plus(features[0], gradient[0]), plus)):
+    for found, wanted in (
+        (grad_cam(features[0], gradient[0]), cam),
+        (grad_cam_plus_plus(features[0], gradient[0]), plus),
+    ):
         np.testing.assert_allclose(found, wanted, atol=1e-4 * max(wanted.max(), 1e-30))
 
 
-def test_every_network_has_a_layer_to_look_at():
+def test_every_network_has_a_target_layer():
     for name in networks.list_networks():
         m = measure(networks.network(name), networks.entry(name).input)
-        assert min(m[last_map(m)].output[1:]) > 1
+        assert min(m[target_layer(m)].output[1:]) > 1
 
 
 def tiny(side=28, channels=1):
@@ -79,9 +83,9 @@ def tiny(side=28, channels=1):
     )
 
 
-def test_occlusion_finds_the_only_place_that_matters():
-    class Corner:
-        """Says class 1 as far as the middle pixel is bright."""
+def test_occlusion_finds_the_only_pixel_that_matters():
+    class OnePixel:
+        """An engine whose logit of class 1 is the brightness of one pixel."""
 
         def holds(self, nbytes):
             return False
@@ -92,7 +96,7 @@ def test_occlusion_finds_the_only_place_that_matters():
 
     pixels = np.zeros((28, 28, 1), np.uint8)
     pixels[14, 14] = 255
-    lost = occlusion(Corner(), pixels, Preprocessing((28, 28), 1), 1, patch=4)
+    lost = occlusion(OnePixel(), pixels, Preprocessing((28, 28), 1), 1, patch=4)
     assert lost[14, 14] > 0.2
     y, _ = np.nonzero(lost > 1e-6)
     assert y.min() >= 10
@@ -100,17 +104,17 @@ def test_occlusion_finds_the_only_place_that_matters():
     assert abs(lost[0, 0]) < 1e-6
 
 
-def test_spread_fills_the_image_and_keeps_the_place():
+def test_upsampling_fills_the_image_and_keeps_the_position():
     small = np.zeros((4, 4))
     small[3, 0] = 7
-    large = spread(small, (28, 32))
+    large = upsample(small, (28, 32))
     assert large.shape == (28, 32)
     assert large.max() == 1
     assert large[27, 0] == 1
     assert large[:14].max() == 0
 
 
-def test_a_field_is_drawn_where_the_unit_looks():
+def test_the_receptive_field_of_a_unit():
     found = explain(tiny(), tiny().engine("torch", "cpu"), np.zeros((28, 28, 1), np.uint8), path="conv2", unit=(0, 9))
     assert found.field == ((0, 12), (16, 28))  # 14 pixels, a step of 2, two of them in the padding
     assert found.features.shape == (16, 10, 10)
@@ -125,7 +129,7 @@ def test_a_field_is_drawn_where_the_unit_looks():
         ({"path": "fc1", "unit": (0, 0)}, "leave --unit out"),
     ],
 )
-def test_what_is_not_there_is_a_wrong_call(options, message):
+def test_unknown_paths_classes_and_units_are_a_usage_error(options, message):
     with pytest.raises(UsageError, match=message):
         explain(tiny(), tiny().engine("torch", "cpu"), np.zeros((28, 28, 1), np.uint8), **options)
 

@@ -1,4 +1,4 @@
-"""The report of a run: one file, nothing from outside, and good at 390 and 1280 pixels in a real browser."""
+"""The report of a run: one self-contained file that fits 390 and 1280 pixels in a real browser."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from browser import chromium
 from PIL import Image
 
 from neoclassic.cli import cli, main
-from neoclassic.insight.report import command
+from neoclassic.insight.reproduce import command
 from neoclassic.recipes import recipe
 
-# Frames of each width, filled with the report; what they measure is left in the page.
+# A page that loads the report in frames of both widths and leaves its measurements in a <pre>.
 HARNESS = """<!doctype html><body><pre id="found"></pre><script>
 const found = {errors: []};
 for (const width of [390, 1280]) {
@@ -51,7 +51,7 @@ def fashion_run(idx_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photo_run(tmp_path_factory):
-    """Three kinds of plain photos, of several shapes; a residual network for a few steps."""
+    """A residual network trained for a few steps on three classes of photos of several shapes."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for k, name in enumerate(("a_rather_long_name_of_a_class", "leaf", "sky & sea <1>")):
         (folder / "data" / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def reported(folder):
 
 
 @pytest.mark.parametrize("kind", ["fashion_run", "photo_run"])
-def test_the_report_stands_alone_and_says_what_matters(kind, request):
+def test_the_report_is_self_contained_and_complete(kind, request):
     folder = request.getfixturevalue(kind)
     file = reported(folder)
     text, result = file.read_text(), json.loads((folder / "result.json").read_text())
@@ -79,13 +79,13 @@ def test_the_report_stands_alone_and_says_what_matters(kind, request):
     assert "<script" not in text
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
     assert not re.search(r"url\((?!data:)", text)
-    for said in (f"{result['test_accuracy']:.2%}", result["network"], "How to reproduce it", "Where it looked"):
-        assert said in text
+    for text_part in (f"{result['test_accuracy']:.2%}", result["network"], "How to reproduce it", "Where it looked"):
+        assert text_part in text
     assert text.count("<figure>") >= 5
 
 
 @pytest.mark.parametrize("kind", ["fashion_run", "photo_run"])
-def test_the_report_fits_a_phone_and_a_desk(kind, request, tmp_path):
+def test_the_report_fits_a_phone_and_a_desktop(kind, request, tmp_path):
     file = reported(request.getfixturevalue(kind))
     (tmp_path / "harness.html").write_text(HARNESS.replace("REPORT", file.resolve().as_uri()))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
@@ -121,7 +121,7 @@ def test_without_its_data_the_report_says_so(fashion_run, tmp_path):
     assert "How to deploy it" in text
 
 
-def test_a_run_that_is_not_finished_or_not_there_is_a_wrong_call(fashion_run, tmp_path, run):
+def test_a_missing_or_unfinished_run_is_a_usage_error(fashion_run, tmp_path, run):
     shutil.copytree(fashion_run, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     code, _, err = run("report", tmp_path / "run")
@@ -130,7 +130,7 @@ def test_a_run_that_is_not_finished_or_not_there_is_a_wrong_call(fashion_run, tm
     assert run("report", tmp_path / "nowhere")[0] == 2
 
 
-def test_the_command_that_reproduces_a_run_is_one_that_train_knows():
+def test_the_command_that_reproduces_a_run_has_only_options_of_train():
     published = recipe("d2l-zh:lenet")
     assert command(published, "numpy") == ("neoclassic train lenet --recipe d2l-zh:lenet --engine numpy", [])
     changed = published.but(epochs=3, learning_rate=0.25, seed=7, momentum=0.5, standardise=True)

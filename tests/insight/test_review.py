@@ -1,4 +1,4 @@
-"""Confusions, reliability and worst mistakes, against numbers worked out by hand; and the files of evaluate --out."""
+"""Confusions, reliability and worst mistakes, compared with numbers computed by hand; the files of evaluate --out."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def test_the_most_confused_pairs_come_first():
     assert reviewed().pairs == [("cat", "dog", 2, pytest.approx(2 / 3)), ("owl", "dog", 1, pytest.approx(1 / 2))]
 
 
-def test_the_worst_mistake_gave_the_true_class_least():
+def test_the_worst_mistake_has_the_lowest_probability_of_the_true_class():
     assert reviewed().worst.tolist() == [4, 1, 2]
 
 
@@ -87,7 +87,7 @@ def test_evaluate_writes_pictures_and_tables_with_file_names(photos, capsys):
     assert sum(pair["n"] for pair in found["most_confused"]) == len(rows) - right
 
 
-def test_a_place_that_cannot_be_written_is_one_line(photos, capsys):
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(photos, capsys):
     (photos / "file").write_text("")
     call = [
         "evaluate",

@@ -1,4 +1,4 @@
-"""What a network costs and sees, against what torch does: kept arrays, live arrays, and gradients of one unit."""
+"""Memory and receptive fields against torch: saved tensors, live tensors, and the gradients of one unit."""
 
 import weakref
 from dataclasses import fields
@@ -68,7 +68,7 @@ def test_training_memory_is_what_autograd_keeps(name):
 
 
 class Live(TorchDispatchMode):
-    """Bytes of every array that an operation made and nobody has freed."""
+    """Counts the bytes of all arrays that are alive."""
 
     def __init__(self, known):
         super().__init__()
@@ -114,9 +114,9 @@ PASSED = (
 
 
 def thin(node):
-    """The tree without anything that could block a gradient, one channel wide: what a unit sees is the same.
+    """The tree with one channel per layer and nothing that could block a gradient. Receptive fields are the same.
 
-    Averages for maxima; no activations, norms and channels to choose."""
+    Maxima become averages; activations, norms and channel selections are removed."""
     if isinstance(node, Combinator):
         options = {f.name: getattr(node, f.name) for f in fields(node) if f.name != "children"}
         return type(node).of({name: thin(child) for name, child in node.children}, **options)
@@ -130,7 +130,7 @@ def thin(node):
 
 
 def opened(tree):
-    """What the main path puts out: the children of the root, and of the sequences in it."""
+    """The paths of the main path: the children of the root, and of the sequences in it."""
     for name, child in tree.children:
         yield name
         if isinstance(child, Sequential):
@@ -138,7 +138,7 @@ def opened(tree):
 
 
 def seen(gradient):
-    """First and one past the last pixel along height and width that a gradient reaches."""
+    """The first pixel that a gradient reaches along height and width, and the one after the last."""
     reached = gradient.abs().sum((0, 1)) > 0
     spans = [reached.any(1 - axis).nonzero()[:, 0] for axis in (0, 1)]
     return [(int(span[0]), int(span[-1]) + 1) for span in spans]

@@ -1,4 +1,4 @@
-"""The fold: published counts, shapes, receptive fields, memory, and errors that name the place."""
+"""measure: published counts, shapes, receptive fields, memory, and errors that name the path."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def test_published_counts_of(name, parameters, macs):
     assert (m.parameters, m.macs) == (parameters, macs)
 
 
-def test_statistics_are_counted_apart():
+def test_statistics_are_counted_separately():
     assert measure(network("lenet:bn"), (1, 28, 28)).statistics == 2 * (6 + 16 + 120 + 84)
 
 
@@ -90,7 +90,7 @@ def test_receptive_fields_of_lenet():
     assert m["fc3"].fields == m["flatten"].fields
 
 
-def test_arms_see_what_the_widest_sees():
+def test_branches_see_what_the_widest_one_sees():
     tree = Sequential(Concat(a=Conv2d(2, 1), b=Conv2d(2, 5, padding=2)), Sum(Identity(), Conv2d(4, 3, padding=1)))
     m = measure(tree, (1, 9, 9))
     assert m["concat"].output == (4, 9, 9)
@@ -98,7 +98,7 @@ def test_arms_see_what_the_widest_sees():
     assert m["sum"].fields[0] == Field(7, 1, -3)
 
 
-def test_a_combinator_adds_up_its_children_and_an_auxiliary_head_stands_apart():
+def test_a_combinator_adds_up_its_children_and_an_auxiliary_head_is_counted_separately():
     tree = Sequential(Conv2d(2, 3), aux=Auxiliary(Flatten(), Linear(5)), flatten=Flatten(), fc=Linear(3))
     m = measure(tree, (1, 4, 4))
     assert m["aux"].parameters == m.auxiliary.parameters == 8 * 5 + 5
@@ -108,7 +108,7 @@ def test_a_combinator_adds_up_its_children_and_an_auxiliary_head_stands_apart():
     assert measure(network("lenet"), (1, 28, 28)).auxiliary is None
 
 
-def test_training_keeps_what_the_backward_pass_needs():
+def test_training_memory_is_what_the_backward_pass_needs():
     tree = Sequential(Conv2d(4, 3, padding=1), ReLU(), MaxPool2d(2), Flatten(), Linear(10))
     m = measure(tree, (1, 8, 8)).memory(batch=3)
     kept = 64 + 256 + 2 * 64 + 64  # input, relu, indices of 8 bytes each, pooled (which Linear keeps)

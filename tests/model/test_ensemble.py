@@ -104,4 +104,4 @@ def test_the_command_line_takes_several_models(files, idx_folder, tmp_path, run_
     expected = softmax(together.logits(to_input(images[:1], first.preprocessing)))[0]
     assert found["index"] == expected.argmax()
     assert found["probability"] == pytest.approx(expected.max(), abs=1e-6)
-    assert run("predict", files[0])[::2] == (2, "neoclassic: name the images, or folders of them, behind the model\n")
+    assert run("predict", files[0])[::2] == (2, "neoclassic: name images, or folders of images, after the model\n")

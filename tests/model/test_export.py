@@ -31,7 +31,7 @@ from neoclassic.model.evaluate import logits_of, softmax
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import predict, probabilities
 from neoclassic.tree import Auxiliary, Concat, Flatten, Identity, Linear, Product, Sequential, Sum
-from neoclassic.web.server import Limits, Service
+from neoclassic.web.service import Limits, Service
 
 RNG = np.random.default_rng(0)
 
@@ -107,7 +107,7 @@ def test_every_node_gives_what_torch_gives(layer, side):
 
 def test_every_kind_of_node_stands_in_a_test_above():
     tested = {type(node) for layer in LAYERS for _, node in nodes.walk(layer)} | {Sequential, Linear, nodes.RBF}
-    kinds = set(nodes._every(nodes.Node)) - {nodes.Node, nodes.Combinator}
+    kinds = set(nodes.node_types())
     assert kinds == tested
 
 
@@ -302,7 +302,7 @@ def test_wrong_calls_are_told_in_one_line(saved, run, tmp_path, monkeypatch):
         (("predict", saved[0], image, "--engine", "onxn"), 2, "did you mean 'onnx'"),
         (("predict", saved[0], image, "--threshold", "1.5"), 2, "a probability from 0 to 1"),
         (("predict", saved[0], tmp_path / "*.jpg"), 2, "no file or folder"),
-        (("export", saved[0], tmp_path / "model.pt"), 2, "ends in .onnx"),
+        (("export", saved[0], tmp_path / "model.pt"), 2, "must end in .onnx"),
         (("export", saved[0], tmp_path / "no" / "model.onnx"), 1, "cannot write"),
         (("export", saved[0], tmp_path / "m.onnx", "--verify", "4", "--data", "fashion-mnist"), 1, "classes"),
         (("train", "lenet", "--data", "fashion-mnist", "--engine", "onnx"), 2, "only predicts"),

@@ -253,7 +253,7 @@ def test_the_weights_decide_what_pixels_they_see(option, small, run, photos, tmp
         "train", NAME, "--data", photos, "--weights", tmp_path / "w.pth", option, "--out", tmp_path / "r"
     )
     assert code == 2
-    assert err.splitlines()[-1].startswith(f"neoclassic: {option} does not go with --weights")
+    assert err.splitlines()[-1].startswith(f"neoclassic: {option} cannot be used with --weights")
     assert not (tmp_path / "r").exists()
 
 

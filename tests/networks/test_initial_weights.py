@@ -1,4 +1,4 @@
-"""Every network takes a step on the torch engine, every parameter with a finite gradient; initial weights."""
+"""Initial weights; and one training step of every network on the torch engine, with finite gradients."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from neoclassic.engines import Optimizer, create
 
 @pytest.mark.parametrize("name", list_networks())
 def test_one_training_step(name):
-    """On small images: it is the wiring that is under test. Three of them, and maps above 1×1 where the network is
-    deep, as batch norm over two numbers divides by almost nothing."""
+    """On small images, as the wiring is under test. There are three of them, and deep networks keep maps larger than
+    1×1: a batch norm over two numbers divides by almost zero."""
     tree, (channels, published, _) = network(name, classes=10), entry(name).input
     side = max(published // 4, smallest_input(tree, channels))
     shape = (channels, side, side)
@@ -73,7 +73,7 @@ def test_a_scheme_draws_with_the_published_deviation(scheme):
 
 
 @pytest.mark.parametrize("scheme", ["torch", "xavier-taught"])
-def test_taught_biases_are_torchs(scheme):
+def test_the_courses_biases_are_torchs_default(scheme):
     bias = initial(WIDE, INPUT, scheme)["conv2.bias"]
     assert 0.8 / 24 < np.abs(bias).max() <= 1 / 24  # U(±1/√fan_in)
 
@@ -85,7 +85,7 @@ def test_alexnets_biases_are_one_where_the_paper_says():
 
 
 def test_a_network_that_ends_with_a_relu_can_start_open():
-    """A class map of NiN that is 0 for every image has no gradient; with He's weights alone some are so."""
+    """A class map of NiN that is 0 for every image has no gradient. With He's weights alone, there are such maps."""
     tree, shape, images = network("nin:taught", classes=10), (1, 67, 67), np.random.default_rng(0)
     closed, opened = (create("numpy", tree, shape, initial(tree, shape, s)) for s in ("he", "he-open"))
     x = images.standard_normal((8, *shape), np.float32)
@@ -115,7 +115,7 @@ def test_a_relu_that_waits_for_the_pooling_behind_it_changes_no_bit(name, monkey
         return create("torch", tree, shape, weights, device="cpu").gradients(images, labels)
 
     found = gradients()
-    monkeypatch.setattr("neoclassic.engines.torch.modules.Sequential._pooled_first", lambda module: module.children())
+    monkeypatch.setattr("neoclassic.engines.torch.faster.pool_before_relu", tuple)
     as_written = gradients()
     assert found.loss == as_written.loss
     for key, gradient in as_written.weights.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neoclassic.base.errors import UsageError
-from neoclassic.measure import ShapeError, measure, smallest_input
+from neoclassic.measure import ShapeError, fold, measure, smallest_input
 from neoclassic.networks import differences, entry, list_networks, network
 from neoclassic.tree import BatchNorm2d, Conv2d, Dropout, LocalResponseNorm, MaxPool2d, Sequential, at, walk
 from neoclassic.views.table import at_depth
@@ -327,11 +327,8 @@ def test_the_smallest_image_works_and_the_next_smaller_does_not(name):
 
 
 def test_a_shape_error_tries_few_sizes_and_none_where_no_size_would_help(monkeypatch):
-    import sys
-
-    tried, module = [], sys.modules["neoclassic.measure"]
-    fold = module._measure
-    monkeypatch.setattr(module, "_measure", lambda tree, shape: tried.append(shape) or fold(tree, shape))
+    tried, fold_once = [], fold._measure
+    monkeypatch.setattr(fold, "_measure", lambda tree, shape: tried.append(shape) or fold_once(tree, shape))
     with pytest.raises(ShapeError, match="the smallest square image that works is 32×32"):
         measure(network("vgg16"), (3, 8, 8))
     assert len(tried) <= 12

@@ -55,6 +55,22 @@ def test_a_model_is_opened_and_asked_without_training_pictures_or_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_order_that_contributing_states_is_this_one():
+    stated = re.search(r"`(base, tree, [^`]*)`", (ROOT / "CONTRIBUTING.md").read_text())[1]
+    assert stated.split(", ") == ORDER[:-1]
+
+
+def test_the_walks_and_checklists_of_contributing_lead_to_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`([\w/]+/(?:\w+\.py)?)`(?:, `([\w.]+)`)?", text)
+    assert len(places) > 25
+    for path, name in places:
+        place = next((base / path for base in (SOURCE, SOURCE / "engines", ROOT) if (base / path).exists()), None)
+        assert place is not None, path
+        for part in name.split(".") if name else ():
+            assert re.search(rf"^ *(def|class) {part}\b", place.read_text(), re.M), f"{path} has no {part}"
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     commands = re.findall(r"^(make .*\S) *# tests$", (ROOT / "README.md").read_text(), re.M)
     assert len(commands) == 1

@@ -1,4 +1,4 @@
-"""What README, docs/ and the help promise and no other test holds: each through the door that a reader would open."""
+"""Promises of README, docs/ and --help that no other test checks, each tested in the way that a reader would use it."""
 
 import doctest
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OPTIONAL = ("IPython", "h11", "onnx", "onnxruntime", "prometheus_client", "python_multipart", "sklearn", "starlette")
 OPTIONAL += ("tensorboardX", "torch", "torchvision", "triton", "uvicorn")
-# A process as `pip install .` leaves it, which can reach no other machine.
+# A process with only the packages that `pip install .` installs, and without a network.
 BARE = f"""
 import socket, sys
 for name in {OPTIONAL!r}:
@@ -43,7 +43,7 @@ def python(code, *arguments, **options):
 
 
 def bare(*arguments, **options):
-    """A command line where only what neoclassic depends on is installed, without a network."""
+    """Run a command line with only neoclassic's dependencies and without a network."""
     return python(BARE + MAIN, *arguments, **options)
 
 
@@ -103,7 +103,7 @@ def test_every_link_of_a_page_leads_somewhere(name):
 
 @pytest.mark.parametrize("name", ["README.md", "docs/books.md", "docs/books.zh-CN.md", "docs/deploy.md"])
 def test_what_a_page_says_to_install_is_an_extra_of_this_source_tree(name):
-    """The package is on no index: an extra is installed from here."""
+    """The package is on no index, so extras are installed from the source tree."""
     advised = re.findall(r"pip install [^`\n]*?\[(\w+)\]'", page(name))
     assert advised
     assert set(advised) <= PROJECT["optional-dependencies"].keys()
@@ -114,7 +114,7 @@ def test_what_a_page_says_to_install_is_an_extra_of_this_source_tree(name):
 
 
 def shown():
-    """(command, output) of each command in the gallery that stands with what it prints."""
+    """(command, output) of each command that the gallery shows with its output."""
     for block in re.findall(r"^```\n\$ (.*?)^```$", page("docs/gallery.md"), re.M | re.S):
         command, _, output = block.partition("\n")
         yield command, output.removesuffix("…\n")
@@ -128,7 +128,7 @@ def test_the_gallery_shows_what_is_printed(command, output, run):
     assert out.startswith(output)
 
 
-def test_the_names_of_dlfs_need_nothing_beside_neoclassic():
+def test_the_names_of_dlfs_need_only_neoclassic():
     code = "import neoclassic.compat; neoclassic.compat.install('dlfs'); from deep_convnet import DeepConvNet; "
     done = python(BARE + code + "from common.layers import *; print(Affine.__name__)")
     assert (done.returncode, done.stdout) == (0, "Affine\n"), done.stderr
@@ -166,7 +166,7 @@ def model_file(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-def test_what_was_tuned_takes_the_place_of_the_rule_and_the_run_says_so(tmp_path, monkeypatch, idx_folder, run):
+def test_a_tuned_setting_replaces_the_rule_and_the_run_records_it(tmp_path, monkeypatch, idx_folder, run):
     needs("torch")
     from neoclassic.engines import Speed
     from neoclassic.train import tuned
@@ -196,10 +196,10 @@ def test_pictures_of_an_explanation_go_where_the_help_says(tmp_path, monkeypatch
     assert list((tmp_path / "explained-shoe").glob("*.png"))
 
 
-# ── where little is given: no home, an account without a name, an ASCII locale, nothing to write into ────
+# ── restricted environments: no home, no account name, an ASCII locale, read-only folders ────────────────
 
 
-# Whoever has no entry in the system's list of accounts has no name and no home.
+# A user without an entry in the system's list of accounts has no name and no home.
 NOBODY = """
 import os, pwd, sys
 def unknown(*_):
@@ -210,7 +210,7 @@ pwd.getpwuid = pwd.getpwnam = unknown
 
 @pytest.fixture
 def container(tmp_path):
-    """Run a command line as in a container: only `out` and the cache can be written."""
+    """Run a command line as in a container, where only `out` and the cache are writable."""
     here = tmp_path / "here"
     here.mkdir()
     (tmp_path / "out").mkdir()
@@ -232,19 +232,19 @@ def container(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["list", "show lenet", "--help", "recipes"])
-def test_what_shows_needs_no_home_and_no_place_to_write(container, line):
+def test_commands_that_only_print_need_no_home_and_no_writable_folder(container, line):
     done = container(*line.split())
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
-def test_a_drawing_needs_a_place_for_itself_only(container):
+def test_a_drawing_needs_a_writable_folder_for_itself_only(container):
     done = container("show", "lenet", "--svg", container.out / "lenet.svg")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in container.out.iterdir()] == ["lenet.svg"]
 
 
-def test_training_needs_a_place_for_the_run_and_for_the_cache(container, idx_folder):
+def test_training_needs_writable_folders_for_the_run_and_the_cache(container, idx_folder):
     run = container.out / "run"
     train = ("train", "lenet", "--data", idx_folder, "--engine", "numpy", "--max-steps", "2", "--out", run)
     done = container(*train, **container.cache)
@@ -256,7 +256,7 @@ def test_training_needs_a_place_for_the_run_and_for_the_cache(container, idx_fol
         assert done.returncode == 0, done.stderr
 
 
-def test_without_a_home_and_without_a_cache_training_says_what_to_set_at_most(container):
+def test_without_a_home_or_a_cache_training_works_or_says_what_to_set(container):
     done = container("train", "lenet", "--engine", "numpy", "--max-steps", "2", "--out", container.out / "run")
     assert done.returncode == 0 or re.fullmatch(r"(lenet on .*\n)?neoclassic: .*NEOCLASSIC_CACHE.*\n", done.stderr)
 

@@ -118,7 +118,7 @@ def test_killed_in_the_second_epoch_and_resumed_ends_with_the_bytes_of_a_run_nev
     assert not (tmp_path / "cut" / "result.json").exists()
     if how == signal.SIGINT:
         assert process.returncode == 1
-        assert err.splitlines()[-1].endswith(f"go on with: neoclassic train --resume {tmp_path / 'cut'}")
+        assert err.splitlines()[-1].endswith(f"resume with: neoclassic train --resume {tmp_path / 'cut'}")
     resume(tmp_path / "cut")
     assert model_bytes(tmp_path / "cut") == model_bytes(folder)
 

@@ -37,7 +37,7 @@ def test_a_run_of_one_step_an_epoch_ends_after_the_step(how, idx_folder, tmp_pat
     assert process.returncode == 1
     line = err.splitlines()[-1]
     assert line.startswith("neoclassic: stopped in epoch ")
-    assert line.endswith(f"go on with: neoclassic train --resume {tmp_path / 'run'}")
+    assert line.endswith(f"resume with: neoclassic train --resume {tmp_path / 'run'}")
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "run" / "result.json").exists()
 
@@ -48,7 +48,7 @@ def test_what_it_says_can_be_typed_and_ends_with_the_bytes_of_a_run_never_stoppe
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, "it was faster than the signal"
-    _, *arguments = shlex.split(err.splitlines()[-1].partition("go on with: ")[2])
+    _, *arguments = shlex.split(err.splitlines()[-1].partition("resume with: ")[2])
     assert neoclassic(*arguments).returncode == 0
     whole = begin(idx_folder, tmp_path / "whole", epochs=25)
     whole.communicate(timeout=100)
@@ -78,4 +78,4 @@ def test_between_the_steps_of_a_long_epoch_it_is_answered_too(how, idx_folder, t
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "go on with: neoclassic train --resume" in err.splitlines()[-1]
+    assert "resume with: neoclassic train --resume" in err.splitlines()[-1]

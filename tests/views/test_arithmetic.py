@@ -1,4 +1,4 @@
-"""The textbook's arithmetic, filled in from the trees; every formula is computed again here."""
+"""The formulas of each layer, evaluated again here; savings; the comparison of networks."""
 
 import re
 
@@ -9,13 +9,14 @@ from neoclassic.cli import main
 from neoclassic.measure import measure
 from neoclassic.tree import Conv2d, Linear
 from neoclassic.views import arithmetic
+from neoclassic.views.savings import savings
 
 
 def of(name):
     return measure(networks.network(name), networks.entry(name).input)
 
 
-def test_the_layers_of_lenet_as_the_textbook_has_them(capsys):
+def test_lenet_has_the_formulas_of_the_textbook(capsys):
     assert main(["show", "lenet", "--explain"]) == 0
     printed = capsys.readouterr().out
     for line in (
@@ -31,14 +32,14 @@ def test_the_layers_of_lenet_as_the_textbook_has_them(capsys):
 
 
 def value(formula):
-    """What the left side of a printed formula comes to."""
+    """The value of the left side of a printed formula."""
     python = formula.partition(" = ")[0].replace("·", "*").replace("−", "-").replace("/", "//")
     python = re.sub("⌈(.*?)//(\\d+)⌉", r"-(-(\1)//\2)", python) if "⌈" in python else re.sub("[⌊⌋]", "", python)
     return eval(python)
 
 
 @pytest.mark.parametrize("name", networks.list_networks())
-def test_every_formula_comes_to_its_figure(name):
+def test_every_formula_gives_its_figure(name):
     m = of(name)
     for row in m.layers:
         formulas = arithmetic.figures(m, row.path)
@@ -51,16 +52,16 @@ def test_every_formula_comes_to_its_figure(name):
         assert value(formulas["memory"].replace(" B", "")) == row.bytes
 
 
-def test_what_a_1x1_convolution_saves_in_googlenet():
-    found = {s.second: s for s in arithmetic.savings(of("googlenet"))}
+def test_1x1_convolutions_save_macs_in_googlenet():
+    found = {s.second: s for s in savings(of("googlenet"))}
     five = found["inception3a.branch5x5.conv2"]
     assert five.dense_macs == 5 * 5 * 192 * 32 * 28 * 28  # table 1 of the paper: 192 maps in, 16, then 32
     assert five.macs == (192 * 16 + 5 * 5 * 16 * 32) * 28 * 28
     assert {s.kind for s in found.values()} == {"reduced"}
 
 
-def test_what_depthwise_separation_saves_in_mobilenet():
-    saved = list(arithmetic.savings(of("mobilenet-v1")))
+def test_depthwise_separable_convolutions_save_macs_in_mobilenet():
+    saved = list(savings(of("mobilenet-v1")))
     assert len(saved) == 13
     assert {s.kind for s in saved} == {"separated"}
     for s in saved:  # section 3.1 of the paper: 1/N + 1/D²
@@ -68,9 +69,9 @@ def test_what_depthwise_separation_saves_in_mobilenet():
         assert s.macs / s.dense_macs == pytest.approx(1 / outputs + 1 / 9)
 
 
-def test_a_gate_is_no_obstacle_and_plain_networks_save_nothing():
-    assert len(list(arithmetic.savings(of("mobilenet-v3-small")))) == 11
-    assert list(arithmetic.savings(of("vgg16"))) == []
+def test_a_gate_does_not_separate_a_pair_and_plain_networks_save_nothing():
+    assert len(list(savings(of("mobilenet-v3-small")))) == 11
+    assert list(savings(of("vgg16"))) == []
 
 
 def test_networks_side_by_side(capsys):

@@ -1,4 +1,4 @@
-"""The served page and the report in a real browser: names stay text, answers are right, nothing complains."""
+"""The served page and the report in a real browser: names stay text, predictions are right, no console errors."""
 
 import re
 import shutil
@@ -36,8 +36,8 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _no_complaints(browser):
-    """Every page is one without an error or a warning in the console, that asks nobody else for anything."""
+def _no_console_errors(browser):
+    """No page logs an error or a warning, or requests anything from another host."""
     browser.complaints.clear()
     browser.requests.clear()
     browser.prefer("light")
@@ -85,7 +85,7 @@ def test_names_that_are_markup_stay_text(browser, address):
     assert browser.ask("document.querySelector('#about').textContent").startswith("5 classes: " + ", ".join(MARKUP))
 
 
-def test_images_that_are_chosen_are_answered_as_by_predict(browser, address, model, images):
+def test_chosen_images_get_the_answers_of_predict(browser, address, model, images):
     shown(browser, address)
     browser.choose("#files", images)
     browser.wait("document.querySelectorAll('#answers figure div').length == 6")
@@ -102,7 +102,7 @@ def test_images_that_are_chosen_are_answered_as_by_predict(browser, address, mod
     assert browser.ask("document.querySelectorAll('#answers b, #answers script').length") == 0
 
 
-def test_what_is_no_image_is_told_in_its_place(browser, address, images, tmp_path):
+def test_a_file_that_is_not_an_image_gets_its_own_error(browser, address, images, tmp_path):
     (tmp_path / "<i>text").write_text("no image")
     shown(browser, address)
     browser.choose("#files", [images[1], tmp_path / "<i>text"])
@@ -124,20 +124,20 @@ LUMINANCE = """(() => {
 
 
 def is_readable(browser, scheme):
-    ground, ink = browser.ask(LUMINANCE)
-    assert (ground > ink) == (scheme == "light")
-    return (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) > 7
+    background, ink = browser.ask(LUMINANCE)
+    assert (background > ink) == (scheme == "light")
+    return (max(background, ink) + 0.05) / (min(background, ink) + 0.05) > 7
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_follows_the_readers_system_and_fits_a_phone(browser, address, scheme):
+def test_the_page_follows_light_and_dark_mode_and_fits_a_phone(browser, address, scheme):
     browser.prefer(scheme, width=390)
     shown(browser, address)
     assert is_readable(browser, scheme)
     assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_example_of_the_page_is_the_same_command_in_every_shell(browser, address, images):
+def test_the_example_command_works_in_every_shell(browser, address, images):
     shown(browser, address)
     example = browser.ask("document.querySelector('#example').textContent")
     words = [f"{address}/predict", "--data-binary", "@photo.jpg"]
@@ -162,7 +162,7 @@ def test_the_example_of_the_page_is_the_same_command_in_every_shell(browser, add
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Of a run on photos whose classes are markup."""
+    """The report of a run on photos whose class names are markup."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for k, name in enumerate(
         ("<img src=x onerror=document.title='run'>", "<svg onload=document.title='run'>", "&lt;b&gt;")
@@ -179,7 +179,7 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_is_text_stands_alone_and_follows_the_readers_system(browser, report, scheme):
+def test_the_report_escapes_names_is_self_contained_and_follows_light_and_dark_mode(browser, report, scheme):
     browser.prefer(scheme)
     browser.open(report.as_uri())
     assert browser.ask("document.title").startswith("lenet:bn")

@@ -1,9 +1,9 @@
-"""The command line: one function a verb, one module a group of verbs.
+"""The command line: one function per verb, one module per group of verbs.
 
-Nothing heavy is imported before a verb needs it.
+A verb imports what it needs when it is called, so that `neoclassic --help` stays quick.
 """
 
-from neoclassic.cli import models, networks, photos, seeing, training  # each adds its verbs to the group
+from neoclassic.cli import insight, models, networks, photos, training  # each adds its verbs to the group
 from neoclassic.cli.base import EXAMPLES, cli, main
 
-__all__ = ["EXAMPLES", "cli", "main", "models", "networks", "photos", "seeing", "training"]
+__all__ = ["EXAMPLES", "cli", "insight", "main", "models", "networks", "photos", "training"]

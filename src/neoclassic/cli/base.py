@@ -1,4 +1,4 @@
-"""What all verbs have in common: the group, their options, how errors end."""
+"""What all verbs share: the command group, common options, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except KeyboardInterrupt as error:  # of which click would lose the message
+        except KeyboardInterrupt as error:  # click would drop its message
             raise NeoclassicError(str(error) or "stopped") from error
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
@@ -50,52 +50,51 @@ class _Group(click.Group):
         return super().resolve_command(context, args)
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return [
-            name for name in EXAMPLES if name in self.commands
-        ]  # in the order of a first visit, not of the alphabet
+        """The verbs in the order in which a newcomer needs them."""
+        return [name for name in EXAMPLES if name in self.commands]
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="neoclassic %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback if an error occurs.")
 def cli(debug: bool) -> None:
     """The classic convolutional networks, LeNet to MobileNet V3: exact, fast, and the same answer everywhere.
 
-    Begin with: neoclassic train lenet
+    To begin: neoclassic train lenet
     """
 
 
 def verb(function: Callable[..., None]) -> click.Command:
-    """A command of the group, with its example under the help, and --debug behind it too."""
+    """Add a function to the group as a command. Its help ends with an example; --debug may also follow the verb."""
     name = function.__name__.rstrip("_")
     debug = click.option("--debug", is_flag=True, hidden=True, expose_value=False)
     return cli.command(name, epilog=f"Example:  {EXAMPLES[name]}")(debug(function))
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else, on stdout.")
-engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, or auto: torch where installed.")
-any_engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, onnx, or auto.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
+engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch or auto (torch if installed).")
+any_engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, onnx or auto.")
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps …")
-data_dir = click.option("--data-dir", metavar="FOLDER", help="Where to look for the data set first.")
+data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder to search first for the data set.")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 success, 1 a failure of the work, 2 a wrong call."""
+    """Run a command line and return its exit code: 0 for success, 1 if the work failed, 2 for a wrong call."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    with _terminal(), _one_line_warnings():
+    with _safe_streams(), _one_line_warnings():
         return _run(arguments)
 
 
 def _run(arguments: list[str]) -> int:
     try:
         if empty := _empty(arguments):
-            raise UsageError(f"{empty} is empty: is a variable of the shell not set?")
+            raise UsageError(f"{empty} is empty: is a shell variable not set?")
         cli.main(arguments, prog_name="neoclassic", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
-    except BrokenPipeError:  # the reader of our output has left: `neoclassic list | head -1`
+    except BrokenPipeError:  # the reader of the output has closed it: `neoclassic list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except click.ClickException as error:
@@ -104,7 +103,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(error, str(error), error.exit_code, arguments)
     except (click.Abort, KeyboardInterrupt) as error:
         return _fail(error, "stopped", 1, arguments)
-    except OSError as error:  # a path that cannot even be looked at: no rights on the way there, a name too long
+    except OSError as error:  # a path that cannot be examined: no permission, or a name that is too long
         if error.filename is not None and error.strerror:
             return _fail(error, f"{os.fsdecode(error.filename)}: {error.strerror}", 1, arguments)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
@@ -118,13 +117,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _unexpected(error: Exception, arguments: list[str]) -> int:
-    """No traceback reaches a user who has not asked for it."""
+    """Report an exception that no rule expects as a bug, without its traceback."""
     what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return _fail(error, f"unexpected {what} (a fault of neoclassic's: --debug shows where)", 1, arguments)
+    advice = "a bug in neoclassic: please report it; --debug shows the traceback"
+    return _fail(error, f"unexpected {what} ({advice})", 1, arguments)
 
 
 class _Visible(dict[int, Any]):
-    """For `str.translate`: control characters become visible, so that no name of a file or class moves the cursor."""
+    """A table for `str.translate` that shows control characters, so that no file or class name moves the cursor."""
 
     def __missing__(self, code: int) -> Any:
         character = chr(code)
@@ -132,8 +132,8 @@ class _Visible(dict[int, Any]):
         return self.setdefault(code, shown)
 
 
-class _Terminal:
-    """A stream of text that shows control characters instead of sending them."""
+class _SafeStream:
+    """A text stream that shows control characters instead of sending them."""
 
     visible = _Visible()
 
@@ -148,12 +148,12 @@ class _Terminal:
 
 
 @contextmanager
-def _terminal() -> Iterator[None]:
+def _safe_streams() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     for stream in before:
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know few letters
+        if isinstance(stream, io.TextIOWrapper):  # a file name may not be text, and a terminal may not support Unicode
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = (_Terminal(stream) for stream in before)
+    sys.stdout, sys.stderr = (_SafeStream(stream) for stream in before)
     try:
         yield
     finally:
@@ -162,7 +162,7 @@ def _terminal() -> Iterator[None]:
 
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    """Our own warnings are a line each, without the source line that raised them."""
+    """Print each of our own warnings as one line, without the source line that raised it."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
@@ -178,7 +178,7 @@ def _one_line_warnings() -> Iterator[None]:
 
 
 def _empty(arguments: list[str]) -> str | None:
-    """The option or argument that is given as nothing, which would else be the folder here, or as if left out."""
+    """The first option or argument that is an empty string, which could be taken for the current folder."""
     for before, argument in pairwise(["", *arguments]):
         if not argument:
             return before if before.startswith("-") else "an argument"

@@ -1,27 +1,38 @@
-"""The verbs that use what was trained: evaluate, predict, export, serve."""
+"""The verbs that use a trained model: evaluate, predict, export, serve."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError, install
 from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, verb
 
+if TYPE_CHECKING:
+    from neoclassic.insight.review import Review
+
 
 def views(function: Any) -> Any:
-    """How often each image is looked at."""
-    flip = click.option("--flip", is_flag=True, help="Look at every image's mirror image too.")
-    shift = click.option("--shift", type=click.IntRange(0), default=0, metavar="PIXELS", help="And moved, each way.")
+    """The options for test-time augmentation: predictions are averaged over several views of an image."""
+    flip = click.option("--flip", is_flag=True, help="Average predictions over each image and its mirror image.")
+    shift = click.option(
+        "--shift",
+        type=click.IntRange(0),
+        default=0,
+        metavar="PIXELS",
+        help="Average predictions over shifts up, down, left and right.",
+    )
     return flip(shift(function))
 
 
 @verb
 @click.argument("models", nargs=-1, required=True, metavar="MODEL…")
-@click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Data set; the one it was trained on when omitted.")
+@click.option(
+    "--data", "--data-path", metavar="NAME|FOLDER", help="Data set. Default: the one that the model was trained on."
+)
 @data_dir
-@click.option("--out", metavar="FOLDER", help="Write confusions, reliability, worst mistakes there: pictures and CSV.")
+@click.option("--out", metavar="FOLDER", help="Write pictures and CSV tables of the mistakes to this folder.")
 @views
 @any_engine
 @device
@@ -37,58 +48,70 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Accuracy on a data set's test images, and each class's precision, recall and F1.
+    """Measure a model's accuracy on test images.
 
-    Several models answer as one, by the mean of their probabilities. Of a folder of photos without a test set: all
-    that the model was not trained on.
+    Prints precision, recall and F1 of each class as well. The probabilities of several models are averaged. If a folder
+    of photos has no test set, all photos that the model was not trained on are used.
     """
     from pathlib import Path
 
     from neoclassic.base import files
     from neoclassic.insight import review
     from neoclassic.model.ensemble import MultiView, open_models
-    from neoclassic.views import table
 
     if out:
         files.check_folder(Path(out))
     loaded, running = open_models(models, engine, device, MultiView(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir)
-    found = reviewed.evaluation
+    evaluation = reviewed.evaluation
     if test.skipped:
         (path, reason), n = test.skipped[0], len(test.skipped)
         click.echo(f"{n:,} of {n + len(test):,} images cannot be read, first {path}: {reason}", err=True)
     written = {}
     if out:
-        title = f"{loaded.network} on {test.name}: {found.accuracy:.2%} of {found.n:,}"
+        title = f"{loaded.network} on {test.name}: {evaluation.accuracy:.2%} of {evaluation.n:,}"
         written = review.write(reviewed, test.images, Path(out), title)
     if as_json:
-        more = {**reviewed.to_dict(), "files": written} if out else {}
-        print_json(
-            {"model": models[0] if len(models) == 1 else list(models), "data": test.name, **found.to_dict(), **more}
-        )
+        name = models[0] if len(models) == 1 else list(models)
+        details = {**reviewed.to_dict(), "files": written} if out else {}
+        print_json({"model": name, "data": test.name, **evaluation.to_dict(), **details})
         return
+    _print_evaluation(reviewed, test.name)
+    if written:
+        click.echo(f"wrote pictures and tables to {out}: {', '.join(Path(path).name for path in written.values())}")
+
+
+def _print_evaluation(reviewed: Review, data: str) -> None:
+    from neoclassic.views import table
+
+    evaluation = reviewed.evaluation
     rows = [("class", "precision", "recall", "F1", "images")]
     rows += [
         (c["class"], f"{c['precision']:.4f}", f"{c['recall']:.4f}", f"{c['f1']:.4f}", f"{c['n']:,}")
-        for c in found.per_class
+        for c in evaluation.per_class
     ]
     click.echo(table.align(rows, "<>>>>"))
-    click.echo(f"\naccuracy {found.accuracy:.4f}  loss {found.loss:.4f}  over {found.n:,} test images of {test.name}")
+    click.echo(
+        f"\naccuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}  over {evaluation.n:,} test images of {data}"
+    )
     if reviewed.pairs:
-        said = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
-        click.echo(f"most confused: {said}; calibration error {reviewed.calibration_error:.4f}")
-    if written:
-        click.echo(f"pictures and tables are in {out}: {', '.join(Path(path).name for path in written.values())}")
+        pairs = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
+        click.echo(f"most confused: {pairs}; calibration error {reviewed.calibration_error:.4f}")
 
 
 @verb
 @click.argument("given", nargs=-1, required=True, metavar="MODEL… IMAGE|FOLDER|PATTERN…")
-@click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
-@click.option("--threshold", metavar="P", help="Say 'unknown' below this probability, or below the 'stored' one.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes to print.")
 @click.option(
-    "--csv", "csv_file", metavar="FILE", help="Write path, label and probability there; - is standard output."
+    "--threshold", metavar="P", help="Print 'unknown' below this probability; 'stored' is the model's own threshold."
 )
-@click.option("--invert", is_flag=True, help="Take the negative first: for dark figures on white paper.")
+@click.option(
+    "--csv",
+    "csv_file",
+    metavar="FILE",
+    help="Write paths, labels and probabilities to this file; - is standard output.",
+)
+@click.option("--invert", is_flag=True, help="Invert the images first, for dark figures on white paper.")
 @views
 @any_engine
 @device
@@ -105,7 +128,10 @@ def predict(
     device: str,
     as_json: bool,
 ) -> None:
-    """What a model says of image files, brought to it as in its training. "-" is an image on standard input."""
+    """Classify image files.
+
+    The images are preprocessed as in training. "-" reads an image from standard input.
+    """
     from pathlib import Path
 
     from neoclassic.base import files
@@ -116,7 +142,7 @@ def predict(
 
     models, images = models_first(given)
     if not images:
-        raise UsageError("name the images, or folders of them, behind the model")
+        raise UsageError("name images, or folders of images, after the model")
     paths = images_in(images)
     csv_to_stdout = csv_file is not None and files.to_stdout(csv_file)
     if as_json and csv_to_stdout:
@@ -124,37 +150,39 @@ def predict(
     if csv_file:
         files.check(Path(csv_file))
     loaded, running = open_models(models, engine, device, MultiView(flip, shift))
-    found = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
+    predictions = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
     if csv_file:
-        rows = ([p.path, p.label, p.probability, p.error] for p in found)
+        rows = ([p.path, p.label, p.probability, p.error] for p in predictions)
         files.write(Path(csv_file), csv_table(["path", "label", "probability", "error"], rows))
     if as_json:
-        print_json([p.to_dict() for p in found])
-    for p in found:
+        print_json([p.to_dict() for p in predictions])
+    for p in predictions:
         if p.error:
             click.echo(f"neoclassic: {p.error}", err=True)
         elif not (as_json or csv_to_stdout):
             named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
             click.echo(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
-    if any(p.bright for p in found) and "mnist" in loaded.data.get("name", ""):
-        hint = "bright borders here, where the training images have black ones"
+    if any(p.bright for p in predictions) and "mnist" in loaded.data.get("name", ""):
+        hint = "these images have bright borders, the training images have black ones"
         click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
-    if failed := sum(p.error is not None for p in found):
-        raise NeoclassicError(f"{failed} of {len(found)} images could not be read")
+    if failed := sum(p.error is not None for p in predictions):
+        raise NeoclassicError(f"{failed} of {len(predictions)} images could not be read")
 
 
 @verb
 @click.argument("model")
 @click.argument("file", metavar="FILE.onnx")
-@click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Replay N validation images from their files.")
-@click.option("--data", "--data-path", metavar="NAME|FOLDER", help="Where they are; the training data if omitted.")
+@click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Check the file on N validation images.")
+@click.option(
+    "--data", "--data-path", metavar="NAME|FOLDER", help="Where those images are. Default: the training data."
+)
 @data_dir
 @as_json
 def export(model: str, file: str, n: int | None, data: str | None, data_dir: str | None, as_json: bool) -> None:
-    """Write a model as ONNX: classes and preprocessing inside, calibrated probabilities out.
+    """Export a model to ONNX.
 
-    --verify compares the trainer's way, predict, and a stand-alone predictor without neoclassic; it fails
-    unless all give every image the same label.
+    The file contains the classes and the preprocessing, and it outputs calibrated probabilities. --verify classifies
+    images with the trainer's loader, with predict, and with a stand-alone predictor, and fails unless all labels agree.
     """
     from pathlib import Path
 
@@ -165,38 +193,55 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
 
     if files.to_stdout(file):
         if n or as_json:
-            raise UsageError("an export to standard output is that file alone: give --verify and --json a FILE.onnx")
+            raise UsageError("--verify and --json need a FILE.onnx, not standard output")
         write(Model.load(model), file)
         return
     if Path(file).suffix.lower() != ".onnx":
-        raise UsageError(f"the file to write ends in .onnx, not {file!r}")
+        raise UsageError(f"the file name must end in .onnx, not {file!r}")
     files.check(Path(file))
     loaded = Model.load(model)
     write(loaded, file)
-    found = verify(loaded, file, n, data, data_dir) if n else None
+    checked = verify(loaded, file, n, data, data_dir) if n else None
+    size = Path(file).stat().st_size
     if as_json:
-        print_json({"file": file, "bytes": Path(file).stat().st_size, "verification": found and found.to_dict()})
+        print_json({"file": file, "bytes": size, "verification": checked and checked.to_dict()})
     else:
-        click.echo(f"{file}: {Path(file).stat().st_size:,} bytes, {loaded.network}, {len(loaded.classes)} classes")
-    if found is None:
+        click.echo(f"{file}: {size:,} bytes, {loaded.network}, {len(loaded.classes)} classes")
+    if checked is None:
         return
     if not as_json:
-        click.echo(f"{found.n} images by {', '.join(found.ways)}")
-        click.echo(f"label agreement {found.agreement:.2%}  largest probability difference {found.difference:.2g}")
-    if found.strangers:
-        raise NeoclassicError(f"{len(found.strangers)} of {found.n} labels differ, first {found.strangers[0]}")
+        click.echo(f"{checked.n} images by {', '.join(checked.ways)}")
+        click.echo(f"label agreement {checked.agreement:.2%}  largest probability difference {checked.difference:.2g}")
+    if checked.strangers:
+        raise NeoclassicError(f"{len(checked.strangers)} of {checked.n} labels differ, first {checked.strangers[0]}")
 
 
 @verb
 @click.argument("model")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name it answers to.")
-@click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of one request.")
-@click.option("--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of one image.")
-@click.option("--queue", type=click.IntRange(1), default=256, show_default=True, help="Images that wait; then 503.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Images computed at once.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all addresses.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="Host name to answer to besides its own; repeatable."
+)
+@click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="Largest request, in MiB.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Largest image, in millions of pixels."
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Most images in progress; more get status 503.",
+)
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Largest batch.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Time limit of a request, in seconds.")
 @any_engine
 @device
 def serve(
@@ -212,18 +257,22 @@ def serve(
     engine: str,
     device: str,
 ) -> None:
-    """Answer predictions over HTTP: POST /predict. Needs no PyTorch, writes nothing, ends on Ctrl-C or SIGTERM."""
+    """Serve predictions over HTTP: POST /predict.
+
+    The server needs no PyTorch and writes no files. Ctrl-C or SIGTERM stops it.
+    """
     from importlib.util import find_spec
 
     from neoclassic.model.opening import open_model
 
-    if not 0 < timeout <= 86_400:  # which nan is not
-        raise UsageError(f"--timeout is a number of seconds above 0, at most a day, not {timeout:g}")
+    if not 0 < timeout <= 86_400:  # also refuses nan
+        raise UsageError(f"--timeout must be a number of seconds above 0, at most 86400, not {timeout:g}")
     if missing := [
         name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
     ]:
         raise UsageError(f"serve needs {missing[0]}: {install(missing[0])}")
-    from neoclassic.web import server
+    from neoclassic.web.server import serve as run
+    from neoclassic.web.service import Limits, Service
 
-    limits = server.Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
-    server.serve(server.Service(*open_model(model, engine, device), limits), host, port, hosts)
+    limits = Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
+    run(Service(*open_model(model, engine, device), limits), host, port, hosts)

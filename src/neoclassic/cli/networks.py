@@ -1,4 +1,4 @@
-"""The verbs that show what there is: list, show, diff, recipes."""
+"""The verbs that show networks and recipes: list, show, diff, recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     if not re.fullmatch(r"\d+([x×]\d+){0,2}", text):
-        raise UsageError(f"--input {text!r} is no shape: write channels x height x width, as 1x28x28")
+        raise UsageError(f"--input {text!r} is not a shape: write channels x height x width, as in 1x28x28")
     return tuple(map(int, re.split("[x×]", text)))
 
 
@@ -24,7 +24,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 @click.argument("pattern", default="*")
 @as_json
 def list_(pattern: str, as_json: bool) -> None:
-    """Networks: year, variants, input, parameters, MACs."""
+    """List the networks: year, variants, input, parameters, MACs."""
     from neoclassic import networks
     from neoclassic.measure import measure
     from neoclassic.views import table
@@ -55,14 +55,16 @@ def list_(pattern: str, as_json: bool) -> None:
 
 @verb
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK")
-@click.option("--input", "shape", metavar="CxHxW", help="Input shape; the published one when omitted.")
-@click.option("--classes", "--num-classes", type=int, help="Outputs of the last layer.")
-@click.option("--batch", "--batch-size", "-b", type=click.IntRange(1), default=1, help="Images, for the memory column.")
-@click.option("--depth", type=click.IntRange(1), help="1: the network's own children only, as courses print them.")
-@click.option("--explain", is_flag=True, help="Each figure as a formula, filled in; what 1×1 convolutions save.")
-@click.option("--compare", is_flag=True, help="Networks side by side: show lenet --compare vgg11 resnet18")
-@click.option("--svg", metavar="FILE", help="Draw the network there; - is standard output.")
-@click.option("--blocks", is_flag=True, help="With --svg: its maps as blocks, to scale; for small networks.")
+@click.option("--input", "shape", metavar="CxHxW", help="Input shape. Default: the published one.")
+@click.option("--classes", "--num-classes", type=int, help="Number of classes.")
+@click.option(
+    "--batch", "--batch-size", "-b", type=click.IntRange(1), default=1, help="Batch size for the memory column."
+)
+@click.option("--depth", type=click.IntRange(1), help="Levels to show; 1 is the network's direct children.")
+@click.option("--explain", is_flag=True, help="Show the formula of each number, and what 1×1 convolutions save.")
+@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11")
+@click.option("--svg", metavar="FILE", help="Write a drawing of the network to this file; - is standard output.")
+@click.option("--blocks", is_flag=True, help="With --svg: draw feature maps as blocks to scale (small networks).")
 @as_json
 def show(
     networks: tuple[str, ...],
@@ -76,32 +78,36 @@ def show(
     blocks: bool,
     as_json: bool,
 ) -> None:
-    """One row a layer: path, shape, parameters, MACs, memory, receptive field."""
-    from neoclassic.views import arithmetic, table
+    """Show a network layer by layer.
+
+    Each row has the path, shape, parameters, MACs, memory and receptive field of a layer.
+    """
+    from neoclassic.views import arithmetic, comparison, savings, table
 
     if len(networks) > 1 and not compare:
-        raise UsageError(f"one network at a time, or side by side: show {networks[0]} --compare {networks[1]}")
+        raise UsageError(f"name one network, or compare them: show {networks[0]} --compare {networks[1]}")
     measures = {name: _measured(name, shape, classes) for name in networks}
     if compare:
         if as_json:
             print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
         else:
-            click.echo(arithmetic.compare(measures, batch))
+            click.echo(comparison.compare(measures, batch))
         return
     ((name, m),) = measures.items()
     if svg:
         from pathlib import Path
 
         from neoclassic.base import files
+        from neoclassic.views import blocks as maps
         from neoclassic.views import drawing
 
-        files.write(Path(svg), drawing.blocks(name, m) if blocks else drawing.tree(name, m))
+        files.write(Path(svg), maps.blocks(name, m) if blocks else drawing.tree(name, m))
         if not files.to_stdout(svg):
-            click.echo(f"drawn in {svg}", err=True)
+            click.echo(f"wrote {svg}", err=True)
     elif blocks:
-        raise UsageError("--blocks is a kind of drawing: add --svg FILE")
+        raise UsageError("--blocks needs --svg FILE")
     if as_json:
-        saved = {"savings": arithmetic.savings_dict(m)} if explain else {}
+        saved = {"savings": savings.to_dict(m)} if explain else {}
         print_json(table.to_dict(name, m, batch, depth) | saved)
     elif not svg:
         click.echo(f"{name}, {_about(name)}\n")
@@ -130,7 +136,7 @@ def _about(name: str) -> str:
 @click.argument("second", metavar="NETWORK")
 @as_json
 def diff(first: str, second: str, as_json: bool) -> None:
-    """What differs between two networks, layer by layer, and why."""
+    """Show how two networks differ, layer by layer, and why."""
     from neoclassic import networks
     from neoclassic.views import diff as view
 
@@ -145,20 +151,21 @@ def diff(first: str, second: str, as_json: bool) -> None:
 @click.argument("pattern", default="*")
 @as_json
 def recipes(pattern: str, as_json: bool) -> None:
-    """Published recipes, with the accuracy they are known to reach."""
+    """List recipes and the accuracy that they are known to reach."""
     from neoclassic.recipes import list_recipes
     from neoclassic.views import table
 
     pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
-    found = list_recipes(pattern)
-    if not found:
+    matching = list_recipes(pattern)
+    if not matching:
         every = [r.name for r in list_recipes()]
         raise unknown("recipe", pattern.rstrip("*"), every, see="'neoclassic recipes' shows them all")
     if as_json:
-        print_json([r.to_dict() for r in found])
+        print_json([r.to_dict() for r in matching])
         return
-    rows = [("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy it is known to reach")]
+    rows = [("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy reached")]
     rows += [
-        (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches) for r in found
+        (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
+        for r in matching
     ]
     click.echo(table.align(rows, "<<<>>><"))

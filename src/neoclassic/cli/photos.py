@@ -1,4 +1,4 @@
-"""The verbs that look after data: check, cache."""
+"""The verbs for data: check, cache."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from neoclassic.cli.base import as_json, print_json, verb
 
 @verb
 @click.argument("folder", metavar="FOLDER|TABLE.csv")
-@click.option("--image-size", "--imgsz", type=int, default=224, show_default=True, help="What they will be brought to.")
+@click.option(
+    "--image-size", "--imgsz", type=int, default=224, show_default=True, help="Size in pixels that training will use."
+)
 @as_json
 def check(folder: str, image_size: int, as_json: bool) -> None:
-    """What is wrong with a folder of photos, before training on it.
+    """Find problems in a folder of photos before training on it.
 
-    Exit code 1 where something spoils the result: a photo in two classes or in two parts, a class without any.
+    The exit code is 1 if a problem would spoil the result, such as a photo in two classes, a photo in both the training
+    and the test set, or an empty class.
     """
     from neoclassic.data import scan
     from neoclassic.data.check import check as run
@@ -26,24 +29,24 @@ def check(folder: str, image_size: int, as_json: bool) -> None:
     else:
         click.echo(report.text())
     if n := sum(finding.severity == "error" for finding in report.findings):
-        raise NeoclassicError(f"{folder}: {n} of {len(report.findings)} findings spoil the result: mend them first")
+        raise NeoclassicError(f"{folder}: {n} of {len(report.findings)} findings spoil the result: fix them first")
 
 
 @verb
-@click.option("--clear", metavar="PATTERN", help="Remove what matches: 'decoded', 'mnist', '*' …")
+@click.option("--clear", metavar="PATTERN", help="Remove matching entries: 'decoded', 'mnist', '*' …")
 @as_json
 def cache(clear: str | None, as_json: bool) -> None:
-    """Data sets that were downloaded, photos that were decoded: how large they are, and how to be rid of them."""
-    from neoclassic.data import cache as kept
+    """Show or clear downloaded data sets and decoded photos."""
+    from neoclassic.data import cache as store
     from neoclassic.views import table
 
-    found = kept.entries() if clear is None else kept.clear(clear)
-    if clear and not found:
-        raise UsageError(f"nothing in {kept.folder()} matches {clear!r}: 'neoclassic cache' shows what is there")
+    entries = store.entries() if clear is None else store.clear(clear)
+    if clear and not entries:
+        raise UsageError(f"nothing in {store.folder()} matches {clear!r}: 'neoclassic cache' lists the entries")
     if as_json:
-        entries = [{"path": str(e.path), "about": e.about, "bytes": e.bytes} for e in found]
-        print_json({"folder": str(kept.folder()), "cleared": clear is not None, "entries": entries})
+        rows = [{"path": str(e.path), "about": e.about, "bytes": e.bytes} for e in entries]
+        print_json({"folder": str(store.folder()), "cleared": clear is not None, "entries": rows})
         return
-    if found:
-        click.echo(table.align([(table.size(e.bytes), e.about, str(e.path)) for e in found], "><<"))
-    click.echo(f"{table.size(sum(e.bytes for e in found))} {'removed from' if clear else 'in'} {kept.folder()}")
+    if entries:
+        click.echo(table.align([(table.size(e.bytes), e.about, str(e.path)) for e in entries], "><<"))
+    click.echo(f"{table.size(sum(e.bytes for e in entries))} {'removed from' if clear else 'in'} {store.folder()}")

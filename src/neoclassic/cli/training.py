@@ -1,4 +1,4 @@
-"""The verbs that train, and that say how fast."""
+"""The verbs that train and that measure speed: train, bench."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator, in this order under --help."""
+    """Several options as one decorator; --help lists them in this order."""
 
     def add(function: Any) -> Any:
         for option in reversed(options):
@@ -28,7 +28,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class _Numbers(click.ParamType):
-    """Numbers between commas, as a tuple; and the words that stand for some."""
+    """Comma-separated numbers as a tuple, or one of `words`."""
 
     name = "numbers"
 
@@ -41,7 +41,7 @@ class _Numbers(click.ParamType):
         try:
             return tuple(float(number) for number in value.split(","))
         except ValueError:
-            self.fail(f"{value!r}: write numbers between commas{''.join(f', or {word}' for word in self.words)}")
+            self.fail(f"{value!r}: write numbers separated by commas{''.join(f', or {word}' for word in self.words)}")
 
 
 class _Rate(click.ParamType):
@@ -54,48 +54,74 @@ class _Rate(click.ParamType):
         try:
             return pattern, float(number)
         except ValueError:
-            self.fail(f"{value!r}: write PATTERN=NUMBER, as 'stage1.*=0.1'")
+            self.fail(f"{value!r}: write PATTERN=NUMBER, as in 'stage1.*=0.1'")
 
 
 optimization = _options(
-    click.option("--lr", "--learning-rate", "learning_rate", type=float),
+    click.option("--lr", "--learning-rate", "learning_rate", type=float, help="Learning rate at its highest."),
     click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop"),
-    click.option("--momentum", type=float),
-    click.option("--nesterov/--no-nesterov", default=None),
-    click.option("--weight-decay", "--wd", type=float),
-    click.option("--decay-all/--spare-norms", default=None, help="Weight decay for biases and norms too, or not."),
-    click.option("--clip", type=float, metavar="NORM", help="Largest norm of all gradients together."),
-    click.option("--average", "--ema", type=float, help="Keep and evaluate a moving average of the weights: 0.999."),
+    click.option("--momentum", type=float, help="Momentum of sgd and rmsprop."),
+    click.option("--nesterov/--no-nesterov", default=None, help="Nesterov's momentum for sgd."),
+    click.option("--weight-decay", "--wd", type=float, help="Weight decay factor."),
+    click.option("--decay-all/--spare-norms", default=None, help="Apply weight decay to biases and norms, or not."),
+    click.option("--clip", type=float, metavar="NORM", help="Clip the gradients to this total norm."),
+    click.option(
+        "--average", "--ema", type=float, help="Use a moving average of the weights, with a decay such as 0.999."
+    ),
     click.option("--schedule", metavar="NAME", help="constant, step, cosine, one-cycle"),
-    click.option("--milestones", type=_Numbers(), metavar="EPOCHS", help="Of the schedule 'step': 5,8."),
-    click.option("--gamma", type=float, help="What a milestone multiplies the rate with."),
-    click.option("--warmup-epochs", type=float),
-    click.option("--label-smoothing", type=float),
-    click.option("--class-weights", type=_Numbers("balanced"), metavar="WEIGHTS", help="1,2.5,… or balanced."),
-    click.option("--patience", type=int, help="Epochs without a better validation accuracy before the end."),
+    click.option(
+        "--milestones",
+        type=_Numbers(),
+        metavar="EPOCHS",
+        help="Epochs at which the schedule 'step' lowers the rate: 5,8.",
+    ),
+    click.option("--gamma", type=float, help="Factor that a milestone multiplies the rate by."),
+    click.option("--warmup-epochs", type=float, help="Epochs over which the rate rises at the start."),
+    click.option("--label-smoothing", type=float, help="Share of the target spread over all classes: 0.1."),
+    click.option(
+        "--class-weights",
+        type=_Numbers("balanced"),
+        metavar="WEIGHTS",
+        help="Weight of each class in the loss: 1,2.5,… or balanced.",
+    ),
+    click.option("--patience", type=int, help="Stop after this many epochs without a better validation accuracy."),
 )
 augmentation = _options(
-    click.option("--pad", type=int, help="Crop at random from the image with so much black around it, pixels."),
-    click.option("--flip/--no-flip", default=None, help="Mirror every second image."),
-    click.option("--shift", type=float, help="Move by at most this fraction."),
-    click.option("--rotate", type=float, help="Turn by at most so many degrees."),
-    click.option("--scale", type=float, help="Enlarge or make smaller by at most this fraction."),
-    click.option("--colour", type=float, help="AlexNet's shift of the colours: 0.1."),
-    click.option("--erase", type=float, help="Probability of erasing a rectangle."),
-    click.option("--mixup", type=float, metavar="ALPHA"),
-    click.option("--cutmix", type=float, metavar="ALPHA"),
+    click.option("--pad", type=int, help="Pad with this many black pixels, then crop at random."),
+    click.option("--flip/--no-flip", default=None, help="Mirror half of the images at random."),
+    click.option("--shift", type=float, help="Shift by up to this fraction of the size."),
+    click.option("--rotate", type=float, help="Rotate by up to this many degrees."),
+    click.option("--scale", type=float, help="Enlarge or shrink by up to this fraction."),
+    click.option("--colour", type=float, help="Shift the colours as AlexNet does, by a strength such as 0.1."),
+    click.option("--erase", type=float, help="Probability of erasing a random rectangle."),
+    click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images: mixup."),
+    click.option("--cutmix", type=float, metavar="ALPHA", help="Paste rectangles of other images: CutMix."),
 )
 transfer = _options(
-    click.option("--weights", metavar="FILE", help="Start from these, ours or torchvision's."),
-    click.option("--freeze", multiple=True, metavar="PATTERN", help="Paths that stand still: 'stage1.*'; repeatable."),
-    click.option("--rate", "rates", multiple=True, type=_Rate(), metavar="PATTERN=X", help="Times the learning rate."),
+    click.option("--weights", metavar="FILE", help="File of weights to start from, ours or torchvision's."),
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers to freeze: 'stage1.*'; repeatable."),
+    click.option(
+        "--rate",
+        "rates",
+        multiple=True,
+        type=_Rate(),
+        metavar="PATTERN=X",
+        help="Multiply the learning rate of these layers by X; repeatable.",
+    ),
 )
 speed = _options(
     click.option(
-        "--precision", default="auto", metavar="NAME", help="auto, 32, bf16: auto is bf16 where it has units."
+        "--precision",
+        default="auto",
+        metavar="NAME",
+        help="auto, 32 or bf16; auto uses bf16 if the CPU or GPU supports it in hardware.",
     ),
     click.option(
-        "--compile", "compiling", default="auto", metavar="NAME", help="auto, on, off: auto, on long GPU runs."
+        "--compile",
+        "compiling",
+        default="auto",
+        metavar="NAME",
+        help="auto, on or off; auto compiles long float32 runs on CUDA.",
     ),
 )
 
@@ -103,35 +129,39 @@ speed = _options(
 @verb
 @click.argument("network", required=False)
 @click.option(
-    "--data", "--data-path", "--train-dir", metavar="NAME|FOLDER", help="Data set, or a folder of photos or IDX files."
+    "--data",
+    "--data-path",
+    "--train-dir",
+    metavar="NAME|FOLDER",
+    help="A data set, or a folder of photos or IDX files.",
 )
 @data_dir
-@click.option("--recipe", metavar="NAME", help="A published recipe; the network's own when omitted.")
-@click.option("--epochs", "--num-epochs", type=int)
-@click.option("--batch-size", "--batch", "-b", type=int)
+@click.option("--recipe", metavar="NAME", help="A name that 'neoclassic recipes' lists. Default: neoclassic's own.")
+@click.option("--epochs", "--num-epochs", type=int, help="Passes over the training set.")
+@click.option("--batch-size", "--batch", "-b", type=int, help="Images per step.")
 @optimization
 @augmentation
 @transfer
-@click.option("--initialisation", "--init", metavar="NAME")
+@click.option("--initialisation", "--init", metavar="NAME", help="How weights are initialised: he, xavier, torch …")
 @click.option(
     "--standardise/--no-standardise",
     default=None,
-    help="By the training set's mean and deviation.",
+    help="Standardise by the training set's mean and standard deviation.",
 )
-@click.option("--validation", type=float, help="Fraction of the training set held out to choose the best model.")
-@click.option("--image-size", "--imgsz", type=int, help="Pixels that images are brought to, square.")
-@click.option("--fit", metavar="NAME", help="Of photos: crop, pad or stretch; chosen from their shapes when omitted.")
-@click.option("--channels", type=int, help="1 (grey) or 3; the photos' own when omitted.")
-@click.option("--strict", is_flag=True, help="A photo that cannot be read ends the run, instead of being left out.")
-@click.option("--classes", "--num-classes", type=int, help="Must be the data set's own number.")
+@click.option("--validation", type=float, help="Fraction of the training set to hold out for choosing the best model.")
+@click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
+@click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
+@click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")
+@click.option("--strict", is_flag=True, help="Stop if a photo cannot be read, instead of leaving it out.")
+@click.option("--classes", "--num-classes", type=int, help="Number of classes; must match the data set.")
 @engine
 @device
 @speed
-@click.option("--seed", type=int)
-@click.option("--out", metavar="FOLDER", help="Run folder; runs/<network>-<data>-<number> when omitted.")
-@click.option("--max-steps", type=click.IntRange(1), help="Stop early, after so many steps.")
-@click.option("--tensorboard", is_flag=True, help="Write the curves as TensorBoard events too.")
-@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--seed", type=int, help="Random seed.")
+@click.option("--out", metavar="FOLDER", help="Run folder. Default: runs/<network>-<data>-<number>.")
+@click.option("--max-steps", type=click.IntRange(1), help="Stop after this many steps.")
+@click.option("--tensorboard", is_flag=True, help="Also write the curves as TensorBoard events.")
+@click.option("--resume", metavar="RUN", help="Resume a run that was stopped.")
 @as_json
 @click.pass_context
 def train(
@@ -157,7 +187,7 @@ def train(
     if resume:
         given = [p for p in context.params if context.get_parameter_source(p) == click.core.ParameterSource.COMMANDLINE]
         if surplus := set(given) - {"resume", "as_json"}:
-            raise UsageError(f"--resume goes on as the run began: leave {sorted(surplus)[0]!r} out")
+            raise UsageError(f"--resume uses the run's own settings: leave out {sorted(surplus)[0]!r}")
         from neoclassic.insight.watching import watchers
         from neoclassic.train.loop import resume as go_on
 
@@ -178,12 +208,12 @@ def train(
         overrides["weights"] = str(Path(overrides["weights"]).resolve())
     chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:
-        before = chosen.optimizer  # of which stays what belongs to no rule
+        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     if chosen.weights and overrides["standardise"] is not None:
         option = "--standardise" if overrides["standardise"] else "--no-standardise"
-        raise UsageError(f"{option} does not go with --weights, which expect the pixels that they learnt: leave it out")
+        raise UsageError(f"{option} cannot be used with --weights, which fix how pixels are normalised: leave it out")
     used = choose(engine)
     if tensorboard:
         events.need()
@@ -213,18 +243,28 @@ def _print_result(result: Result | None, as_json: bool) -> None:
     "--recipes",
     multiple=True,
     metavar="PATTERN",
-    help="Train by every recipe that matches instead, from start to end; repeatable.",
+    help="Train every matching recipe from start to end instead; repeatable.",
 )
-@click.option("--tune", is_flag=True, help="Measure the safe choices of precision and compiling; remember the fastest.")
 @click.option(
-    "--batch-size", "--batch", "-b", type=click.IntRange(1), help="32 when omitted; with --tune, the recipe's own."
+    "--tune", is_flag=True, help="Measure the safe settings of --precision and --compile, and keep the fastest."
 )
-@click.option("--image-size", "--imgsz", type=click.IntRange(1), help="Pixels, square; the published when omitted.")
-@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="For each measurement.")
-@click.option("--epochs", type=click.IntRange(1), help="Of the recipes, instead of their own.")
-@click.option("--max-steps", type=click.IntRange(1), help="Of the recipes: stop each early.")
-@click.option("--out", metavar="FOLDER", help="Keep the runs of the recipes here.")
-@click.option("--engine", default="all", show_default=True, metavar="NAME", help="numpy, torch, onnx, or all.")
+@click.option(
+    "--batch-size",
+    "--batch",
+    "-b",
+    type=click.IntRange(1),
+    help="Images per step. Default: 32, or the recipe's with --tune.",
+)
+@click.option(
+    "--image-size", "--imgsz", type=click.IntRange(1), help="Image size in pixels, square. Default: the published one."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Duration of each measurement."
+)
+@click.option("--epochs", type=click.IntRange(1), help="With --recipes: the number of epochs.")
+@click.option("--max-steps", type=click.IntRange(1), help="With --recipes: stop each run after this many steps.")
+@click.option("--out", metavar="FOLDER", help="With --recipes: keep the runs in this folder.")
+@click.option("--engine", default="all", show_default=True, metavar="NAME", help="numpy, torch, onnx or all.")
 @device
 @speed
 @data_dir
@@ -246,7 +286,10 @@ def bench(
     data_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Images per second on this machine, in training and at test, of each engine."""
+    """Measure the speed of training and inference on this machine.
+
+    Prints images per second for each network and engine.
+    """
     from neoclassic.engines import Speed, choose
     from neoclassic.insight import bench as run
     from neoclassic.train.run import Settings
@@ -282,7 +325,7 @@ def bench(
         return
     click.echo(_rates(rows))
     if tune:
-        click.echo("the fastest of each network is remembered for its runs; --precision and --compile override it")
+        click.echo("training now uses the fastest setting of each network, unless --precision or --compile is given")
 
 
 def _rates(rows: Sequence[Row]) -> str:

@@ -1,12 +1,12 @@
-"""Readers' code runs: the names of two books' own packages, on today's Python.
+"""The names of two books' packages, so that their readers' code runs on today's Python.
 
     >>> import neoclassic.compat
     >>> neoclassic.compat.install()  # doctest: +SKIP
     >>> from d2l import torch as d2l  # doctest: +SKIP
 
-`d2l` are the names of *Dive into Deep Learning* (zh.d2l.ai and d2l.ai) that its chapters on convolutional networks, and
-what they build on, use; `dlfs` are those of *Deep Learning from Scratch* (O'Reilly Japan 2016). Everything is written
-anew from what the books say their names do. `from neoclassic.compat import d2l` needs no `install`.
+`d2l` has the names of *Dive into Deep Learning* (zh.d2l.ai and d2l.ai) that its chapters on convolutional networks, and
+the chapters before them, use. `dlfs` has those of *Deep Learning from Scratch* (O'Reilly Japan 2016). All code is new,
+written from the books' descriptions. `from neoclassic.compat import d2l` works without `install`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def __getattr__(name: str) -> Any:
 
 
 def install(*books: str) -> None:
-    """Put the books' own module names into place, so that their listings run unchanged.
+    """Make the books' module names importable, so that their listings run unchanged.
 
     books: "d2l" (the default) for `from d2l import torch as d2l`; "dlfs" for `from common.layers import *`,
     `from dataset.mnist import load_mnist`, `from deep_convnet import DeepConvNet` …
 
-    Lasts for this process and may be called again. UsageError for an unknown book, or when one of the names is
-    already imported from elsewhere.
+    The names stay importable until the process ends; calling it again does no harm. UsageError if a book is unknown,
+    or if one of the names has already been imported from elsewhere.
     """
     for book in books or ("d2l",):
         if book not in BOOKS:
@@ -49,8 +49,8 @@ def install(*books: str) -> None:
 def _put(name: str, module: ModuleType) -> None:
     present = sys.modules.get(name)
     if present is not None and present is not module and not getattr(present, "__neoclassic__", False):
-        where = getattr(present, "__file__", None) or "somewhere else"
-        raise UsageError(f"{name!r} is already imported from {where}: call neoclassic.compat.install() before it")
+        where = getattr(present, "__file__", None) or "an unknown place"
+        raise UsageError(f"{name!r} is already imported from {where}: call neoclassic.compat.install() first")
     sys.modules[name] = module
     parent, _, child = name.rpartition(".")
     if parent:
@@ -58,7 +58,7 @@ def _put(name: str, module: ModuleType) -> None:
 
 
 def book_module(name: str, about: str, names: dict[str, Any] | None = None) -> ModuleType:
-    """A module of a book's, made here: what `install` puts into place. Without names, a package."""
+    """A module for `install` to add: with `names` in it, or an empty package if they are omitted."""
     module = ModuleType(name, about)
     module.__neoclassic__ = True  # type: ignore[attr-defined]
     module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=names is None)

@@ -1,4 +1,4 @@
-"""The engines. `create` makes one by name; which engine runs is an argument, never a global."""
+"""The engines. `create` makes one by name; the engine is always an argument, never a global setting."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ENGINES = ("numpy", "torch", "onnx")
 
 
 def choose(name: str = "auto") -> str:
-    """The engine that `auto` means here: torch when it is installed, else numpy.
+    """Resolve an engine name: `auto` means torch if it is installed, and numpy otherwise.
 
-    UsageError for an unknown engine, or one that is not installed."""
+    Raises UsageError for an unknown engine, or if torch is asked for and not installed."""
     installed = importlib.util.find_spec("torch") is not None
     if name == "auto":
         return "torch" if installed else "numpy"
@@ -44,7 +44,7 @@ def choose(name: str = "auto") -> str:
 
 @dataclass(frozen=True)
 class Speed:
-    """How the torch engine trains: `precision` "32" or "bf16", `compile` "on" or "off"; either may be "auto"."""
+    """How the torch engine trains: `precision` is "32" or "bf16", `compile` is "on" or "off"; both may be "auto"."""
 
     precision: str = "32"
     compile: str = "off"
@@ -91,9 +91,13 @@ def create(
     device: str = "auto",
     speed: Speed = Speed(),
 ) -> Engine:
-    """A network with its weights on the engine of that name; "onnx" only predicts.
+    """Make an engine for a network with its weights. The engine "onnx" only predicts.
 
-    device: "auto", "cpu", "cuda", "cuda:1", "mps". speed: how it trains, see `decide`.
+    device  "auto", "cpu", "cuda", "cuda:1" or "mps"
+    speed   how the torch engine trains; see `decide`
+
+    Raises UsageError if the engine is not installed or cannot use the device, and NeoclassicError if the weights do not
+    fit the network.
     """
     if choose(name) == "torch":
         from neoclassic.engines.torch import TorchEngine

@@ -1,10 +1,10 @@
-"""What an engine is: the one contract that numpy and torch keep, and that training and tests rely on.
+"""The engine contract: what the numpy and torch engines implement, and what training and tests rely on.
 
-Images go in as float32 arrays, N×C×H×W, already preprocessed; labels as integers, N, or as targets, N×classes,
-whose loss is −Σ t·log softmax(logits): smoothed and mixed labels and the weights of classes are targets. Weights
-go in and out as `{path.parameter: array}` in torch's layouts (`conv1.weight` is O×I×H×W), running statistics among
-them (`bn1.running_mean`). The same weights and the same batch give the same logits, gradients and updated weights
-in every engine.
+Images are float32 arrays, N×C×H×W, already preprocessed. Labels are N integers, or targets N×classes with the loss
+−Σ t·log softmax(logits): smoothed labels, mixed labels and class weights are targets. Weights are
+`{path.parameter: array}` in torch's layouts (`conv1.weight` is O×I×H×W), including running statistics
+(`bn1.running_mean`). The same weights and the same batch give the same logits, gradients and updated weights in every
+engine.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An update rule with its constants, as torch.optim defines them; the learning rate comes with each step.
+    """An update rule with its constants, as torch.optim defines them. The learning rate is an argument of each step.
 
     name          one of OPTIMIZERS
     momentum      sgd: v ← momentum·v + g; w ← w − lr·v
     nesterov      sgd: w ← w − lr·(g + momentum·v), v already updated
     betas, eps    adam: Kingma & Ba 2015, bias-corrected; eps is added to √v̂
-    alpha         rmsprop: what the mean square keeps of itself
+    alpha         rmsprop: the decay factor of the mean square
     weight_decay  adds weight_decay·w to the gradient; adamw: shrinks w by lr·weight_decay instead
-    decay_all     weight decay for biases and norms too; else for the weights of convolutions and linear layers only
-    clip          the largest norm of all gradients together, which are scaled down to it; 0: any
-    average       what a moving average of weights and statistics keeps of itself at a step, (1+t)/(10+t) at most in
-                  the t-th; 0: none is kept
+    decay_all     whether biases and norms decay too, or only the weights of convolutions and linear layers
+    clip          the largest allowed norm of all gradients together; larger ones are scaled down. 0: no limit
+    average       the decay factor of a moving average of weights and statistics, at most (1+t)/(10+t) in step t.
+                  0: no average
     """
 
     name: str = "sgd"
@@ -52,13 +52,13 @@ class Optimizer:
     average: float = 0.0
 
     def keeps(self, t: int) -> float:
-        """What the average keeps of itself at step t, counted from 1."""
+        """The decay factor of the average at step t, counted from 1."""
         return min(self.average, (1 + t) / (10 + t))
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Sums over the images of some training steps: cross-entropy in nats, right answers, images."""
+    """Sums over the images of some training steps: cross-entropy in nats, correct answers, number of images."""
 
     loss_sum: float
     correct: int
@@ -66,18 +66,18 @@ class Metrics:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy, nats."""
+        """Mean cross-entropy in nats."""
         return self.loss_sum / max(self.n, 1)
 
     @property
     def accuracy(self) -> float:
-        """Fraction right, 0 to 1."""
+        """Fraction of correct answers, 0 to 1."""
         return self.correct / max(self.n, 1)
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """One training pass without an update: mean loss, the batch's logits, and d loss / d parameter."""
+    """The result of one training pass without an update: mean loss, logits, and d loss / d parameter."""
 
     loss: float
     logits: Array
@@ -85,8 +85,10 @@ class Gradients:
 
 
 class Engine(Protocol):
-    """A network that runs. `logits` and `features` run it as at test; `gradients` and `step` as in training
-    (batch statistics, dropout, auxiliary heads), and move the running statistics."""
+    """A network that runs.
+
+    `logits`, `features` and `sensitivity` run it in inference mode. `gradients` and `step` run it in training mode
+    (batch statistics, dropout, auxiliary heads) and update the running statistics."""
 
     name: str
     device: str
@@ -95,19 +97,19 @@ class Engine(Protocol):
 
     @property
     def xp(self) -> ModuleType:
-        """numpy or torch: whose functions work on what `put` returns."""
+        """The module numpy or torch, whichever has the functions for what `put` returns."""
         ...
 
     def put(self, array: Array) -> Any:
-        """The array where the engine computes; `step` takes such images and labels too."""
+        """Copy an array to the engine's device. `step` also takes such images and labels."""
         ...
 
     def holds(self, nbytes: int) -> bool:
-        """Whether so much fits beside the network where the engine computes, where that is not the host itself."""
+        """Whether `nbytes` more fit in device memory; False on the CPU."""
         ...
 
     def join(self) -> None:
-        """Train as one of several processes, each with its part of every batch. Before `optimize`."""
+        """Train as one of several processes, each with its part of every batch. Call it before `optimize`."""
         ...
 
     def weights(self) -> Weights:
@@ -115,11 +117,11 @@ class Engine(Protocol):
         ...
 
     def load(self, weights: Mapping[str, Array]) -> None:
-        """Replace them all. NeoclassicError lists what is missing, surplus or of another shape."""
+        """Replace all arrays. Raises NeoclassicError with a list of those missing, surplus or of another shape."""
         ...
 
     def logits(self, images: Array, exact: bool = True) -> Array:
-        """N×classes, float32. Not exact: as fast as a step of training, for a look in between."""
+        """Logits, N×classes, float32. With `exact=False` they may have the lower precision of training."""
         ...
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
@@ -127,22 +129,23 @@ class Engine(Protocol):
         ...
 
     def sensitivity(self, images: Array, path: str, weights: Array) -> tuple[Array, Array]:
-        """As at test: the output of a path, N×…, and the gradient of Σ weights·logits with respect to it.
+        """The output of a path in inference, N×…, and the gradient of Σ weights·logits with respect to it.
 
-        weights: N×classes; a row with a single 1 asks for that class. UsageError for a path that is not there."""
+        weights: N×classes; a row with a single 1 selects that class. Raises UsageError for an unknown path."""
         ...
 
     def gradients(self, images: Array, labels: Array, masks: Mapping[str, Array] | None = None) -> Gradients:
-        """Of the mean cross-entropy. `masks`: for each dropout path the kept units, N×…, as 0 and 1; drawn
-        at random when omitted."""
+        """The gradients of the mean cross-entropy.
+
+        masks: for each dropout path, the kept units, N×…, as 0 and 1; drawn at random if omitted."""
         ...
 
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
-        """Choose the update rule, and forget the state of the last one.
+        """Choose the update rule, and discard the state of the previous one.
 
-        rates: by `path.parameter`, what the learning rate is multiplied with; 1 where none is named, 0 freezes. What is
-        frozen has no gradient; a batch norm of which weight and bias are frozen normalises by its running statistics in
-        training too, and they stand still."""
+        rates: factors of the learning rate by `path.parameter`; 1 if not named, 0 freezes the parameter. Frozen
+        parameters have no gradient. A batch norm whose weight and bias are frozen normalises by its running statistics
+        in training too, and does not update them."""
         ...
 
     def step(
@@ -153,23 +156,25 @@ class Engine(Protocol):
         seed: int = 0,
         masks: Mapping[str, Array] | None = None,
     ) -> None:
-        """One update. Dropout is drawn from `seed` alone, so equal calls take equal steps."""
+        """Make one update. Dropout depends on `seed` only, so equal calls make equal updates."""
         ...
 
     def swap_average(self) -> None:
-        """Exchange weights and statistics with their averages; the second time, back. Nothing where none are kept."""
+        """Exchange weights and statistics with their averages; a second call exchanges them back.
+
+        Does nothing if the optimizer keeps no averages."""
         ...
 
     def metrics(self) -> Metrics:
-        """Of the steps since the last call. May wait for the device."""
+        """The metrics of the steps since the last call. May wait for the device."""
         ...
 
     def optimizer_state(self) -> Weights:
-        """What the update rule remembers, as `{path.parameter.slot: array}`, with torch's slot names.
+        """The state of the update rule, as `{path.parameter.slot: array}` with torch's slot names.
 
-        Averages have the slot `average`, and the count of their steps is `average.step`."""
+        Averages have the slot `average`; their step count is `average.step`."""
         ...
 
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        """Go on from `optimizer_state`."""
+        """Continue from the state that `optimizer_state` returned."""
         ...

@@ -1,1 +1,1 @@
-"""What runs and models tell: measurements, comparisons, reviews, explanations, reports, and their pictures."""
+"""Measurements, comparisons, reviews, explanations and reports of runs and models, with their pictures."""

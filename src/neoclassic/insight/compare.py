@@ -1,9 +1,10 @@
-"""Runs beside each other: what each reached, and what that took."""
+"""Runs side by side: their accuracies and what they cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from neoclassic.views.table import align, spark
 
 
 @dataclass(frozen=True)
-class Compared:
+class RunSummary:
     """One run.
 
-    accuracy    of the test set at the end; of what was watched, at the best epoch, where the run is not finished
-    seconds     training and evaluation
+    accuracy    test accuracy; the validation accuracy of the best epoch if the run is not finished
+    seconds     of training and evaluation
     """
 
     name: str
@@ -42,7 +43,7 @@ class Compared:
 
     @property
     def epochs(self) -> int:
-        """Done so far."""
+        """How many are done."""
         return len(self.log)
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,19 +66,22 @@ class Compared:
         }
 
 
-def open_run(folder: str | Path, name: str = "") -> Compared:
-    """A run folder, finished or not. UsageError for a folder without a run, NeoclassicError for a damaged one."""
+def open_run(folder: str | Path, name: str = "") -> RunSummary:
+    """Summarise a run folder, finished or not, under this name or the folder's.
+
+    UsageError for a folder without a run, NeoclassicError for a damaged one.
+    """
     run, recipe, settings = Run.open(folder)
     log, result, model = [vars(row) for row in run.log()], run.result(), Model.load(run.folder)
     m = measure(model.tree, model.input)
     best = min(int(model.metrics.get("epoch") or len(log)), len(log))
-    return Compared(
+    return RunSummary(
         name=name or run.folder.resolve().name,
         folder=run.folder,
         recipe=recipe,
         data=str(model.data.get("name", recipe.data)),
         log=log,
-        accuracy=result.test_accuracy if result else curves.watched(log[best - 1], "accuracy"),
+        accuracy=result.test_accuracy if result else curves.validation(log[best - 1], "accuracy"),
         finished=result is not None,
         parameters=m.parameters,
         macs=m.macs,
@@ -87,20 +91,17 @@ def open_run(folder: str | Path, name: str = "") -> Compared:
     )
 
 
-def open_runs(folders: Sequence[str]) -> list[Compared]:
-    """Several, each with the shortest ending of its path that tells it from the others."""
+def open_runs(folders: Sequence[str]) -> list[RunSummary]:
+    """Open several runs. Each is named by the last parts of its path, as many as make the names unique."""
     paths = [Path(folder).resolve() for folder in folders]
     if len(set(paths)) < len(paths):
-        raise UsageError("a run is named twice: name each once")
-    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return [open_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+        raise UsageError("a run is given twice: give each run once")
+    depth = next(n for n in count(1) if len({path.parts[-n:] for path in paths}) == len(paths))
+    return [open_run(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
 
 
-def table(runs: Sequence[Compared]) -> str:
-    """A row a run, the best first."""
+def table(runs: Sequence[RunSummary]) -> str:
+    """One row per run, the best first."""
     rows = [
         ("run", "network", "data", "accuracy", "parameters", "MACs", "epochs", "seconds", "on", "accuracy by epoch")
     ]
@@ -115,22 +116,22 @@ def table(runs: Sequence[Compared]) -> str:
             str(run.epochs),
             f"{run.seconds:,.0f}",
             f"{run.engine}, {run.device}",
-            spark([curves.watched(row, "accuracy") for row in run.log]),
+            spark([curves.validation(row, "accuracy") for row in run.log]),
         )
         for run in sorted(runs, key=lambda run: -run.accuracy)
     ]
     return align(rows, "<<<>>>>><<")
 
 
-def write(runs: Sequence[Compared], folder: Path) -> dict[str, str]:
-    """The pictures and the table as CSV; their paths by name."""
+def write(runs: Sequence[RunSummary], folder: Path) -> dict[str, str]:
+    """Write the pictures, and the table as CSV; return their paths by name."""
     files.make_folder(folder)
     data = sorted({run.data for run in runs})
     title = f"{len(runs)} runs on {', '.join(data)}"
     lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in runs]
     costs = {
         "parameters": [float(run.parameters) for run in runs],
-        "multiply-accumulates an image": [float(run.macs) for run in runs],
+        "multiply-accumulates per image": [float(run.macs) for run in runs],
         "seconds": [max(run.seconds, 1e-3) for run in runs],
     }
     rows = [run.to_dict() for run in runs]

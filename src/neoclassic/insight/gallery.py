@@ -1,4 +1,4 @@
-"""A gallery of images, each with its name, what it is, and what it was called."""
+"""A picture of many images, each with its name, its true class and its predicted class."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ COLUMNS = 8
 
 
 def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Path | BytesIO, title: str) -> None:
-    """uint8 N×H×W×C as a grid; under each image what it is, what it was called, and its name."""
+    """Images, uint8 N×H×W×C, as a grid.
+
+    captions: (name, true class, predicted class) of each image; the true class is printed above the predicted class.
+    """
     n = len(pixels)
     rows, columns = ceil(n / COLUMNS), min(n, COLUMNS)
     tall = pixels.shape[1] / pixels.shape[2]
-    panel = figure(max(1.3 * columns, 4), 0.5 + rows * (1.2 * tall + 0.62), title)
-    for i, axes in enumerate(panel.subplots(rows, columns, squeeze=False).flat):
+    fig = figure(max(1.3 * columns, 4), 0.5 + rows * (1.2 * tall + 0.62), title)
+    for i, axes in enumerate(fig.subplots(rows, columns, squeeze=False).flat):
         axes.set_visible(i < n)
         if i < n:
-            name, true, said = captions[i]
+            name, true, predicted = captions[i]
             show(axes, pixels[i])
             lines = (
-                (lettering.name(f"is {true}", 20), INK),
-                (lettering.name(f"not {said}", 22), TRAIN),
+                (lettering.name(true, 16), INK),
+                (lettering.name(predicted, 18), TRAIN),
                 (lettering.name(name, 22), GREY),
             )
             for j, (text, colour) in enumerate(lines):
@@ -46,4 +49,4 @@ def draw(pixels: np.ndarray, captions: Sequence[tuple[str, str, str]], path: Pat
                     color=colour,
                     weight="bold" if j == 0 else "normal",
                 )
-    save(panel, path)
+    save(fig, path)

@@ -1,4 +1,4 @@
-"""One HTML file that stands alone: its style, its pieces, its pictures inside. No script, nothing from outside."""
+"""The elements of a self-contained HTML page: its style and pictures are inline, and it has no scripts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ p,figcaption,small{color:var(--soft)}p{max-width:70ch}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:4px 8px 4px 0;border-bottom:1px solid var(--rim);vertical-align:top;
 overflow-wrap:anywhere}
-th{color:var(--soft);font-weight:600}td.n,th.n{text-align:right;padding:4px 0 4px 8px;overflow-wrap:normal}
+th{color:var(--soft);font-weight:600;overflow-wrap:normal}
+td.n,th.n{text-align:right;padding:4px 0 4px 8px;overflow-wrap:normal}
 .facts th{width:11em}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:24px;align-items:start}
 img{max-width:100%;height:auto}img.chart{display:block;margin:0 auto;max-width:min(100%,860px)}
@@ -53,7 +54,7 @@ details:not([open]){display:none}pre{white-space:pre-wrap}}
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """The whole file."""
+    """The whole page."""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     icon = '<link rel="icon" href="data:,">'
     body = "\n".join(sections)
@@ -64,17 +65,17 @@ def page(title: str, sections: Iterable[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading with what stands under it."""
+    """A heading and the elements below it."""
     return f"<section><h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
 
 
-def said(text: str) -> str:
-    """A paragraph."""
+def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
 
 
 def cards(facts: Iterable[tuple[str, str]]) -> str:
-    """(value, what it is), large."""
+    """Large figures from (value, label)."""
     return (
         '<div class="cards">'
         + "".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for v, k in facts)
@@ -83,13 +84,13 @@ def cards(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """A table of (what, value)."""
+    """A table of (name, value)."""
     inner = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     return f'<table class="facts">{inner}</table>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 1) -> str:
-    """A table whose columns from `numbers` on are aligned at the right."""
+    """A table; its columns from index `numbers` on are right-aligned."""
 
     def cells(values: Sequence[str], tag: str) -> str:
         kinds = (' class="n"' if i >= numbers else "" for i in range(len(values)))
@@ -100,29 +101,29 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 1) 
 
 
 def code(text: str, wrap: bool = True) -> str:
-    """As it is typed."""
+    """Preformatted text."""
     style = ' class="wrap"' if wrap else ""
     return f"<pre{style}>{escape(text)}</pre>"
 
 
-def folded(title: str, inner: str) -> str:
-    """Behind a line that opens it."""
+def details(title: str, inner: str) -> str:
+    """An element that is hidden until the reader opens it."""
     return f"<details><summary>{escape(title)}</summary>{inner}</details>"
 
 
-def wide(inner: str) -> str:
-    """A drawing; where it is much wider than a phone, it is moved about inside its frame."""
-    broad = int(re.search(r'width="(\d+)"', inner)[1]) > 520  # type: ignore[index]
-    return f'<div class="wide{" broad" * broad}">{inner}</div>'
+def scrollable(svg: str) -> str:
+    """A drawing in a frame, which scrolls on a phone if the drawing is wider than 520 pixels."""
+    broad = int(re.search(r'width="(\d+)"', svg)[1]) > 520  # type: ignore[index]
+    return f'<div class="wide{" broad" * broad}">{svg}</div>'
 
 
 def chart(png: bytes, about: str) -> str:
-    """A picture on white paper; it turns dark with the page."""
+    """A chart on a white background, which the style sheet inverts in dark mode."""
     return f'<img class="chart" alt="{escape(about)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def photo(pixels: np.ndarray, about: str, most: int = 160) -> str:
-    """uint8 H×W×C: small images as they are, larger ones scaled down to `most` pixels and compressed."""
+    """An image, uint8 H×W×C: PNG up to 64 pixels, larger ones as JPEG scaled down to at most `most` pixels."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     kind = "PNG"
     if max(image.size) > 64:
@@ -135,7 +136,7 @@ def photo(pixels: np.ndarray, about: str, most: int = 160) -> str:
 
 
 def gallery(figures: Iterable[tuple[str, str, str]], small: bool, large: bool = False) -> str:
-    """Pictures with a caption each: (img, in bold, plain)."""
+    """Images with captions: (img, bold line, plain line). `small` magnifies pixels sharply; `large` has wide cells."""
     inner = "".join(
         f"<figure>{img}<figcaption><b>{escape(bold)}</b><br>{escape(plain)}</figcaption></figure>"
         for img, bold, plain in figures

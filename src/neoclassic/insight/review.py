@@ -1,4 +1,4 @@
-"""A second look at an evaluation: confused classes, how far probabilities can be trusted, the worst mistakes."""
+"""A closer look at an evaluation: confused classes, calibration, the worst mistakes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.insight import curves, gallery
+from neoclassic.insight.curves import Bin
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation, logits_of, softmax
 from neoclassic.model.provenance import data_of
@@ -26,22 +27,12 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Answers whose probability lies between two tenths: how sure, how often right, how many."""
-
-    low: float
-    confidence: float
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True)
 class Review:
-    """An evaluation with the probabilities behind it.
+    """An evaluation with its probabilities.
 
     probabilities  N×classes
     labels         N
-    names          of the images: their files, or 'test image 17'
+    names          N names of the images: their files, or 'test image 17'
     """
 
     evaluation: Evaluation
@@ -50,62 +41,60 @@ class Review:
     names: tuple[str, ...]
 
     @property
-    def answers(self) -> Array:
-        """N: the class with the highest probability."""
-        answers: Array = self.probabilities.argmax(1)
-        return answers
+    def predicted(self) -> Array:
+        """The most probable class of each image, N."""
+        predicted: Array = self.probabilities.argmax(1)
+        return predicted
 
     @property
     def pairs(self) -> list[tuple[str, str, int, float]]:
-        """(class, what it was called, how often, which share of its images), the most frequent confusion first."""
+        """(true class, predicted class, count, share of the true class), the most frequent confusion first."""
         counts, classes = self.evaluation.confusion, self.evaluation.classes
         wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
         order = np.argsort(-wrong, axis=None, kind="stable")[: int((wrong > 0).sum())]
-        places = [divmod(int(at), len(classes)) for at in order]
-        return [(classes[i], classes[j], int(wrong[i, j]), float(wrong[i, j] / counts[i].sum())) for i, j in places]
+        cells = [divmod(int(cell), len(classes)) for cell in order]
+        return [(classes[i], classes[j], int(wrong[i, j]), float(wrong[i, j] / counts[i].sum())) for i, j in cells]
 
     @property
     def worst(self) -> Array:
-        """Indices of the wrong answers, by the probability that the true class was given, the lowest first."""
-        (wrong,) = np.nonzero(self.answers != self.labels)
-        given = self.probabilities[wrong, self.labels[wrong]]
-        return wrong[np.argsort(given, kind="stable")]
+        """Indices of the wrong predictions, sorted by the probability of the true class, the lowest first."""
+        (wrong,) = np.nonzero(self.predicted != self.labels)
+        of_true_class = self.probabilities[wrong, self.labels[wrong]]
+        return wrong[np.argsort(of_true_class, kind="stable")]
 
     @property
     def reliability(self) -> list[Bin]:
-        """Answers by their probability, in ten bins: a calibrated network is right as often as it is sure.
-
-        Guo et al. 2017, arXiv 1706.04599."""
-        sure, right = self.probabilities.max(1), self.answers == self.labels
-        at = np.minimum((sure * BINS).astype(int), BINS - 1)
+        """The predictions in ten bins of confidence, without empty bins. In a calibrated model the mean confidence of
+        each bin equals its accuracy. Guo et al. 2017, arXiv 1706.04599."""
+        confidence, correct = self.probabilities.max(1), self.predicted == self.labels
+        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         return [
-            Bin(b / BINS, float(sure[at == b].mean()), float(right[at == b].mean()), int((at == b).sum()))
+            Bin(b / BINS, float(confidence[bins == b].mean()), float(correct[bins == b].mean()), int((bins == b).sum()))
             for b in range(BINS)
-            if (at == b).any()
+            if (bins == b).any()
         ]
 
     @property
     def calibration_error(self) -> float:
-        """Mean distance of confidence and accuracy over the answers: ECE."""
+        """Expected calibration error: the mean of |accuracy − confidence| over the bins, weighted by their size."""
         total = sum(b.n for b in self.reliability)
         return sum(b.n * abs(b.accuracy - b.confidence) for b in self.reliability) / total
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, beside those of the evaluation."""
+        """Plain JSON values, without those of the evaluation."""
         worst = [
             {
                 "image": self.names[i],
                 "class": self.evaluation.classes[self.labels[i]],
-                "said": self.evaluation.classes[self.answers[i]],
+                "said": self.evaluation.classes[self.predicted[i]],
                 "probability": float(self.probabilities[i].max()),
             }
             for i in self.worst[:WORST]
         ]
-        pairs = [{"class": a, "said": b, "n": n, "share": share} for a, b, n, share in self.pairs[:20]]
-        bins = [vars(b) for b in self.reliability]
+        pairs = [{"class": true, "said": said, "n": n, "share": share} for true, said, n, share in self.pairs[:20]]
         return {
             "calibration_error": self.calibration_error,
-            "reliability": bins,
+            "reliability": [vars(b) for b in self.reliability],
             "most_confused": pairs,
             "worst": worst,
         }
@@ -120,18 +109,19 @@ def review(
     names: Sequence[str] = (),
     temperature: float = 1.0,
 ) -> Review:
-    """Over uint8 images N×H×W×C and their labels; logits are divided by the temperature."""
+    """Evaluate uint8 images N×H×W×C with their labels; the logits are divided by the temperature."""
     logits = logits_of(engine, pixels, preprocessing)
-    named = tuple(names) or tuple(f"test image {i}" for i in range(len(labels)))
-    return Review(Evaluation.of(logits / temperature, labels, classes), softmax(logits / temperature), labels, named)
+    names = tuple(names) or tuple(f"test image {i}" for i in range(len(labels)))
+    return Review(Evaluation.of(logits / temperature, labels, classes), softmax(logits / temperature), labels, names)
 
 
 def of_model(
     model: Model, engine: Engine, data: str | None = None, data_dir: str | None = None
 ) -> tuple[Review, Dataset]:
-    """A model on a test set, the one of its training when none is named; and that test set, at the model's size.
+    """Review a model on a test set. Return the review and the test set, resized to the model's input.
 
-    Of a folder of photos without a test set: all that the model was not trained on.
+    data: a data set; that of the model's training when omitted. A folder of photos without a test set contributes all
+    images that the model was not trained on.
     """
     source = data_of(model, data, data_dir)
     p = model.preprocessing
@@ -142,45 +132,53 @@ def of_model(
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write(found: Review, pixels: Array, folder: Path, title: str) -> dict[str, str]:
-    """The pictures and tables of an evaluation; the paths by name of those that are written.
+def write(reviewed: Review, pixels: Array, folder: Path, title: str) -> dict[str, str]:
+    """Write the pictures and tables of a review; return the paths of those written, by name.
 
-    NeoclassicError where the tables cannot be written; a warning for a picture that cannot be drawn."""
+    NeoclassicError if a table cannot be written; a warning for a picture that cannot be drawn.
+    """
     files.make_folder(folder)
-    e, worst = found.evaluation, found.worst[:WORST]
-    said = found.probabilities.max(1)
-    predictions = (
-        [name, e.classes[t], e.classes[a], f"{p:.6f}", f"{row[t]:.6f}"]
-        for name, t, a, p, row in zip(found.names, found.labels, found.answers, said, found.probabilities, strict=True)
-    )
-    tables: dict[str, tuple[Sequence[str], Iterable[Iterable[Any]]]] = {
-        "predictions": (["image", "class", "said", "probability", "probability_of_class"], predictions),
-        "per-class": (list(e.per_class[0]), (row.values() for row in e.per_class)),
-        "confusion": (["class", *e.classes], ([c, *row] for c, row in zip(e.classes, e.confusion, strict=True))),
-        "confused-pairs": (["class", "said", "n", "share"], found.pairs),
-    }
+    tables = _tables(reviewed)
     for name, (head, rows) in tables.items():
         files.write(folder / f"{name}.csv", csv_table(head, rows))
+    e, worst = reviewed.evaluation, reviewed.worst[:WORST]
+    bins, error = reviewed.reliability, reviewed.calibration_error
     pictures: dict[str, Callable[[Path], None]] = {
         "confusion": lambda path: curves.draw_confusion(e.confusion, e.classes, path, title),
         "confusion-share": lambda path: curves.draw_confusion(e.confusion, e.classes, path, title, counts=False),
-        "reliability": lambda path: curves.draw_reliability(found.reliability, found.calibration_error, path, title),
+        "reliability": lambda path: curves.draw_reliability(bins, error, path, title),
     }
     if len(worst):
-        pictures["worst"] = lambda path: gallery.draw(
-            pixels[worst], captions(found, worst), path, f"{title}; the worst mistakes"
-        )
+        worst_title = f"{title}; the worst mistakes, true class above predicted class"
+        pictures["worst"] = lambda path: gallery.draw(pixels[worst], captions(reviewed, worst), path, worst_title)
     return draw_all(pictures, folder) | {f"{name}.csv": str(folder / f"{name}.csv") for name in tables}
 
 
-def captions(found: Review, indices: Array) -> list[tuple[str, str, str]]:
-    """For each image its name, what it is, and what it was called."""
-    e, answers = found.evaluation, found.answers
+def _tables(reviewed: Review) -> dict[str, tuple[Sequence[str], Iterable[Iterable[Any]]]]:
+    """Column names and rows of each table."""
+    e = reviewed.evaluation
+    predictions = (
+        [name, e.classes[true], e.classes[predicted], f"{row[predicted]:.6f}", f"{row[true]:.6f}"]
+        for name, true, predicted, row in zip(
+            reviewed.names, reviewed.labels, reviewed.predicted, reviewed.probabilities, strict=True
+        )
+    )
+    return {
+        "predictions": (["image", "class", "said", "probability", "probability_of_class"], predictions),
+        "per-class": (list(e.per_class[0]), (row.values() for row in e.per_class)),
+        "confusion": (["class", *e.classes], ([c, *row] for c, row in zip(e.classes, e.confusion, strict=True))),
+        "confused-pairs": (["class", "said", "n", "share"], reviewed.pairs),
+    }
+
+
+def captions(reviewed: Review, indices: Array) -> list[tuple[str, str, str]]:
+    """For each image its name, its true class, and its predicted class with the probability."""
+    e, predicted = reviewed.evaluation, reviewed.predicted
     return [
         (
-            Path(found.names[i]).name,
-            e.classes[found.labels[i]],
-            f"{e.classes[answers[i]]} {found.probabilities[i, answers[i]]:.0%}",
+            Path(reviewed.names[i]).name,
+            e.classes[reviewed.labels[i]],
+            f"{e.classes[predicted[i]]} {reviewed.probabilities[i, predicted[i]]:.0%}",
         )
         for i in indices
     ]

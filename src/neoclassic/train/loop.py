@@ -211,7 +211,7 @@ class Training:
         """The exception to raise once everything is saved."""
         epoch = math.ceil(self.state.step / self.job.steps_per_epoch)
         done = f"stopped in epoch {epoch}, after step {self.state.step:,} of {self.job.last_step:,}"
-        return Interrupted(f"{done}; go on with: neoclassic train --resume {shlex.quote(str(self.run.folder))}")
+        return Interrupted(f"{done}; resume with: neoclassic train --resume {shlex.quote(str(self.run.folder))}")
 
     def look(self) -> None:
         """Move the engine's sums of loss and right answers into the state. `Diverged` if they are not finite."""

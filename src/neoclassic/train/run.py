@@ -201,7 +201,7 @@ class Run:
     def check(cls, out: str | Path | None) -> None:
         """Raise what `create` would raise, before any work is done. Nothing is written."""
         if out is not None and (Path(out) / "recipe.json").exists():
-            raise UsageError(f"{out} holds a run already: go on with --resume {out}, or choose another --out")
+            raise UsageError(f"{out} holds a run already: use --resume {out}, or choose another --out")
         files.check_folder(Path(out or "runs"))
 
     @classmethod

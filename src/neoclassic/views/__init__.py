@@ -1,1 +1,1 @@
-"""A network, seen: tables, drawings, arithmetic. Views read trees and measures; they know no weights and no runs."""
+"""Tables, drawings and formulas of a network, from its tree and its measure; no weights and no runs are needed."""

@@ -1,7 +1,7 @@
-"""What differs between two networks, layer by layer, read from the trees themselves, with the reason beside it.
+"""The differences between two networks, layer by layer, with the reasons.
 
-Children of two combinators are aligned in order at the least cost, equal ones and namesakes first; where a
-combinator stands on both sides its children are compared in turn, else it is missing or added as a whole.
+The children of two combinators are aligned in order at the lowest cost; equal nodes and equal names are cheap. A pair
+of combinators is compared child by child. A combinator without a counterpart is missing or added as a whole.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ MISSING, ADDED, CHANGED = "missing", "added", "changed"
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. Parameters and MACs are what the second network has more than the first.
+    """One difference.
 
-    path is the first network's, or the second's where the first has none.
+    path              in the first network, or in the second if the node is added
+    parameters, macs  those of the second network minus those of the first
     """
 
     change: str
@@ -32,8 +33,10 @@ class Change:
 
 
 def diff(first: Measure, second: Measure) -> list[Change]:
-    """The changes from one network to another, in order of execution. Layers that only cost more or less because
-    the image has another size do not count."""
+    """The changes from the first network to the second, in order of execution.
+
+    A layer whose MACs differ only because the input size differs is not a change.
+    """
     return _nodes(first, second, first.rows[0], second.rows[0])
 
 
@@ -62,21 +65,21 @@ def _name(node: Node) -> str:
 
 
 def _fields(a: Row, b: Row) -> str:
-    """Which arguments changed; for equal layers, the input that makes them differ."""
+    """The arguments that changed, or the input shapes if the arguments are equal."""
     pairs = [(f.name, getattr(a.node, f.name), getattr(b.node, f.name)) for f in fields(a.node)]
     changed = [f"{name} {before!r} → {after!r}" for name, before, after in pairs if before != after]
     return f"{a.type}: " + (", ".join(changed) or f"input {by(a.input)} → {by(b.input)}")
 
 
 def _cost(a: tuple[str, Node], b: tuple[str, Node]) -> float:
-    """Of taking one child for the other: 0 for the same, 2 (missing and added) for another type."""
+    """The cost of pairing two children: 0 if equal, 2 (as much as one missing and one added) if the types differ."""
     if type(a[1]) is not type(b[1]):
         return 2.0
     return (0.0 if a[1] == b[1] else 0.5) + (0.0 if a[0] == b[0] else 0.1)
 
 
 def _aligned(a: tuple[tuple[str, Node], ...], b: tuple[tuple[str, Node], ...]) -> list[tuple[str | None, str | None]]:
-    """The children's names in pairs, None where there is no counterpart (Needleman & Wunsch 1970)."""
+    """Pairs of child names; None stands for a missing counterpart. Needleman & Wunsch 1970."""
     cost = [[float(i + j) for j in range(len(b) + 1)] for i in range(len(a) + 1)]
     for i, x in enumerate(a, 1):
         for j, y in enumerate(b, 1):
@@ -96,25 +99,25 @@ def _aligned(a: tuple[tuple[str, Node], ...], b: tuple[tuple[str, Node], ...]) -
     return pairs[::-1]
 
 
-# ── as shown ─────────────────────────────────────────────────────────────────────────────────────────
+# ── for printing ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def measured(entry: Entry) -> Measure:
-    """A network of the zoo in its published form."""
+    """The measure of a network as published."""
     return measure(entry.tree(), entry.input)
 
 
 def diff_table(first: Entry, second: Entry) -> str:
-    """The changes, equal ones on one line, then the totals and the reasons."""
+    """A table of the changes, equal ones on one line, then the totals and the reasons."""
     a, b = measured(first), measured(second)
     groups: dict[tuple[str, str], list[Change]] = {}
     for change in diff(a, b):
         groups.setdefault((change.change, change.what), []).append(change)
     rows = [("", f"{first.name} → {second.name}", "", "parameters", "MACs")]
-    for (kind, what), same in groups.items():
-        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
-        parameters, macs = sum(c.parameters for c in same), sum(c.macs for c in same)
-        rows.append((kind, same[0].path + more, what, f"{parameters:+,}", f"{macs:+,}"))
+    for (kind, what), equal in groups.items():
+        more = f" and {len(equal) - 1} more" if len(equal) > 1 else ""
+        parameters, macs = sum(c.parameters for c in equal), sum(c.macs for c in equal)
+        rows.append((kind, equal[0].path + more, what, f"{parameters:+,}", f"{macs:+,}"))
     total = ("", "in all, at inference", f"{by(a.input)} → {by(b.input)}")
     rows.append((*total, f"{b.parameters - a.parameters:+,}", f"{b.macs - a.macs:+,}"))
     reasons = [f"{e.name}: {differences(e.name)}" for e in (first, second)]
@@ -122,7 +125,7 @@ def diff_table(first: Entry, second: Entry) -> str:
 
 
 def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
-    """`neoclassic diff --json`."""
+    """The JSON of `neoclassic diff --json`."""
     a, b = measured(first), measured(second)
     return {
         "networks": [first.name, second.name],

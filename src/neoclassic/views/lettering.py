@@ -1,7 +1,7 @@
-"""Names of classes and files in a picture: text as it is, never mathematics, in a font that has its letters.
+"""Names of classes and files in a picture: literal text, never mathtext, in a font that has its characters.
 
-matplotlib's own font has no Chinese and no emoji. Letters that it lacks are taken from the fonts of the system; a
-letter that none of them has is written as its code point, so that two names never look the same.
+matplotlib's default font has no Chinese and no emoji. Missing characters come from the system's fonts. A character that
+no font has is written as its code point, so that two different names never look the same.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from neoclassic.base.text import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LIKED = ("noto sans cjk", "noto sans", "source han sans", "sans", "hei", "gothic")  # of several, the first of these
+PREFERRED = ("noto sans cjk", "noto sans", "source han sans", "sans", "hei", "gothic")  # parts of font family names
 
 
 def name(text: str, most: int | None = None) -> str:
-    """A user's text as matplotlib takes it; of more than `most` characters, the end: what tells names apart.
+    """A user's text, escaped for matplotlib. Only the last `most` characters are kept, as names differ at their end.
 
     >>> name("IMG_20240517_183012.jpg", 14)
     '…517_183012.jpg'
@@ -26,11 +26,11 @@ def name(text: str, most: int | None = None) -> str:
     shown = "".join(c if _font_of(c) is not None else f"U+{ord(c):04X}" for c in printable(text, keep="\n"))
     if most and len(shown) > most:
         shown = "…" + shown[-most:]
-    return shown.replace("$", r"\$")  # between two dollars would be mathematics
+    return shown.replace("$", r"\$")  # matplotlib parses text between two dollars as mathtext
 
 
-def find_letters(figure: Figure) -> None:
-    """Give each text of a figure the fonts that its letters need."""
+def set_fonts(figure: Figure) -> None:
+    """Give each text of a figure the fonts that its characters need."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -41,8 +41,8 @@ def find_letters(figure: Figure) -> None:
 
 @cache
 def _font_of(character: str) -> str | None:
-    """The family that has a letter: "" is matplotlib's own; None where there is none."""
-    from neoclassic.views.picture import import_matplotlib  # which imports this module
+    """The font family that has a character: "" for matplotlib's default font, None if no font has it."""
+    from neoclassic.views.picture import import_matplotlib  # not at the top: it imports this module
 
     import_matplotlib()
     from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -52,18 +52,18 @@ def _font_of(character: str) -> str | None:
         return ""
 
     def rank(family: str) -> tuple[int, str]:
-        return next((i for i, part in enumerate(LIKED) if part in family.lower()), len(LIKED)), family
+        return next((i for i, word in enumerate(PREFERRED) if word in family.lower()), len(PREFERRED)), family
 
-    plain = {e.name: e.fname for e in fontManager.ttflist if e.style == "normal" and "last" not in e.name.lower()}
-    for family in sorted(plain, key=rank):
-        if code in _letters_of(plain[family]):
+    regular = {e.name: e.fname for e in fontManager.ttflist if e.style == "normal" and "last" not in e.name.lower()}
+    for family in sorted(regular, key=rank):
+        if code in _characters_of(regular[family]):
             return family
     return None
 
 
 @cache
-def _letters_of(file: str) -> frozenset[int]:
-    """The code points that a font file has; none of one that cannot be read, or that holds pictures of letters only."""
+def _characters_of(file: str) -> frozenset[int]:
+    """The code points of a font file; empty if it cannot be read or is a bitmap font."""
     from matplotlib.ft2font import FT2Font
 
     try:

@@ -1,4 +1,4 @@
-"""What every picture has in common: its ink, its title, and that matplotlib is imported only when one is made."""
+"""The style and the saving of matplotlib pictures. matplotlib is imported only when a picture is drawn."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, GREY, RIM = "#1f2430", "#8a90a0", "#e6e8ee"
-TRAIN, WATCHED = "#e07a1f", "#2563a8"
-# told apart by people who do not see red and green alike: Okabe & Ito 2008
+INK, GREY, GRID = "#1f2430", "#8a90a0", "#e6e8ee"
+TRAIN, VALIDATION = "#e07a1f", "#2563a8"
+# distinguishable with red-green colour blindness: Okabe & Ito 2008
 SERIES = ("#2563a8", "#e07a1f", "#14776e", "#b5468b", "#8a6d00", "#56a0d3", "#7a2e1d", "#4d4d4d")
 
 
 def import_matplotlib() -> None:
-    """Import matplotlib, whatever MPLBACKEND names, and without its advice on where it keeps its fonts.
+    """Import matplotlib without its advice, even if MPLBACKEND names a backend that is not installed.
 
-    The variable chooses windows, which no picture here needs. A notebook hands its own to every command that it
-    starts, and where that backend is not installed, the import would fail.
+    MPLBACKEND chooses a window toolkit, which no picture here needs. A notebook sets it for every command that it
+    starts, and the import fails if that backend is not installed.
     """
     if "matplotlib" in sys.modules:
         return
@@ -48,7 +48,7 @@ def import_matplotlib() -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without matplotlib's advice: on where it keeps its fonts, on a weight that one lacks, on names that need room."""
+    """Silence matplotlib's advice on font caches, missing font weights and layouts that do not fit."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -61,21 +61,21 @@ def _silent() -> Iterator[None]:
 
 
 def figure(width: float, height: float, title: str) -> Figure:
-    """An empty picture of so many inches, with its title above, at the left."""
+    """An empty figure of `width`×`height` inches with its title at the top left."""
     import_matplotlib()
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    made.suptitle(lettering.name(title), fontsize=11, color=INK, x=0.01, ha="left", weight="bold", wrap=True)
-    return made
+    fig = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    fig.suptitle(lettering.name(title), fontsize=11, color=INK, x=0.01, ha="left", weight="bold", wrap=True)
+    return fig
 
 
-def save(made: Figure, path: Path | io.BytesIO) -> None:
-    """As PNG, atomically, or into memory; the bytes depend on the picture alone."""
+def save(fig: Figure, path: Path | io.BytesIO) -> None:
+    """Write a PNG, atomically, or into memory. Equal figures give equal bytes."""
     content = io.BytesIO()
-    lettering.find_letters(made)
+    lettering.set_fonts(fig)
     with _silent():
-        made.savefig(content, format="png", metadata={"Software": "neoclassic"})
+        fig.savefig(content, format="png", metadata={"Software": "neoclassic"})
     if isinstance(path, io.BytesIO):
         path.write(content.getvalue())
     else:
@@ -83,7 +83,7 @@ def save(made: Figure, path: Path | io.BytesIO) -> None:
 
 
 def draw_all(pictures: Mapping[str, Callable[[Path], None]], folder: Path) -> dict[str, str]:
-    """Draw each picture into `folder/name.png`; the paths by name, without those that failed, which a warning names."""
+    """Draw each picture into `folder/name.png` and return the paths by name. A picture that fails is a warning."""
     drawn = {}
     for name, draw in pictures.items():
         path = folder / f"{name}.png"
@@ -93,10 +93,10 @@ def draw_all(pictures: Mapping[str, Callable[[Path], None]], folder: Path) -> di
     return drawn
 
 
-def plain(axes: Axes) -> None:
-    """Only the ink that says something."""
+def style_axes(axes: Axes) -> None:
+    """Reduce the axes to a light grid and two spines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=INK, labelsize=8, length=3)
-    axes.grid(axis="y", color=RIM, linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -1,6 +1,6 @@
-"""The little SVG that drawings need: shapes, measured text, and one style sheet, light and dark.
+"""A minimal SVG writer: shapes, text whose width is known, and a style sheet for light and dark mode.
 
-The files stand alone: no script, no font and no reference to anything outside.
+The files are self-contained: no scripts, no fonts and no external references.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from neoclassic.base.text import escape
 FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif"
 LABEL, SMALL = 12.0, 10.5  # font sizes, pixels
 
-# widths in ems, each at least those of DejaVu Sans Bold, the widest of the fonts above
+# widths in ems, at least those of DejaVu Sans Bold, the widest of the fonts above
 _WIDTHS = {
     **dict.fromkeys("ijl", 0.38),
     **dict.fromkeys(" .,·:;'|", 0.4),
@@ -25,9 +25,9 @@ _WIDTHS = {
     **dict.fromkeys("ABGHKNOQUXYZ&", 0.88),
 }
 _WIDTHS["I"] = 0.38
-_ELSE = 0.72  # the other small letters, and digits
+_DEFAULT_WIDTH = 0.72  # other lower-case letters and digits
 
-# class: fill and stroke on a light page, on a dark one
+# class: fill and stroke in light mode, then in dark mode
 _THEME = {
     "page": ("#ffffff", "none", "#0f131a", "none"),
     "frame": ("#f5f6f9", "#cdd2de", "#171c26", "#39424f"),
@@ -47,8 +47,8 @@ _LINE = ("#667085", "#8b96aa")
 
 
 def _rules(dark: bool) -> str:
-    at = 2 if dark else 0
-    rules = [f"svg.nc .{name}{{fill:{c[at]};stroke:{c[at + 1]}}}" for name, c in _THEME.items()]
+    i = 2 if dark else 0
+    rules = [f"svg.nc .{name}{{fill:{c[i]};stroke:{c[i + 1]}}}" for name, c in _THEME.items()]
     rules += [f"svg.nc .{name}{{fill:{inks[dark]}}}" for name, inks in _INKS.items()]
     rules.append(f"svg.nc .line{{fill:none;stroke:{_LINE[dark]}}}svg.nc .tip{{fill:{_LINE[dark]}}}")
     return "".join(rules)
@@ -62,13 +62,13 @@ STYLE = (
 
 
 def width(text: str, size: float = LABEL) -> float:
-    """Pixels that a text takes at most, in any of the fonts, bold or not."""
-    return size * sum(_WIDTHS.get(c, 0.88 if c.isupper() else _ELSE) for c in text)
+    """The largest width of a text in pixels, in any of the fonts, bold or not."""
+    return size * sum(_WIDTHS.get(c, 0.88 if c.isupper() else _DEFAULT_WIDTH) for c in text)
 
 
 @dataclass
 class Canvas:
-    """Elements in the order they are painted. Coordinates are pixels; texts stand on their middle line."""
+    """Elements in painting order. Coordinates are pixels; the y of a text is its vertical middle."""
 
     elements: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class Canvas:
         self.spans(x, y, [(text, style)], anchor)
 
     def spans(self, x: float, y: float, parts: Iterable[tuple[str, str]], anchor: str = "start") -> None:
-        """A line of text in several styles."""
+        """One line of text from (text, style) parts."""
         inner = "".join(f'<tspan class="{style}">{escape(text)}</tspan>' for text, style in parts)
         self.elements.append(
             f'<text xml:space="preserve" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{inner}</text>'
@@ -90,25 +90,24 @@ class Canvas:
         self.elements.append(f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{r:g}"/>')
 
     def polygon(self, points: Iterable[tuple[float, float]], style: str, about: str = "") -> None:
-        at = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.elements.append(
-            f'<polygon class="{style}" points="{at}" stroke-linejoin="round"><title>{escape(about)}</title></polygon>'
-        )
+        coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        shape = f'<polygon class="{style}" points="{coordinates}" stroke-linejoin="round">'
+        self.elements.append(f"{shape}<title>{escape(about)}</title></polygon>")
 
     def line(self, points: Iterable[tuple[float, float]], tip: bool = False) -> None:
-        """Through the points; with a tip that points down at its end."""
+        """A line through the points. `tip` adds an arrowhead that points down at its end."""
         points = list(points)
-        at = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.elements.append(f'<polyline class="line" points="{at}" stroke-linejoin="round"/>')
+        coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.elements.append(f'<polyline class="line" points="{coordinates}" stroke-linejoin="round"/>')
         if tip:
             x, y = points[-1]
-            at = f"{x - 3.5:.1f},{y - 6:.1f} {x + 3.5:.1f},{y - 6:.1f} {x:.1f},{y:.1f}"
-            self.elements.append(f'<polygon class="tip" points="{at}"/>')
+            corners = f"{x - 3.5:.1f},{y - 6:.1f} {x + 3.5:.1f},{y - 6:.1f} {x:.1f},{y:.1f}"
+            self.elements.append(f'<polygon class="tip" points="{corners}"/>')
 
     def page(self, w: float, h: float, title: str, about: str) -> str:
-        """The whole file."""
+        """The whole file; `title` and `about` are for screen readers."""
         head = f'<svg xmlns="http://www.w3.org/2000/svg" class="nc" role="img" viewBox="0 0 {w:.0f} {h:.0f}"'
         size = f'width="{w:.0f}" height="{h:.0f}"'
-        words = f"<title>{escape(title)}</title><desc>{escape(about)}</desc><style>{STYLE}</style>"
-        paper = f'<rect class="page" width="{w:.0f}" height="{h:.0f}"/>'
-        return f"{head} {size}>\n{words}\n{paper}\n" + "\n".join(self.elements) + "\n</svg>\n"
+        meta = f"<title>{escape(title)}</title><desc>{escape(about)}</desc><style>{STYLE}</style>"
+        background = f'<rect class="page" width="{w:.0f}" height="{h:.0f}"/>'
+        return f"{head} {size}>\n{meta}\n{background}\n" + "\n".join(self.elements) + "\n</svg>\n"

@@ -1,4 +1,4 @@
-"""Text tables: the list of the zoo, and one row a layer of a network."""
+"""Text tables: the list of networks, and the layers of one network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LEFT, RIGHT = "<", ">"
 
 
 def align(rows: Sequence[Sequence[str]], sides: str) -> str:
-    """Rows of cells as columns, two blanks apart. `sides`: "<" or ">" for each column."""
+    """Align rows of cells into columns with two spaces between them. `sides`: "<" or ">" for each column."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = [[f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)] for row in rows]
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
 def size(count: int) -> str:
-    """Bytes for people: 812 B, 3.1 KiB, 97.5 MiB, 1.2 GiB.
+    """A number of bytes in a readable unit: 812 B, 3.1 KiB, 97.5 MiB, 1.2 GiB.
 
     >>> size(3211264)
     '3.1 MiB'
@@ -33,7 +33,7 @@ def size(count: int) -> str:
 
 
 def spark(values: Sequence[float]) -> str:
-    """A curve in one line of text, from the least value to the greatest.
+    """A sparkline, scaled from the smallest to the largest value.
 
     >>> spark([0.5, 0.75, 0.7, 0.9])
     '▁▅▄█'
@@ -47,7 +47,7 @@ def spark(values: Sequence[float]) -> str:
 
 
 def by_family(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The networks by year of their first form, each with its variants behind it."""
+    """The networks in families, sorted by the year of the original, which comes before its variants."""
     families: dict[str, list[Entry]] = {}
     for entry in entries:
         families.setdefault(entry.family, []).append(entry)
@@ -57,7 +57,7 @@ def by_family(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def network_list(entries: Iterable[Entry]) -> str:
-    """One line a network, by year, its variants indented under it."""
+    """One line per network, by year, with its variants indented below it."""
     table = [("year", "network", "input", "parameters", "MACs", "about")]
     for family in by_family(entries):
         for entry in family:
@@ -72,7 +72,7 @@ def network_list(entries: Iterable[Entry]) -> str:
 
 
 def at_depth(m: Measure, depth: int | None) -> list[Row]:
-    """The leaves; with a depth, the children of the root (1), theirs (2), …, and the leaves above them."""
+    """The rows at a depth (1 is the children of the root) and the leaves above it; all leaves if it is None."""
     if depth is None:
         return list(m.layers)
     rows = [row for row in m.rows if row.path or row.is_layer]
@@ -85,29 +85,34 @@ def _axes(fields: tuple[Field, ...], name: str) -> str:
 
 
 def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
-    """One row a layer: path, type, output shape, parameters, MACs of one image, memory of the output for the
-    batch, and the receptive field (pixels that a unit sees, pixels between units, centre of the first); totals below.
+    """One row per layer, then the totals.
 
-    depth: 1 for the network's own children only, as courses print a `Sequential`; None for every layer.
+    The columns are path, type, output shape, parameters, MACs of one image, memory of the output for the batch, and
+    the receptive field: its size, its stride and the centre of the first unit's, in pixels.
+
+    depth: 1 for the children of the network only, like a printed `Sequential`; None for every layer.
     """
     table: list[tuple[str, ...]] = [
         ("path", "type", "output", "parameters", "MACs", "memory", "sees", "step", "centre")
     ]
     for row in at_depth(m, depth):
         counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
-        sight = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
-        table.append((row.path or "(network)", row.type, by(row.output), *counts, *sight))
+        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
+        table.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
     return align(table, LEFT * 3 + RIGHT * 6) + "\n\n" + totals(m, batch)
 
 
 def totals(m: Measure, batch: int = 1) -> str:
-    """Parameters, MACs and memory of the whole network, a line each."""
-    memory, side = m.memory(batch), m.auxiliary
-    lines = [
-        ("parameters", f"{m.parameters:,}"),
-        *([("statistics", f"{m.statistics:,}")] if m.statistics else []),
-        ("MACs", f"{m.macs:,} an image"),
-        *([("auxiliary", f"{side.parameters:,} parameters and {side.macs:,} MACs more, in training")] if side else []),
+    """Parameters, MACs and memory of the whole network, one per line."""
+    memory, auxiliary = m.memory(batch), m.auxiliary
+    lines = [("parameters", f"{m.parameters:,}")]
+    if m.statistics:
+        lines.append(("statistics", f"{m.statistics:,}"))
+    lines.append(("MACs", f"{m.macs:,} an image"))
+    if auxiliary:
+        more = f"{auxiliary.parameters:,} parameters and {auxiliary.macs:,} MACs more, in training"
+        lines.append(("auxiliary", more))
+    lines += [
         ("weights", size(memory.weights)),
         ("activations", f"{size(memory.inference)} at most, {size(memory.training)} kept in training; batch {batch}"),
     ]
@@ -115,8 +120,8 @@ def totals(m: Measure, batch: int = 1) -> str:
 
 
 def to_dict(name: str, m: Measure, batch: int = 1, depth: int | None = None) -> dict[str, Any]:
-    """`neoclassic show --json`. Counts are those of inference; what auxiliary heads add stands apart."""
-    memory, side = m.memory(batch), m.auxiliary
+    """The JSON of `neoclassic show --json`. The counts are for inference; those of auxiliary heads are separate."""
+    memory, auxiliary = m.memory(batch), m.auxiliary
     return {
         "network": name,
         "input": list(m.input),
@@ -124,7 +129,7 @@ def to_dict(name: str, m: Measure, batch: int = 1, depth: int | None = None) -> 
         "parameters": m.parameters,
         "statistics": m.statistics,
         "macs": m.macs,
-        "auxiliary": {"parameters": side.parameters, "macs": side.macs} if side else None,
+        "auxiliary": {"parameters": auxiliary.parameters, "macs": auxiliary.macs} if auxiliary else None,
         "batch": batch,
         "memory": {"weights": memory.weights, "training": memory.training, "inference": memory.inference},
         "layers": [

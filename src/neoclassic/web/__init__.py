@@ -1,1 +1,1 @@
-"""What answers over HTTP."""
+"""The prediction server: one model over HTTP."""

@@ -1,15 +1,15 @@
-"""*Dive into Deep Learning*: the names of `d2l.torch`, both generations, for the convolutional chapters.
+"""*Dive into Deep Learning*: the names of `d2l.torch` in both editions, for the convolutional chapters.
 
     >>> from neoclassic.compat import d2l
     >>> train_iter, test_iter = d2l.load_data_fashion_mnist(batch_size=256)
 
-A. Zhang, Z. Lipton, M. Li, A. Smola, zh.d2l.ai (`d2l.train_ch6`) and d2l.ai (`d2l.Trainer`). They behave as the book
-says, and better where it costs a reader nothing: docs/books.md tells where. UsageError without PyTorch.
+A. Zhang, Z. Lipton, M. Li, A. Smola: zh.d2l.ai, the older edition (`d2l.train_ch6`), and d2l.ai, the newer one
+(`d2l.Trainer`). The names behave as the book describes; docs/books.md lists where they do better. Importing this module
+without PyTorch raises UsageError.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 from types import ModuleType
@@ -22,7 +22,17 @@ if importlib.util.find_spec("torch") is None:
     raise UsageError(f"the book's code needs PyTorch: {errors.install('torch')}")
 
 from neoclassic.compat import book_module
+from neoclassic.compat.d2l.blocks import LeNet, Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
+from neoclassic.compat.d2l.curves import Animator, ProgressBoard
 from neoclassic.compat.d2l.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
+from neoclassic.compat.d2l.figures import pyplot
+from neoclassic.compat.d2l.linear import (
+    SGD,
+    LinearRegression,
+    LinearRegressionScratch,
+    SoftmaxRegression,
+    cross_entropy,
+)
 from neoclassic.compat.d2l.loaders import (
     DataModule,
     FashionMNIST,
@@ -48,33 +58,9 @@ from neoclassic.compat.d2l.loops import (
     train_ch6,
     train_epoch_ch3,
 )
-from neoclassic.compat.d2l.models import (
-    SGD,
-    Classifier,
-    LeNet,
-    LinearRegression,
-    LinearRegressionScratch,
-    Module,
-    Residual,
-    ResNeXtBlock,
-    SoftmaxRegression,
-    Trainer,
-    corr2d,
-    cross_entropy,
-    init_cnn,
-    resnet18,
-)
+from neoclassic.compat.d2l.missing import MissingName, missing
 from neoclassic.compat.d2l.parameters import HyperParameters, add_to_class
-from neoclassic.compat.d2l.pictures import (
-    Animator,
-    ProgressBoard,
-    plot,
-    pyplot,
-    set_axes,
-    set_figsize,
-    show_images,
-    use_svg_display,
-)
+from neoclassic.compat.d2l.plots import plot, set_axes, set_figsize, show_images, use_svg_display
 from neoclassic.compat.d2l.tensors import (
     abs,  # noqa: A004
     arange,
@@ -119,6 +105,7 @@ from neoclassic.compat.d2l.tensors import (
     zeros,
     zeros_like,
 )
+from neoclassic.compat.d2l.trainer import Classifier, Module, Trainer
 
 __all__ = [
     "SGD",
@@ -214,7 +201,7 @@ __all__ = [
     "zeros_like",
 ]
 
-# modules that listings reach through the book's: d2l.plt, d2l.nn …
+# modules that the book's listings reach through its package, as in d2l.nn
 _MODULES = {
     "F": "torch.nn.functional",
     "Image": "PIL.Image",
@@ -232,34 +219,6 @@ _MODULES = {
     "torchvision": "torchvision",
     "transforms": "torchvision.transforms",
 }
-_TRAINING = "'neoclassic train --data FOLDER' trains on a folder of photos, in Python nc.Classifier"
-_FILES = "download the file yourself and read it with its own library (pandas, pathlib)"
-# names of the book's that are not here, by how they begin: what to use
-_ELSEWHERE = {
-    "train_ch13": _TRAINING,
-    "train_batch_ch13": _TRAINING,
-    "split_batch": "torch.nn.parallel.DistributedDataParallel splits batches over devices",
-    "DATA_HUB": _FILES,
-    "DATA_URL": _FILES,
-    "download": _FILES,
-    "extract": _FILES,
-    "KaggleHouse": _FILES,
-    "copyfile": _FILES,
-    "read_csv": _FILES,
-    "reorg_": f"folders of one class each are read as they are: {_TRAINING}",
-    "display": "from IPython import display",
-    "backend_inline": "import matplotlib_inline",
-    "pd": "import pandas as pd",
-    "requests": "import requests",
-    "re": "import re",
-    "Vocab": "that chapter is on text",
-    "annotate": "axes.annotate of matplotlib",
-}
-_NOT_COVERED = "neoclassic covers the book's convolutional chapters and what they build on"
-
-
-class MissingName(UsageError, AttributeError):
-    """A name of the book's package that is not here. The message says what to use."""
 
 
 def __getattr__(name: str) -> Any:
@@ -272,11 +231,7 @@ def __getattr__(name: str) -> Any:
             raise MissingName(f"d2l.{name} needs {error.name}: pip install {error.name}") from None
     if name.startswith("__"):
         raise AttributeError(name)
-    for start, instead in _ELSEWHERE.items():
-        if name == start or (len(start) > 4 and name.startswith(start)):
-            raise MissingName(f"d2l.{name} is not here: {instead}")
-    near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.75)
-    raise MissingName(f"d2l.{name} is not here: {f'did you mean d2l.{near[0]}?' if near else _NOT_COVERED}")
+    raise missing(name, __all__)
 
 
 def __dir__() -> list[str]:
@@ -284,9 +239,9 @@ def __dir__() -> list[str]:
 
 
 def book_modules() -> dict[str, ModuleType]:
-    """What `install` puts into place."""
+    """The modules that `install` adds, by name."""
     package = book_module("d2l", "Dive into Deep Learning, by neoclassic")
-    package.__dict__["__version__"] = "1.0.3"  # whose names these are
+    package.__dict__["__version__"] = "1.0.3"  # the version whose names these are
     this = importlib.import_module(__name__)
     this.__neoclassic__ = True  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Where tensors live: NVIDIA's, AMD's, Intel's and Apple's accelerators, or the processor."""
+"""The devices of tensors: NVIDIA, AMD, Intel and Apple accelerators, or the CPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def _accelerators() -> list[torch.device]:
-    if torch.cuda.is_available():  # AMD's call themselves cuda too
+    if torch.cuda.is_available():  # AMD devices are called cuda too
         return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     if hasattr(torch, "xpu") and torch.xpu.is_available():
         return [torch.device("xpu", i) for i in range(torch.xpu.device_count())]
@@ -16,27 +16,27 @@ def _accelerators() -> list[torch.device]:
 
 
 def cpu() -> torch.device:
-    """The processor."""
+    """The CPU."""
     return torch.device("cpu")
 
 
 def gpu(i: int = 0) -> torch.device:
-    """Accelerator i of this machine's kind; `cuda:i` where there is none, as the book has it."""
-    found = _accelerators()
-    return found[i] if i < len(found) else torch.device("cuda", i)
+    """Accelerator i of whatever kind this machine has; `cuda:i` if it does not exist, as in the book."""
+    devices = _accelerators()
+    return devices[i] if i < len(devices) else torch.device("cuda", i)
 
 
 def num_gpus() -> int:
-    """How many accelerators there are."""
+    """The number of accelerators."""
     return len(_accelerators())
 
 
 def try_gpu(i: int = 0) -> torch.device:
-    """Accelerator i, or the processor where there is none."""
-    found = _accelerators()
-    return found[i] if i < len(found) else cpu()
+    """Accelerator i, or the CPU if it does not exist."""
+    devices = _accelerators()
+    return devices[i] if i < len(devices) else cpu()
 
 
 def try_all_gpus() -> list[torch.device]:
-    """Every accelerator, or the processor alone."""
+    """All accelerators, or the CPU if there is none."""
     return _accelerators() or [cpu()]

@@ -1,4 +1,4 @@
-"""Fashion-MNIST and small tensors in batches: from memory, without worker processes."""
+"""Fashion-MNIST and small tensors in batches, from memory and without worker processes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torch.utils import data
 
 from neoclassic.base.errors import UsageError
 from neoclassic.compat.d2l.parameters import HyperParameters
-from neoclassic.compat.d2l.pictures import show_images
+from neoclassic.compat.d2l.plots import show_images
 from neoclassic.data import SOURCES, Splits, load
 
 LABELS = SOURCES["fashion-mnist"].classes
-KEEP = 4 << 30  # bytes of resized images that are kept
+CACHE_LIMIT = 4 << 30  # the most bytes of resized images to keep
 
 # ── images ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Images(data.Dataset):
-    """A data set as PyTorch has them: item i is an image, float32 1×H×W in [0, 1], and its label.
+    """A PyTorch data set: item i is an image, float32 1×H×W in [0, 1], and its label.
 
-    data uint8 N×h×w, targets int64 N, classes the names of the labels. An image is resized when it is first asked for,
-    antialiased and bilinear as torchvision does to Pillow's images, and kept as bytes.
+    `data` is uint8 N×h×w, `targets` int64 N, `classes` the names of the labels. An image is resized when it is first
+    used, antialiased and bilinear as torchvision resizes Pillow images, and kept as bytes.
     """
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, classes: Sequence[str], size: tuple[int, int]) -> None:
@@ -36,7 +36,7 @@ class Images(data.Dataset):
         self._pixels, self._labels, self.size = np.array(pixels[..., 0]), labels, size
         self.data, self.targets = torch.from_numpy(self._pixels), torch.from_numpy(labels)
         self._resized = self._kept = None
-        if size != self._pixels.shape[1:] and len(pixels) * math.prod(size) <= KEEP:
+        if size != self._pixels.shape[1:] and len(pixels) * math.prod(size) <= CACHE_LIMIT:
             self._resized = np.empty((len(pixels), *size), np.uint8)
             self._kept = np.zeros(len(pixels), bool)
 
@@ -48,44 +48,44 @@ class Images(data.Dataset):
         return X[0], int(y)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Images N×1×H×W, float32 in [0, 1], and labels N, at these indices."""
-        at = indices.numpy()
-        X = self._sized(at)[:, None].astype(np.float32)  # NumPy's: a batch is too small to be shared among threads
+        """The images N×1×H×W, float32 in [0, 1], and the labels N at these indices."""
+        rows = indices.numpy()
+        X = self._sized(rows)[:, None].astype(np.float32)  # by NumPy: a batch is too small for torch's threads
         X /= np.float32(255)
-        return torch.from_numpy(X), torch.from_numpy(self._labels[at])
+        return torch.from_numpy(X), torch.from_numpy(self._labels[rows])
 
-    def _sized(self, at: np.ndarray) -> np.ndarray:
-        found: np.ndarray
+    def _sized(self, rows: np.ndarray) -> np.ndarray:
+        images: np.ndarray
         if self.size == self._pixels.shape[1:]:
-            found = self._pixels[at]
+            images = self._pixels[rows]
         elif self._resized is None or self._kept is None:
-            found = self._resize(at)
+            images = self._resize(rows)
         else:
-            new = at[~self._kept[at]]
+            new = rows[~self._kept[rows]]
             if len(new):
                 self._resized[new] = self._resize(new)
                 self._kept[new] = True
-            found = self._resized[at]
-        return found
+            images = self._resized[rows]
+        return images
 
-    def _resize(self, at: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(self._pixels[at]).unsqueeze(1)
+    def _resize(self, rows: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(self._pixels[rows]).unsqueeze(1)
         resized: np.ndarray = functional.interpolate(pixels, self.size, mode="bilinear", antialias=True)[:, 0].numpy()
         return resized
 
 
 class Loader:
-    """Batches of images and labels, the last one perhaps smaller. Every pass over it draws a new order if `shuffle`.
+    """Batches of images and labels; the last one may be smaller. With `shuffle`, every pass draws a new order.
 
     dataset    an `Images`
-    generator  of the order; torch's global one when omitted, so torch.manual_seed decides
+    generator  draws the order; by default torch's global generator, which torch.manual_seed seeds
     """
 
     def __init__(
         self, dataset: Images, batch_size: int, shuffle: bool = False, generator: torch.Generator | None = None
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f"batch_size is a whole number of images, 1 or more, not {batch_size!r}")
+            raise UsageError(f"batch_size must be a whole number, at least 1, not {batch_size!r}")
         self.dataset, self.batch_size, self.shuffle, self.generator = dataset, batch_size, shuffle, generator
 
     def __len__(self) -> int:
@@ -105,23 +105,23 @@ def _splits() -> Splits:
 
 @cache
 def _images(train: bool, size: tuple[int, int]) -> Images:
-    part = _splits().train if train else _splits().test
-    return Images(part.images, part.labels, LABELS, size)
+    split = _splits().train if train else _splits().test
+    return Images(split.images, split.labels, LABELS, size)
 
 
 def _size(resize: int | Sequence[int] | None) -> tuple[int, int]:
-    """Height and width, as torchvision reads `Resize(resize)` for square images."""
+    """Height and width, as torchvision's `Resize(resize)` makes them for square images."""
     sides = (28,) if resize is None else (resize,) if isinstance(resize, int) else tuple(resize)
     if len(sides) not in (1, 2) or not all(isinstance(side, int) and 1 <= side <= 4096 for side in sides):
-        raise UsageError(f"resize is a number of pixels, 1 to 4096, or two, height and width, not {resize!r}")
+        raise UsageError(f"resize must be a number of pixels from 1 to 4096, or (height, width), not {resize!r}")
     return sides[0], sides[-1]
 
 
-# ── the earlier generation ───────────────────────────────────────────────────────────────────────────
+# ── the older edition ────────────────────────────────────────────────────────────────────────────────
 
 
 def get_dataloader_workers() -> int:
-    """How many processes read the data: none, it is in memory. A `DataLoader` of torch's takes 0 on every system."""
+    """The number of processes that load data: 0, since the data is in memory."""
     return 0
 
 
@@ -133,29 +133,29 @@ def get_fashion_mnist_labels(labels: Iterable[Any]) -> list[str]:
 def load_data_fashion_mnist(batch_size: int, resize: int | Sequence[int] | None = None) -> tuple[Loader, Loader]:
     """Fashion-MNIST in batches: (training set, shuffled; test set).
 
-    A batch is [images float32 N×1×H×W in [0, 1], labels int64 N]; H and W are 28, or `resize`.
+    A batch is [images float32 N×1×H×W in [0, 1], labels int64 N]. H and W are 28, or `resize`.
     """
     size = _size(resize)
     return Loader(_images(True, size), batch_size, shuffle=True), Loader(_images(False, size), batch_size)
 
 
 def load_array(data_arrays: Sequence[Tensor], batch_size: int, is_train: bool = True) -> data.DataLoader:
-    """Batches of tensors that have their first axis in common; shuffled for training."""
+    """Batches of tensors with the same first axis; shuffled for training."""
     return data.DataLoader(data.TensorDataset(*data_arrays), batch_size, shuffle=is_train)
 
 
 def synthetic_data(w: Tensor, b: float, num_examples: int) -> tuple[Tensor, Tensor]:
-    """X normal, num_examples × len(w), and y = Xw + b + noise of deviation 0.01, a column."""
+    """X, normal, num_examples × len(w), and the column y = Xw + b + noise with standard deviation 0.01."""
     X = torch.randn(num_examples, len(w))
     y = X @ w.reshape(-1, 1) + b
     return X, y + 0.01 * torch.randn(y.shape)
 
 
-# ── the later generation ─────────────────────────────────────────────────────────────────────────────
+# ── the newer edition ────────────────────────────────────────────────────────────────────────────────
 
 
 class DataModule(HyperParameters):
-    """Where batches come from: a class overrides `get_dataloader`, or both of the other two."""
+    """A source of batches. A subclass overrides `get_dataloader`, or both `train_dataloader` and `val_dataloader`."""
 
     batch_size: int
 
@@ -174,12 +174,12 @@ class DataModule(HyperParameters):
     def get_tensorloader(
         self, tensors: Sequence[Tensor], train: bool, indices: slice | Tensor = slice(0, None)
     ) -> data.DataLoader:
-        """Batches of these rows of tensors; shuffled for training."""
+        """Batches of the rows of tensors at `indices`; shuffled for training."""
         return load_array([tensor[indices] for tensor in tensors], self.batch_size, train)
 
 
 class FashionMNIST(DataModule):
-    """Fashion-MNIST: `train` and `val` (the test set) are `Images`, the loaders make batches of them."""
+    """Fashion-MNIST. `train` and `val` (the test set) are `Images`; the loaders make batches of them."""
 
     def __init__(self, batch_size: int = 64, resize: int | Sequence[int] = (28, 28)) -> None:
         super().__init__()
@@ -196,13 +196,13 @@ class FashionMNIST(DataModule):
     def visualize(
         self, batch: Sequence[Tensor], nrows: int = 1, ncols: int = 8, labels: Sequence[str] | None = None
     ) -> None:
-        """Draw the first images of a batch, with their names."""
+        """Draw the first images of a batch with their class names."""
         X, y = batch
         show_images(X.squeeze(1), nrows, ncols, titles=labels or self.text_labels(y))
 
 
 class SyntheticRegressionData(DataModule):
-    """y = Xw + b + noise: `num_train` rows to train on, `num_val` to validate."""
+    """y = Xw + b + noise: `num_train` rows for training, then `num_val` for validation."""
 
     X: Tensor
     y: Tensor

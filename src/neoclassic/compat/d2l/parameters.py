@@ -1,4 +1,4 @@
-"""How the book's later classes are put together."""
+"""What the newer edition's classes are built with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Named = TypeVar("Named", bound=Callable[..., Any] | type)
 
 
 def add_to_class(Class: type) -> Callable[[Named], Named]:
-    """A decorator that makes a function a method of a class that exists already. The function stays what it is."""
+    """A decorator that adds a function to an existing class as a method. It returns the function unchanged."""
 
     def add(function: Named) -> Named:
         setattr(Class, function.__name__, function)
@@ -20,14 +20,14 @@ def add_to_class(Class: type) -> Callable[[Named], Named]:
 
 
 class HyperParameters:
-    """A class whose constructor's arguments become attributes."""
+    """A base class whose constructors can keep their arguments as attributes."""
 
     hparams: dict[str, Any]
 
     def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
-        """Called from a constructor: keep its arguments and local variables as attributes, and in `hparams`.
+        """Called from a constructor: keep its arguments and local variables as attributes and in `hparams`.
 
-        Left out: `self`, the names in `ignore`, and names that begin with an underscore.
+        `self`, the names in `ignore`, and names that begin with an underscore are left out.
         """
         frame = inspect.currentframe()
         assert frame is not None

@@ -1,4 +1,4 @@
-"""Functions that the book names once for all its frameworks: here PyTorch's."""
+"""The names that the book uses for all its frameworks, as PyTorch's functions."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ zeros_like = torch.zeros_like
 
 
 def argmax(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Where the largest is; `axis` or `dim` names the axis."""
+    """The index of the maximum, along `axis` or `dim` if given."""
     return x.argmax(*args, **kwargs)
 
 
 def astype(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x in another type."""
+    """x converted to another dtype."""
     return x.type(dtype)
 
 
 def expand_dims(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """x with one more axis, of length 1."""
+    """x with a new axis of length 1."""
     return x.unsqueeze(*args, **kwargs)
 
 
@@ -62,32 +62,32 @@ def numpy(x: Tensor, *args: Any, **kwargs: Any) -> Any:
 
 
 def reduce_mean(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mean, over all or over an axis."""
+    """The mean over all elements, or along an axis."""
     return x.mean(*args, **kwargs)
 
 
 def reduce_sum(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The sum, over all or over an axis."""
+    """The sum over all elements, or along an axis."""
     return x.sum(*args, **kwargs)
 
 
 def repeat(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """x so many times along each axis."""
+    """x repeated along each axis."""
     return x.repeat(*args, **kwargs)
 
 
 def reshape(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """x in another shape."""
+    """x with another shape."""
     return x.reshape(*args, **kwargs)
 
 
 def size(x: Tensor, *args: Any, **kwargs: Any) -> int:
-    """How many numbers x holds."""
+    """The number of elements of x."""
     return int(x.numel(*args, **kwargs))
 
 
 def to(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """x on another device, or of another type."""
+    """x on another device, or in another dtype."""
     return x.to(*args, **kwargs)
 
 

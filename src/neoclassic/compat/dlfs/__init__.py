@@ -3,9 +3,9 @@
     >>> from neoclassic.compat import dlfs
     >>> network = dlfs.DeepConvNet()
 
-K. Saitoh, O'Reilly Japan 2016. Arrays are images N×C×H×W and rows N×D as in the book; the layers run on the NumPy
-engine's operations, in the type of their weights: float32 in the networks that are made here. docs/books.md lists the
-faults of the printed listings and what became of each.
+K. Saitoh, O'Reilly Japan 2016. Arrays are images, N×C×H×W, or rows, N×D, as in the book. The layers run on the NumPy
+engine's operations in the dtype of their weights, which is float32 in the networks of this package. docs/books.md lists
+the errors in the printed listings and what neoclassic does about each.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ __all__ = [
 
 
 class MissingName(UsageError, AttributeError):
-    """A name of the book's that is not here."""
+    """A name that neoclassic does not have."""
 
 
 def __getattr__(name: str) -> Any:
@@ -106,11 +106,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.6)
     raise MissingName(
-        f"dlfs.{name} is not here: {f'did you mean dlfs.{near[0]}?' if near else 'dir(dlfs) lists what is'}"
+        f"dlfs.{name} is not here: {f'did you mean dlfs.{near[0]}?' if near else 'dir(dlfs) lists the names'}"
     )
 
 
-# the book's modules, and what a star import of each brings
+# the book's modules, and the names that a star import of each defines
 _FUNCTIONS = (
     *("identity_function", "step_function", "sigmoid", "sigmoid_grad", "relu", "relu_grad", "softmax"),
     *("sum_squared_error", "cross_entropy_error", "softmax_loss"),
@@ -139,10 +139,10 @@ _MODULES: dict[str, tuple[str, ...] | None] = {
 
 
 def book_modules() -> dict[str, ModuleType]:
-    """What `install` puts into place."""
+    """The modules that `install` adds, by name."""
 
-    def names(wanted: tuple[str, ...] | None) -> dict[str, Any] | None:
-        return None if wanted is None else {"np": np, **{name: globals()[name] for name in wanted}}
+    def namespace(names: tuple[str, ...] | None) -> dict[str, Any] | None:
+        return None if names is None else {"np": np, **{name: globals()[name] for name in names}}
 
     about = "Deep Learning from Scratch, by neoclassic"
-    return {name: book_module(name, about, names(wanted)) for name, wanted in _MODULES.items()}
+    return {name: book_module(name, about, namespace(names)) for name, names in _MODULES.items()}

@@ -1,4 +1,4 @@
-"""Activations and losses as functions of arrays, one vector or N rows."""
+"""Activations and losses as functions of arrays: a vector, or N rows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def identity_function(x: Any) -> Any:
 
 
 def step_function(x: Any) -> Array:
-    """1 where x > 0, else 0."""
+    """1 where x > 0, 0 elsewhere."""
     return np.array(np.asarray(x) > 0, int)
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^−x), without overflow: e^−|x| is never large."""
+    """1 / (1 + e^−x), computed from e^−|x|, which cannot overflow."""
     small = np.exp(-np.abs(x))
     return np.where(np.asarray(x) >= 0, 1, small) / (1 + small)
 
@@ -37,7 +37,7 @@ def relu(x: Any) -> Any:
 
 
 def relu_grad(x: Any) -> Array:
-    """1 where x > 0, else 0: the gradient that `Relu` takes, at 0 too."""
+    """1 where x > 0, 0 elsewhere: the gradient that `Relu` uses."""
     x = np.asarray(x)
     return np.array(x > 0, x.dtype)
 
@@ -45,8 +45,8 @@ def relu_grad(x: Any) -> Array:
 def softmax(x: Any) -> Array:
     """e^x / Σ e^x along the last axis."""
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
-    found: Array = e / e.sum(-1, keepdims=True)
-    return found
+    probabilities: Array = e / e.sum(-1, keepdims=True)
+    return probabilities
 
 
 def sum_squared_error(y: Array, t: Array) -> float:
@@ -55,12 +55,12 @@ def sum_squared_error(y: Array, t: Array) -> float:
 
 
 def labels_of(t: Array, y: Array) -> Array:
-    """Labels, N, of targets that are labels or rows like y's, one of them hot."""
+    """The labels, N, of targets that are labels or one-hot rows of y's shape."""
     return np.reshape(t, np.shape(y)).argmax(1) if np.size(t) == np.size(y) else np.reshape(t, -1)
 
 
 def cross_entropy_error(y: Array, t: Array) -> float:
-    """−mean log y[label] of probabilities y, N×K or K; t are labels, or rows with a 1 at the label.
+    """The mean of −log y[label] for probabilities y, N×K or K. t: labels, or one-hot rows.
 
     1e-7 is added to y, as in the book, so that log 0 does not occur.
     """

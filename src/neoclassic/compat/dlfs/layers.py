@@ -1,84 +1,27 @@
-"""The book's layers: `forward(x)`, then `backward(dout)`, and the gradients of the parameters beside them.
+"""The book's layers: `forward(x)`, then `backward(dout)`, which also keeps the gradients of the parameters.
 
-Images are N×C×H×W to the reader. The engine's operations want x_CHWN, so a layer hands on a view of its output with the
-axes turned, and the next one turns them back: nothing is copied on the way. The images of a batch are shared out among
-the cores.
+Readers see images as N×C×H×W. The engine's operations take x_CHWN, so a layer returns a transposed view of its output,
+and the next layer transposes it back: nothing is copied in between.
 
-A layer works in the type of its weights. `dout` is never written into: it may be shared.
+A layer computes in the dtype of its weights. `dout` is never written to, since it may be shared.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
 from neoclassic.base.errors import UsageError
-from neoclassic.base.machine import cores
 from neoclassic.compat.dlfs.functions import labels_of, softmax
+from neoclassic.compat.dlfs.threads import divided
 from neoclassic.engines.contract import Array
-from neoclassic.engines.numpy import activations, convolution, normalisation, pooling
-from neoclassic.engines.numpy.buffers import Buffers, New
+from neoclassic.engines.numpy import activations, convolution, linear, normalisation, pooling
+from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Backward, Result
-from neoclassic.engines.numpy.team import Meeting, Member, Team
+from neoclassic.engines.numpy.team import Meeting, Member
 
-SMALL = 1 << 16  # numbers: less is not worth a meeting
-_ALONE = Member(0, Meeting(1))
-_turn = threading.Lock()  # one operation at a time has the team and its arrays
-
-
-@cache
-def _team(_process: int) -> Team:
-    """Threads do not survive a fork: every process has its own."""
-    return Team(cores())
-
-
-@cache
-def _buffers(dtype: np.dtype, rank: int = 0) -> Buffers:
-    """The store of arrays of that type, of each thread of the team."""
-    return Buffers(dtype)
-
-
-def _shared(operate: Callable[[Array, New], Result], x: Array) -> Result:
-    """An operation on all images, the last axis of x, each thread of the team on its own."""
-    N = x.shape[-1]
-    with _turn:
-        team = _team(os.getpid())
-        if team.size == 1 or team.size > N or x.size < SMALL:
-            with np.errstate(all="ignore"):  # an overflow ends as inf or nan in the loss, which is looked at
-                return operate(x, _buffers(x.dtype))
-
-        def forward(member: Member) -> tuple[Array, Backward]:
-            y, backward = operate(x[..., member.part(N)], _buffers(x.dtype, member.rank))
-            whole = _whole(y, member, N)
-            assert whole is not None
-            return whole, backward
-
-        (y, _), *_ = parts = team.run(forward, team.size)
-
-    def backward(dy: Array) -> tuple[Array | None, ...]:
-        def work(member: Member) -> tuple[Array | None, list[Array | None]]:
-            dx, *dws = parts[member.rank][1](np.ascontiguousarray(dy[..., member.part(N)]))
-            return _whole(dx, member, N), dws
-
-        with _turn:
-            grads = team.run(work, team.size)
-        return grads[0][0], *(sum(dws) for dws in zip(*(dws for _, dws in grads), strict=True))  # type: ignore[arg-type]
-
-    return y, backward
-
-
-def _whole(mine: Array | None, member: Member, N: int) -> Array | None:
-    """Everybody's images side by side."""
-    if mine is None:
-        return None
-    shape = (*mine.shape[:-1], N)
-    whole = member.share(_buffers(mine.dtype)(shape) if member.rank == 0 else mine)[0]
-    whole[..., member.part(N)] = mine
-    return whole
+_SINGLE = Member(0, Meeting(1))
 
 
 def _images_last(x: Array) -> Array:
@@ -91,17 +34,17 @@ def _images_first(x: Array) -> Array:
 
 
 def _no_forward(_: Array) -> tuple[Array | None, ...]:
-    raise UsageError("backward() goes back over a forward(): call forward(x) first")
+    raise UsageError("backward() was called before forward(): call forward(x) first")
 
 
 def _square(name: str, height: int, width: int) -> int:
     if height != width:
-        raise UsageError(f"{name} is {height}×{width}: only squares are computed here")
+        raise UsageError(f"{name} is {height}×{width}: only squares are supported")
     return height
 
 
 class Layer:
-    """What every layer has."""
+    """The base class of the layers that run on the engine's operations."""
 
     _back: Backward = staticmethod(_no_forward)
 
@@ -114,7 +57,7 @@ class Layer:
         return _images_first(dx)
 
     def _run(self, operate: Callable[[Array, New], Result], x: Array) -> Array:
-        y, self._back = _shared(operate, _images_last(x))
+        y, self._back = divided(operate, _images_last(x))
         return _images_first(y)
 
 
@@ -139,10 +82,10 @@ class Sigmoid(Layer):
 
 
 class Dropout(Layer):
-    """In training a unit is kept with probability 1 − dropout_ratio, unscaled; at test all are scaled by that.
+    """In training, keep each unit with probability 1 − dropout_ratio; at test, multiply all units by 1 − dropout_ratio.
 
-    Hinton et al. 2012, arXiv 1207.0580, as in the book, so that its published weights keep their meaning; PyTorch
-    scales in training instead. `mask` is the last draw, from numpy.random.
+    Hinton et al. 2012, arXiv 1207.0580, as in the book, so that its published weights keep their meaning. PyTorch
+    scales in training instead. `mask` is the last mask, drawn from numpy.random.
     """
 
     mask: Array
@@ -167,7 +110,7 @@ class Dropout(Layer):
 
 
 class Affine(Layer):
-    """xW + b of rows, or of images, flattened. W is inputs×outputs. `dW`, `db` after backward."""
+    """xW + b. Images are flattened first. W is inputs×outputs. `dW` and `db` are set by backward."""
 
     x: Array
     original_x_shape: tuple[int, ...]
@@ -180,7 +123,7 @@ class Affine(Layer):
     def forward(self, x: Array) -> Array:
         self.original_x_shape = x.shape
         self.x = np.asarray(x, self.W.dtype).reshape(len(x), -1)
-        return self._run(lambda x, new: convolution.linear(x, self.W.T, self.b, new), self.x)
+        return self._run(lambda x, new: linear.linear(x, self.W.T, self.b, new), self.x)
 
     def backward(self, dout: Array) -> Array:
         dx_FN, dW_OF, self.db = self._back(np.ascontiguousarray(dout.T, self.W.dtype))
@@ -191,9 +134,9 @@ class Affine(Layer):
 
 
 class Convolution(Layer):
-    """Convolution of images with W, filters×channels×k×k, and b. `dW`, `db` after backward.
+    """Convolution of images with W, filters×channels×k×k, plus b. `dW` and `db` are set by backward.
 
-    need_dx: whether backward is asked for the gradient of the images, which a network's first layer is not.
+    need_dx: whether backward computes the gradient of the images; a network's first layer does not need it.
     """
 
     def __init__(self, W: Array, b: Array, stride: int = 1, pad: int = 0) -> None:
@@ -217,7 +160,7 @@ class Convolution(Layer):
 
 
 class Pooling(Layer):
-    """The largest of every window. Padding is −∞, so that it never wins."""
+    """The maximum of each window. Padding is −∞, so it is never the maximum."""
 
     def __init__(self, pool_h: int, pool_w: int, stride: int = 1, pad: int = 0) -> None:
         self.pool_h, self.pool_w, self.stride, self.pad = pool_h, pool_w, stride, pad
@@ -232,9 +175,9 @@ def _new(x: Array) -> New:
 
 
 class BatchNormalization(Layer):
-    """Batch normalisation of every feature over the batch; images are flattened, so every pixel is a feature.
+    """Batch normalisation of each feature over the batch. Images are flattened, so each pixel is a feature.
 
-    momentum: what running statistics keep of themselves. `dgamma`, `dbeta` after backward.
+    momentum: the weight of the old running statistics. `dgamma` and `dbeta` are set by backward.
     Ioffe & Szegedy 2015, arXiv 1502.03167, with the book's eps of 1e-6.
     """
 
@@ -261,7 +204,7 @@ class BatchNormalization(Layer):
             self.running_mean, self.running_var = np.zeros_like(x_FN[:, 0]), np.zeros_like(x_FN[:, 0])
         keep = self.momentum
         if train_flg:
-            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, self.gamma, self.beta, self.EPS, _ALONE, _new(x_FN))
+            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, self.gamma, self.beta, self.EPS, _SINGLE, _new(x_FN))
             self.running_mean = keep * self.running_mean + (1 - keep) * x_FN.mean(1)
             self.running_var = keep * self.running_var + (1 - keep) * x_FN.var(1)
         else:
@@ -284,9 +227,9 @@ class BatchNormalization(Layer):
 
 
 class SoftmaxWithLoss:
-    """The mean cross-entropy of softmax(x), computed from the logits: nothing is added to a logarithm.
+    """The mean cross-entropy of softmax(x), computed from the logits, so that no logarithm needs an epsilon.
 
-    t are labels, N, or rows N×K with a 1 at the label. `loss`, `y` the probabilities, `t`.
+    t: labels, N, or one-hot rows, N×K. forward keeps `loss`, the probabilities `y`, and `t`.
     """
 
     loss: float
@@ -296,8 +239,8 @@ class SoftmaxWithLoss:
     def forward(self, x: Array, t: Array) -> float:
         self.t, self.y = t, softmax(x)
         shifted = x - x.max(1, keepdims=True)
-        right = shifted[np.arange(len(x)), labels_of(t, x)]
-        self.loss = float((np.log(np.exp(shifted).sum(1)) - right).mean())
+        correct = shifted[np.arange(len(x)), labels_of(t, x)]
+        self.loss = float((np.log(np.exp(shifted).sum(1)) - correct).mean())
         return self.loss
 
     def backward(self, dout: float = 1) -> Array:

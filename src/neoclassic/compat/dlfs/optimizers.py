@@ -1,6 +1,6 @@
-"""The book's six optimizers: `update(params, grads)` changes the arrays of params in place, by PyTorch's rules.
+"""The book's six optimizers. `update(params, grads)` changes the arrays of params in place, by PyTorch's rules.
 
-eps is the book's 1e-7 where PyTorch's default is smaller; it stands where PyTorch has it.
+eps has the book's value, 1e-7, and PyTorch's place in the formula.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Rule:
         self._t = 0
 
     def update(self, params: MutableMapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """One step. UsageError when a parameter has no gradient; what `grads` holds is left as it is."""
+        """Take one step. `grads` is not changed. UsageError if a parameter has no gradient."""
         if missing := [key for key in params if key not in grads]:
             raise UsageError(f"there is no gradient of {missing[0]!r}")
         self._t += 1
@@ -71,7 +71,7 @@ class RMSprop(_Rule):
 
 
 class Adam(_Rule):
-    """Kingma & Ba 2015, arXiv 1412.6980, bias-corrected."""
+    """Kingma & Ba 2015, arXiv 1412.6980, with bias correction."""
 
     def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999) -> None:
         super().__init__(lr, Optimizer("adam", betas=(beta1, beta2), eps=EPS))

@@ -1,7 +1,7 @@
-"""The book keeps weights in pickles. A pickle is a program; this reader runs only those that spell out arrays.
+"""A safe reader of the pickles in which the book keeps weights.
 
-What a pickle names is looked up in a table of five stand-ins, none of which can do anything but hold a shape, a type
-and bytes. Everything else is refused before it is built.
+A pickle can run any code. This reader replaces the names in a pickle by five stand-ins, which can only hold a shape, a
+dtype and bytes, and refuses every other name before anything is built.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.contract import Array
 
 _TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
-_LIMIT = 1 << 30  # bytes of a file
+_LIMIT = 1 << 30  # the largest file, in bytes
 
 
 class _Type:
@@ -46,7 +46,7 @@ class _Array:
 
 def _build(data: Any, kind: Any, shape: Any, order: str) -> Array:
     if not isinstance(kind, _Type) or not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 32:
-        raise NeoclassicError("an array that is none")
+        raise NeoclassicError("an array with an invalid header")
     if not isinstance(data, bytes | bytearray) or len(data) != prod(shape) * kind.dtype.itemsize:
         raise NeoclassicError("an array whose bytes do not fit its shape")
     values = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
@@ -58,15 +58,15 @@ def _reconstruct(*_: Any) -> _Array:
 
 
 def _frombuffer(data: Any, kind: Any, shape: Any, order: str) -> _Array:
-    found = _Array()
-    found.array = _build(data, kind, shape, order)
-    return found
+    array = _Array()
+    array.array = _build(data, kind, shape, order)
+    return array
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for _codecs.encode, by which pickles of protocol 2 spell bytes."""
+    """Stands in for _codecs.encode, with which pickles of protocol 2 write bytes."""
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-        raise NeoclassicError("bytes that are none")
+        raise NeoclassicError("bytes that are not latin-1 text")
     return text.encode("latin1")
 
 
@@ -88,7 +88,7 @@ class _Reader(pickle.Unpickler):
 
 
 def load_arrays(path: str | Path) -> dict[str, Array]:
-    """The dictionary of arrays in a pickle. NeoclassicError for anything else, of which nothing is built."""
+    """Return the dictionary of arrays in a pickle. NeoclassicError for any other content, before it is built."""
     try:
         if Path(path).stat().st_size > _LIMIT:
             raise NeoclassicError(f"{path}: larger than {_LIMIT >> 30} GiB")
@@ -96,20 +96,20 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
     except OSError as error:
         raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
     try:
-        found = _Reader(io.BytesIO(data)).load()
+        content = _Reader(io.BytesIO(data)).load()
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: refused, not a pickle of plain arrays: {error}") from None
-    except Exception as error:  # pickle's reader raises of every kind
-        raise NeoclassicError(f"{path}: damaged, or no pickle: {type(error).__name__}") from None
-    if not isinstance(found, dict) or not all(
-        isinstance(k, str) and isinstance(v, _Array) and hasattr(v, "array") for k, v in found.items()
+    except Exception as error:  # a damaged pickle can raise any exception
+        raise NeoclassicError(f"{path}: damaged, or not a pickle: {type(error).__name__}") from None
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, _Array) and hasattr(v, "array") for k, v in content.items()
     ):
         raise NeoclassicError(f"{path}: refused, not a dictionary of arrays")
-    return {key: value.array for key, value in found.items()}
+    return {key: value.array for key, value in content.items()}
 
 
 def save_arrays(path: str | Path, arrays: dict[str, Array]) -> None:
-    """Write a dictionary of arrays as the book does, for the reader's other scripts. NeoclassicError if that fails."""
+    """Write a dictionary of arrays as a pickle, as the book does. NeoclassicError if that fails."""
     from neoclassic.base import files
 
     files.write(Path(path), pickle.dumps({key: np.array(value) for key, value in arrays.items()}, protocol=4))

@@ -23,13 +23,13 @@ OPTIMIZERS = {
 
 
 class Trainer:
-    """Trains a network of the book's: one with `params`, `gradient(x, t)`, `loss(x, t)` and `accuracy(x, t)`.
+    """Trains one of the book's networks: any object with `params`, `gradient(x, t)`, `loss(x, t)` and `accuracy(x, t)`.
 
-    An epoch is a new order of all images, in whole batches; what is left over waits for the next. The loss of a step is
-    that of the forward pass that made its gradient. Accuracies are taken at the end of an epoch, on the first
-    `evaluate_sample_num_per_epoch` images of each set, or on all.
+    An epoch goes through all images in a new order, in full batches; images that do not fill a batch are skipped. The
+    loss of a step comes from the forward pass of its gradient. Accuracies are measured at the end of an epoch, on the
+    first `evaluate_sample_num_per_epoch` images of each set, or on all of them.
 
-    train_loss_list, train_acc_list, test_acc_list: what was seen so far.
+    train_loss_list, train_acc_list, test_acc_list: the metrics so far.
     """
 
     def __init__(
@@ -65,24 +65,24 @@ class Trainer:
         self._order = np.empty(0, np.int64)
 
     def train_step(self) -> None:
-        """One update, and at the end of an epoch the accuracies."""
-        place = self.current_iter % self.iter_per_epoch
-        if place == 0:
+        """Update the weights once; at the end of an epoch, measure the accuracies."""
+        step = self.current_iter % self.iter_per_epoch
+        if step == 0:
             self._order = np.random.permutation(self.train_size)  # noqa: NPY002 — readers seed it as the book does
-        batch = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        batch = self._order[step * self.batch_size : (step + 1) * self.batch_size]
         loss = self._update(self.x_train[batch], self.t_train[batch])
         self.train_loss_list.append(loss)
-        self._say(f"train loss:{loss}")
+        self._print(f"train loss:{loss}")
         self.current_iter += 1
         if self.current_iter % self.iter_per_epoch == 0:
             self._evaluate()
 
     def _update(self, x: Array, t: Array) -> float:
-        """The loss that the gradient was taken of."""
+        """Update the weights, and return the loss before the update."""
         grads = self.network.gradient(x, t)
         last = getattr(self.network, "last_layer", None) or getattr(self.network, "lastLayer", None)
         loss = getattr(last, "loss", None)
-        if not isinstance(loss, float):  # a network of the reader's own kind
+        if not isinstance(loss, float):  # a network that the reader wrote
             loss = float(self.network.loss(x, t))
         self.optimizer.update(self.network.params, grads)
         return loss
@@ -94,16 +94,16 @@ class Trainer:
         test_acc = float(self.network.accuracy(self.x_test[:n], self.t_test[:n]))
         self.train_acc_list.append(train_acc)
         self.test_acc_list.append(test_acc)
-        self._say(f"=== epoch:{self.current_epoch}, train acc:{train_acc}, test acc:{test_acc} ===")
+        self._print(f"=== epoch:{self.current_epoch}, train acc:{train_acc}, test acc:{test_acc} ===")
 
     def train(self) -> None:
-        """All epochs, and the accuracy on the whole test set at the end."""
+        """Train for all epochs, then print the accuracy on the whole test set."""
         while self.current_iter < self.max_iter:
             self.train_step()
         if self.verbose:
-            self._say("=============== Final Test Accuracy ===============")
-            self._say(f"test acc:{float(self.network.accuracy(self.x_test, self.t_test))}")
+            self._print("=============== Final Test Accuracy ===============")
+            self._print(f"test acc:{float(self.network.accuracy(self.x_test, self.t_test))}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self.verbose:
             print(line)

@@ -1,4 +1,4 @@
-"""The book's tools: columns, numerical gradients, curves."""
+"""The book's utilities: im2col, numerical gradients, smoothed curves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from neoclassic.measure import Shape
 
 
 def conv_output_size(input_size: int, filter_size: int, stride: int = 1, pad: int = 0) -> float:
-    """(input + 2·pad − filter) / stride + 1; a fraction when the filter does not fit evenly."""
+    """(input + 2·pad − filter) / stride + 1: not a whole number if the filter does not fit evenly."""
     return (input_size + 2 * pad - filter_size) / stride + 1
 
 
-def _places(H: int, W: int, filter_h: int, filter_w: int, stride: int, pad: int) -> tuple[int, int]:
+def _output_size(H: int, W: int, filter_h: int, filter_w: int, stride: int, pad: int) -> tuple[int, int]:
     out_h, out_w = (H + 2 * pad - filter_h) // stride + 1, (W + 2 * pad - filter_w) // stride + 1
     if min(out_h, out_w) < 1:
         raise UsageError(f"a {filter_h}×{filter_w} filter does not fit into a {H}×{W} image padded by {pad}")
@@ -25,55 +25,55 @@ def _places(H: int, W: int, filter_h: int, filter_w: int, stride: int, pad: int)
 
 
 def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:
-    """What the filter sees at every place, a row each: N×C×H×W to (N·out_h·out_w)×(C·filter_h·filter_w).
+    """The window at each output position as a row: N×C×H×W to (N·out_h·out_w)×(C·filter_h·filter_w).
 
-    In the type of the input. UsageError for a filter larger than the image.
+    The dtype is that of the input. UsageError if the filter is larger than the padded image.
     """
     N, C, H, W = input_data.shape
-    out_h, out_w = _places(H, W, filter_h, filter_w, stride, pad)
+    out_h, out_w = _output_size(H, W, filter_h, filter_w, stride, pad)
     padded = np.pad(input_data, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (filter_h, filter_w), (2, 3))
-    seen = windows[:, :, ::stride, ::stride]  # N, C, out_h, out_w, filter_h, filter_w
-    return seen.transpose(0, 2, 3, 1, 4, 5).reshape(N * out_h * out_w, C * filter_h * filter_w)
+    windows = windows[:, :, ::stride, ::stride]  # N, C, out_h, out_w, filter_h, filter_w
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(N * out_h * out_w, C * filter_h * filter_w)
 
 
 def col2im(col: Array, input_shape: Shape, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:
-    """The way back, N×C×H×W: what several rows say of one pixel is added up."""
+    """The adjoint of im2col, N×C×H×W: adds up the values of all windows at each pixel."""
     N, C, H, W = input_shape
-    out_h, out_w = _places(H, W, filter_h, filter_w, stride, pad)
-    seen = col.reshape(N, out_h, out_w, C, filter_h, filter_w).transpose(0, 3, 4, 5, 1, 2)
+    out_h, out_w = _output_size(H, W, filter_h, filter_w, stride, pad)
+    windows = col.reshape(N, out_h, out_w, C, filter_h, filter_w).transpose(0, 3, 4, 5, 1, 2)
     padded = np.zeros((N, C, H + 2 * pad, W + 2 * pad), col.dtype)
     for i in range(filter_h):
         for j in range(filter_w):
-            padded[:, :, i : i + stride * out_h : stride, j : j + stride * out_w : stride] += seen[:, :, i, j]
+            padded[:, :, i : i + stride * out_h : stride, j : j + stride * out_w : stride] += windows[:, :, i, j]
     return padded[:, :, pad : pad + H, pad : pad + W]
 
 
 def numerical_gradient(f: Callable[[Array], Any], x: Array) -> Array:
-    """Central differences of f, (f(x + h) − f(x − h)) / 2h with h = 1e-4, for every number of x; float64.
+    """Central differences of f, (f(x + h) − f(x − h)) / 2h with h = 1e-4, for each element of x; float64.
 
-    x is changed in place while f runs, and put back. float32 leaves three digits of such a difference: give float64.
+    x is changed in place while f runs, and restored. Pass x as float64: in float32 only about three digits are correct.
     """
     h = 1e-4
     grad = np.zeros(x.shape)
-    for at in np.ndindex(x.shape):
-        kept = x[at]
-        x[at] = kept + h
+    for i in np.ndindex(x.shape):
+        value = x[i]
+        x[i] = value + h
         above = float(f(x))
-        x[at] = kept - h
-        grad[at] = (above - float(f(x))) / (2 * h)
-        x[at] = kept
+        x[i] = value - h
+        grad[i] = (above - float(f(x))) / (2 * h)
+        x[i] = value
     return grad
 
 
 def shuffle_dataset(x: Array, t: Array) -> tuple[Array, Array]:
-    """Both in one new order, drawn from numpy.random."""
+    """x and t in the same new order, drawn from numpy.random."""
     order = np.random.permutation(len(x))  # noqa: NPY002 — readers seed it as the book does
     return x[order], t[order]
 
 
 def smooth_curve(x: Any) -> Array:
-    """A curve of the same length, each point a mean of 11 around it, by a Kaiser window; the ends mirrored."""
+    """A smoothed curve of the same length: each point is a Kaiser-weighted mean of 11; the ends are mirrored."""
     window = np.kaiser(11, 2)
     values = np.asarray(x, float)
     ends = np.concatenate([np.pad(values, (5, 0), "reflect"), np.pad(values, (0, 5), "symmetric")[-5:]])

@@ -1,4 +1,4 @@
-"""The NumPy engine, from scratch: it trains every network of the zoo and imports no torch."""
+"""The NumPy engine: trains every network of the zoo with NumPy alone, without torch."""
 
 from neoclassic.engines.numpy.engine import NumpyEngine
 

@@ -1,7 +1,7 @@
-"""Activations and dropout: one number in, one number out.
+"""Activations and dropout, computed element by element.
 
-`out` is where the output goes: a new array, or the input itself where nobody needs it any more. So a backward uses
-the input only where `out` is never the input: Hardswish and Hardsigmoid.
+`out` receives the output. It is a new array, or the input itself if nothing else reads it. So the backward function of
+an activation with `out` must not read the input; Hardswish and Hardsigmoid read it, and have no `out`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from neoclassic.engines.numpy.operation import Result
 
 def relu(x: Array, out: Array, new: New) -> Result:
     """y = max(x, 0);   dx = dy where y > 0."""
-    y = np.clip(x, 0, np.inf, out=out)  # three times as fast as np.maximum with a number
+    y = np.clip(x, 0, np.inf, out=out)  # three times as fast as np.maximum(x, 0)
 
     def backward(dy: Array) -> tuple[Array | None, ...]:
         return (np.multiply(dy, y > 0, out=new(dy.shape)),)
@@ -80,7 +80,7 @@ def hardsigmoid(x: Array, new: New) -> Result:
 
 
 def hardswish(x: Array, new: New) -> Result:
-    """y = x · min(max(x + 3, 0), 6) / 6;   dx = dy · (0 where x ≤ −3, 1 where x ≥ 3, else x/3 + 1/2)."""
+    """y = x · min(max(x + 3, 0), 6) / 6;   dx = dy · (0 if x ≤ −3, 1 if x ≥ 3, otherwise x/3 + 1/2)."""
     y = np.add(x, 3, out=new(x.shape))
     np.clip(y, 0, 6, out=y)
     y *= x
@@ -98,7 +98,7 @@ def hardswish(x: Array, new: New) -> Result:
 
 
 def dropout(x: Array, kept: Array, p: float, new: New) -> Result:
-    """y = x · kept / (1 − p), `kept` being 0 or 1;   dx = dy · kept / (1 − p)."""
+    """y = x · kept / (1 − p), where `kept` is 0 or 1;   dx = dy · kept / (1 − p)."""
     factor = np.multiply(kept, 1 / (1 - p) if p < 1 else 0, out=new(x.shape))
     y = np.multiply(x, factor, out=new(x.shape))
 

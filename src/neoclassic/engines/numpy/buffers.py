@@ -1,6 +1,6 @@
-"""Arrays that come back by themselves: a buffer is free again as soon as nobody else refers to it.
+"""Reusable arrays: the memory of an array goes back to the store when the array and all its views are gone.
 
-Fresh memory from the system is paid for page by page; a training step wants the same shapes again and again.
+New memory from the system costs a page fault for every page, and each training step needs the same shapes again.
 """
 
 from __future__ import annotations
@@ -8,55 +8,60 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from math import prod
-from sys import getrefcount
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from neoclassic.engines.contract import Array
 from neoclassic.measure import Shape
 
-New = Callable[[Shape], Array]  # an uninitialised array of this shape
+New = Callable[[Shape], Array]  # returns an uninitialised array of this shape
 
 
 class Buffers:
-    """`buffers(shape)` is an uninitialised array that nobody else holds. One for each thread."""
+    """`buffers(shape)` is an uninitialised array that shares its memory with no other array. Use one per thread."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
-        self._bases: dict[int, list[Array]] = defaultdict(list)
+        self._free: dict[int, list[_Memory]] = defaultdict(list)  # memory that no array uses, by size
 
     def __call__(self, shape: Shape) -> Array:
-        size = prod(shape)
-        bases = self._bases[_rounded(size)]
-        for base in bases:
-            if getrefcount(base) == _FREE:  # every view that was handed out holds a reference to it
-                return base[:size].reshape(shape)
-        base = np.empty(_rounded(size), self.dtype)
-        bases.append(base)
-        return base[:size].reshape(shape)
+        size = _rounded(prod(shape))
+        free = self._free[size]
+        if free:
+            memory = free.pop()
+        else:
+            array = np.empty(size, self.dtype)
+            memory = _Memory(array, array.__array_interface__)
+        return np.asarray(_Loan(memory, shape, free))
 
     def clear(self) -> None:
-        """Give everything back to the system."""
-        self._bases.clear()
+        """Release all free memory to the system. Memory in use is released when its arrays are gone."""
+        self._free = defaultdict(list)
 
-    @property
-    def bytes(self) -> int:
-        """Held, in use or not."""
-        return sum(base.nbytes for bases in self._bases.values() for base in bases)
+
+class _Memory(NamedTuple):
+    array: Array
+    interface: dict[str, Any]
+
+
+class _Loan:
+    """Owns the memory of one array: the array and all its views refer to it, and at its end it returns the memory.
+
+    NumPy keeps the object that provides `__array_interface__` alive as long as any array uses its memory.
+    """
+
+    __slots__ = ("__array_interface__", "_free", "_memory")
+
+    def __init__(self, memory: _Memory, shape: Shape, free: list[_Memory]) -> None:
+        self._memory, self._free = memory, free
+        self.__array_interface__ = memory.interface | {"shape": shape}
+
+    def __del__(self) -> None:
+        self._free.append(self._memory)
 
 
 def _rounded(size: int) -> int:
-    """Up to the next of four to eight sizes an octave, so that similar shapes take turns in the same memory."""
+    """The next larger of four to eight sizes per octave, so that similar shapes can reuse the same memory."""
     step = 1 << max(size.bit_length() - 3, 4)
     return -(-size // step) * step
-
-
-def _references_to_a_free_base() -> int:
-    """As the loop of `Buffers.__call__` counts them; interpreters differ in what a loop variable adds."""
-    bases = [np.empty(0)]
-    for base in bases:
-        return getrefcount(base)
-    raise AssertionError
-
-
-_FREE = _references_to_a_free_base()

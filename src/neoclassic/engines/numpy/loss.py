@@ -1,4 +1,4 @@
-"""What training makes small, and LeNet-5's last layer."""
+"""The cross-entropy loss, and the RBF layer of LeNet-5."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from neoclassic.engines.numpy.operation import Result
 
 
 def cross_entropy(logits_KN: Array, labels: Array) -> tuple[Array, Array]:
-    """−Σ t · log softmax(logits) of each image, and its gradient, softmax(logits) · Σ t − t, K×N.
+    """Loss −Σ t · log softmax(logits) of each image, and its gradient softmax(logits) · Σ t − t, K×N.
 
-    K classes. labels: N integers, where t is 1 at the label; or t itself, N×K.
+    K classes, N images. labels: N integers, which means that t is 1 at the label and 0 elsewhere; or t itself, N×K.
     """
     N = logits_KN.shape[1]
     shifted_KN = logits_KN - logits_KN.max(0)
@@ -26,9 +26,9 @@ def cross_entropy(logits_KN: Array, labels: Array) -> tuple[Array, Array]:
         p_KN *= totals_N
         p_KN -= t_KN
         return losses_N, p_KN
-    images_N = np.arange(N)
-    losses_N = np.log(sums_N) - shifted_KN[labels, images_N]
-    p_KN[labels, images_N] -= 1
+    columns_N = np.arange(N)
+    losses_N = np.log(sums_N) - shifted_KN[labels, columns_N]
+    p_KN[labels, columns_N] -= 1
     return losses_N, p_KN
 
 

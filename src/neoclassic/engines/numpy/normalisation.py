@@ -1,6 +1,6 @@
-"""Batch normalisation, whose statistics the whole team agrees on, and local response normalisation.
+"""Batch normalisation, with the statistics of the whole batch, and local response normalisation.
 
-C channels, N images; M the numbers of one channel: H · W · N. `_C` stands for one number a channel.
+C channels, N images; M = H · W · N numbers per channel. An array `_C` has one number per channel.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from neoclassic.engines.numpy.team import Member
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean, and sum of squared distances from the mean, a channel."""
+    """Count, mean, and sum of squared distances from the mean, of each channel."""
 
     count: int
     mean: Array
     squares: Array
 
     def __add__(self, other: Moments) -> Moments:
-        """Chan, Golub & LeVeque 1979: the moments of both sets together."""
+        """The moments of both sets together (Chan, Golub & LeVeque 1979)."""
         count = self.count + other.count
         delta_C = other.mean - self.mean
         mean = self.mean + delta_C * (other.count / count)
@@ -35,7 +35,7 @@ class Moments:
 def batch_norm(
     x: Array, weight_C: Array, bias_C: Array, eps: float, member: Member, new: New
 ) -> tuple[Result, Moments]:
-    """x̂ = (x − mean) / √(var + eps),   y = weight · x̂ + bias; the moments are those of the whole batch.
+    """x̂ = (x − mean) / √(var + eps),   y = weight · x̂ + bias, with the moments of the whole batch, which are returned.
 
     dx = weight / √(var + eps) · (dy − mean(dy) − x̂ · mean(dy · x̂)).   Ioffe & Szegedy 2015, arXiv 1502.03167.
     """
@@ -67,21 +67,21 @@ def batch_norm(
 
 
 def _dot(a_CM: Array, b_CM: Array) -> Array:
-    """Σ a · b, a channel."""
+    """Σ a · b of each channel."""
     products_C11: Array = np.matmul(a_CM[:, None, :], b_CM[:, :, None])
     return products_C11[:, 0, 0]
 
 
 def scale_and_shift(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Array:
-    """y = scale · x + shift: what batch norm is once its statistics stand still."""
-    one_a_channel = (-1,) + (1,) * (x.ndim - 1)
-    y: Array = np.multiply(x, scale_C.reshape(one_a_channel), out=out)
-    y += shift_C.reshape(one_a_channel)
+    """y = scale · x + shift: batch norm with fixed statistics."""
+    per_channel = (-1,) + (1,) * (x.ndim - 1)
+    y: Array = np.multiply(x, scale_C.reshape(per_channel), out=out)
+    y += shift_C.reshape(per_channel)
     return y
 
 
-def standing_norm(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Result:
-    """The same, with its way back;   dx = scale · dy."""
+def frozen_batch_norm(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Result:
+    """`scale_and_shift` with its backward function;   dx = scale · dy."""
 
     def backward(dy: Array) -> tuple[Array | None, ...]:
         return (dy * scale_C.reshape((-1,) + (1,) * (dy.ndim - 1)),)
@@ -90,7 +90,7 @@ def standing_norm(x: Array, scale_C: Array, shift_C: Array, out: Array) -> Resul
 
 
 def local_response_norm(x_CHWN: Array, size: int, alpha: float, beta: float, k: float, new: New) -> Result:
-    """y = x · s^−beta,   s = k + alpha/size · Σ x² over the `size` channels around each.
+    """y = x · s^−beta,   s = k + alpha/size · Σ x² over the `size` channels around it.
 
     dx = dy · s^−beta − 2 · alpha · beta / size · x · Σ dy · y / s over the channels whose window holds this one.
     """
@@ -112,7 +112,7 @@ def local_response_norm(x_CHWN: Array, size: int, alpha: float, beta: float, k: 
 
 
 def _sum_of_neighbours(x_CHWN: Array, before: int, after: int) -> Array:
-    """Each channel with so many before it and after it."""
+    """The sum of each channel with `before` channels before it and `after` channels after it."""
     total, C = x_CHWN.copy(), len(x_CHWN)
     for d in range(1, min(before, C - 1) + 1):
         total[d:] += x_CHWN[:-d]

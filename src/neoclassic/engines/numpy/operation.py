@@ -1,4 +1,4 @@
-"""What an operation gives back: its output, and the function that turns the output's gradient into its inputs'."""
+"""The result of an operation: its output, and the function that computes the gradients of its inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Callable
 
 from neoclassic.engines.contract import Array
 
-# d loss / d output → d loss / d each input, then / d each parameter; None where nobody asked
+# from the gradient of the output to those of the inputs, then of the parameters; None if it is not needed
 Backward = Callable[[Array], tuple[Array | None, ...]]
 Result = tuple[Array, Backward]

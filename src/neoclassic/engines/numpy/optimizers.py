@@ -1,6 +1,7 @@
-"""Update rules with torch.optim's semantics, in place, on any stretch of the flat arrays that hold all parameters.
+"""Update rules with torch.optim's semantics, in place, for any part of the flat arrays that hold all parameters.
 
-w parameters, g gradients, which are used up; t counts the steps from 1; lr and decay are numbers, or lines like w.
+w are the parameters and g their gradients, which a rule overwrites. t is the number of the step, from 1. lr and decay
+are numbers, or arrays like w.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import numpy as np
 from neoclassic.base.errors import unknown
 from neoclassic.engines.contract import Array, Optimizer
 
-Slots = dict[str, Array]  # what a rule remembers of each parameter, by torch's names
+Slots = dict[str, Array]  # the state of a rule for each parameter, by torch's names
 Number = float | Array  # one for all parameters, or one for each
 Update = Callable[[Optimizer, Number, Number, int, Array, Array, Slots], None]
 
 
 def sgd(rule: Optimizer, lr: Number, decay: Number, t: int, w: Array, g: Array, slots: Slots) -> None:
-    """v ← momentum · v + g;   w ← w − lr · v, or with Nesterov's look ahead w − lr · (g + momentum · v)."""
+    """v ← momentum · v + g;   w ← w − lr · v, or with Nesterov momentum w − lr · (g + momentum · v)."""
     _decay(decay, w, g)
     if rule.momentum:
         v = slots["momentum_buffer"]
@@ -92,7 +93,7 @@ def _decay(decay: Number, w: Array, g: Array) -> None:
         g += decay * w
 
 
-# name: (rule, slots, whether torch counts its steps)
+# name: (rule, slots, whether torch keeps a step count for it)
 RULES: dict[str, tuple[Update, tuple[str, ...], bool]] = {
     "sgd": (sgd, (), False),
     "adam": (adam, ("exp_avg", "exp_avg_sq"), True),
@@ -103,7 +104,7 @@ RULES: dict[str, tuple[Update, tuple[str, ...], bool]] = {
 
 
 def slots_of(rule: Optimizer) -> tuple[str, ...]:
-    """What the rule remembers of each parameter, the count of steps aside. UsageError for an unknown rule."""
+    """The slots of an optimizer, without the step count. Raises UsageError for an unknown optimizer."""
     if rule.name not in RULES:
         raise unknown("optimizer", rule.name, RULES)
     momentum = ("momentum_buffer",) if rule.momentum and rule.name in ("sgd", "rmsprop") else ()

@@ -1,4 +1,4 @@
-"""Pooling: the maximum or the mean of every window.
+"""Pooling: the maximum or the mean of each window.
 
 x_CHWN: C channels, H×W the input map, N images; Ho×Wo the output map, k the window, s the stride.
 """
@@ -16,30 +16,30 @@ from neoclassic.measure import output_size
 
 
 def max_pool2d(x_CHWN: Array, k: int, s: int, padding: int, ceil_mode: bool, new: New) -> Result:
-    """y = the largest of each window; the padding is −∞. The gradient goes to the first largest, row by row."""
+    """y = the maximum of each window; padding counts as −∞. The gradient goes to the first maximum in row order."""
     C, H, W, N = x_CHWN.shape
     Ho, Wo = (output_size(size, k, s, padding, ceil_mode) for size in (H, W))
     x_pad = _framed(x_CHWN, k, s, padding, Ho, Wo, -np.inf, new)
     y_CHWN = _over_windows(np.maximum, _windows(x_pad, k, s, Ho, Wo), new((C, Ho, Wo, N)))
 
     def backward(dy_CHWN: Array) -> tuple[Array | None, ...]:
-        dx_pad, share = _gradient(x_pad, k, s, Ho, Wo, new), new(dy_CHWN.shape)
-        waiting = np.ones(y_CHWN.shape, bool)  # windows whose largest has not come by yet
+        dx_pad, product = _gradient(x_pad, k, s, Ho, Wo, new), new(dy_CHWN.shape)
+        pending = np.ones(y_CHWN.shape, bool)  # windows whose maximum has not been found yet
         for x, dx in zip(_windows(x_pad, k, s, Ho, Wo), _windows(dx_pad, k, s, Ho, Wo), strict=True):
-            here = x == y_CHWN
-            here &= waiting
-            waiting ^= here
-            if k <= s:  # no window shares a pixel with another
-                np.multiply(dy_CHWN, here, out=dx)
+            is_maximum = x == y_CHWN
+            is_maximum &= pending
+            pending ^= is_maximum
+            if k <= s:  # windows do not overlap
+                np.multiply(dy_CHWN, is_maximum, out=dx)
             else:
-                dx += np.multiply(dy_CHWN, here, out=share)
+                dx += np.multiply(dy_CHWN, is_maximum, out=product)
         return (_unframed(dx_pad, padding, H, W),)
 
     return y_CHWN, backward
 
 
 def avg_pool2d(x_CHWN: Array, k: int, s: int, padding: int, ceil_mode: bool, count_pad: bool, new: New) -> Result:
-    """y = Σ of each window / its number of pixels, padding (but not the ceil mode's overhang) counted or not."""
+    """y = Σ of each window / its number of pixels. `count_pad`: padding counts; what ceil mode adds never does."""
     C, H, W, N = x_CHWN.shape
     Ho, Wo = (output_size(size, k, s, padding, ceil_mode) for size in (H, W))
     counts = [_counts(size, n, k, s, padding, count_pad) for size, n in ((H, Ho), (W, Wo))]
@@ -84,14 +84,14 @@ def _averages(size: int, out: int, dtype: np.dtype) -> Array:
 
 
 def _counts(size: int, windows: int, k: int, s: int, padding: int, count_pad: bool) -> Array:
-    """Along one axis: how many pixels of each window count."""
+    """How many pixels of each window count, along one axis."""
     start = np.arange(windows) * s - padding
     low, high = (-padding, size + padding) if count_pad else (0, size)
     return np.minimum(start + k, high) - np.maximum(start, low)
 
 
 def _framed(x_CHWN: Array, k: int, s: int, padding: int, Ho: int, Wo: int, value: float, new: New) -> Array:
-    """x with a border of `value`, wide enough that every window fits."""
+    """x with a border of `value` that is wide enough for all windows."""
     C, H, W, N = x_CHWN.shape
     height, width = (max((n - 1) * s + k, size + padding) for n, size in ((Ho, H), (Wo, W)))
     if (height, width, padding) == (H, W, 0):
@@ -107,24 +107,24 @@ def _unframed(x_pad: Array, padding: int, H: int, W: int) -> Array:
 
 
 def _windows(x_pad: Array, k: int, s: int, Ho: int, Wo: int) -> Iterator[Array]:
-    """The first pixel of every window, then the second of every window, …: k² views, Ho×Wo each."""
+    """k² views, Ho×Wo each: the first pixel of every window, then the second of every window, …"""
     for i in range(k):
         for j in range(k):
             yield x_pad[:, i : i + s * (Ho - 1) + 1 : s, j : j + s * (Wo - 1) + 1 : s]
 
 
 def _over_windows(ufunc: np.ufunc, windows: Iterator[Array], out: Array) -> Array:
-    """The windows' pixels joined two by two, into `out`."""
-    seen = next(windows)
+    """Reduce each window with `ufunc`, into `out`."""
+    result = next(windows)
     for x in windows:
-        seen = ufunc(seen, x, out=out)
-    if seen is not out:  # windows of one pixel
-        out[...] = seen
+        result = ufunc(result, x, out=out)
+    if result is not out:  # windows of one pixel
+        out[...] = result
     return out
 
 
 def _gradient(x_pad: Array, k: int, s: int, Ho: int, Wo: int, new: New) -> Array:
-    """Room for that of x_pad: zeros, but where windows lie edge to edge every pixel will be written anyway."""
+    """An array for the gradient of x_pad. It is not zeroed if adjacent windows will write every pixel."""
     dx_pad = new(x_pad.shape)
     if k != s or x_pad.shape[1:3] != (Ho * s, Wo * s):
         dx_pad[...] = 0

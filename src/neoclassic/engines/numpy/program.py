@@ -1,39 +1,39 @@
-"""A tree becomes a list of instructions: each reads some numbered values and makes one.
+"""A network as a list of instructions. Each reads numbered values and computes one new value.
 
-Flattened once for a tree and a mode, run for every chunk of every batch. The forward pass goes down the list, the
-backward pass goes up it with the functions that the operations gave back.
+A program is built once for a tree and a mode (`build`), and runs for every chunk of every batch. The forward pass goes
+through the list from first to last. The backward pass goes from last to first, with the functions that the operations
+returned.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
 from neoclassic import tree as nodes
-from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines.contract import Array
-from neoclassic.engines.numpy import activations, convolution, joining, loss, normalisation, pooling
+from neoclassic.engines.numpy import activations, convolution, joining, linear, loss, normalisation, pooling
 from neoclassic.engines.numpy.buffers import Buffers
 from neoclassic.engines.numpy.operation import Backward, Result
 from neoclassic.engines.numpy.team import Member
-from neoclassic.measure import Row, Shape, measure
+from neoclassic.measure import Shape
 from neoclassic.measure import pooling as window
-from neoclassic.tree import Node, join
+from neoclassic.tree import Node, join, unknown_layer
 
-TOGETHER = 1 << 20  # a Linear of so many weights is computed by the whole team for the whole batch
+TEAM_WIDE = 1 << 20  # from this many weights on, a Linear layer is computed by the whole team for the whole batch
 
 
 @dataclass
 class Chunk:
-    """Some images on their way through the network, with all that an operation may ask for.
+    """Some images on their way through the network, with everything that the operations need.
 
     weights   parameters and statistics by path
-    masks     by dropout path, the kept units of these images, N×…
-    moments   by batch-norm path, what training saw: of the whole batch
+    masks     for each dropout path, the kept units of these images, N×…
+    moments   for each batch-norm path, the moments of the whole batch in training
+    rooms     for each output of a Concat that a later one extends, the array that it is the start of
     """
 
     weights: Mapping[str, Array]
@@ -41,21 +41,23 @@ class Chunk:
     new: Buffers
     masks: Mapping[str, Array] = field(default_factory=dict)
     moments: dict[str, normalisation.Moments] = field(default_factory=dict)
+    rooms: dict[int, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One operation at its place.
+    """One operation of a program.
 
-    shape            of the first input, one image
+    shape            shape of the first input, for one image
     width            channels or features of the output
     inputs, output   numbers of values; 0 is the images
-    parameters       keys of the weights whose gradients its backward gives, after those of the inputs
-    dead             values that nobody reads afterwards
-    overwrites       its first input dies here and nobody's backward looks at it: the output may take its place
-    needs_dx         something before it is to be trained
-    stands           a batch norm that is frozen: in training too it uses its running statistics, as they are
-    room, extends    of a chain of joins: see `joining.concat`
+    parameters       keys of the weights whose gradients its backward returns, after those of the inputs
+    frees            inputs that no later instruction reads
+    in_place         the output may replace the first input: nothing else reads it, neither forward nor backward
+    needs_dx         whether its inputs depend on a parameter, so that the gradient has to go on
+    frozen           a batch norm that is frozen: it uses its running statistics in training, too
+    capacity         of a Concat: the channels of the last Concat in its chain (see `joining.concat`)
+    extends          of a Concat: whether it adds to the array of its first input
     """
 
     path: str
@@ -65,34 +67,34 @@ class Instruction:
     inputs: tuple[int, ...]
     output: int
     parameters: tuple[str, ...] = ()
-    dead: tuple[int, ...] = ()
-    overwrites: bool = False
+    frees: tuple[int, ...] = ()
+    in_place: bool = False
     needs_dx: bool = True
-    stands: bool = False
-    room: int = 0
+    frozen: bool = False
+    capacity: int = 0
     extends: bool = False
 
     @property
-    def meets(self) -> bool:
-        """In training, every member of the team has to come here at once."""
-        return (isinstance(self.node, nodes.BatchNorm2d) and not self.stands) or self.together
+    def synchronises(self) -> bool:
+        """Whether all members of the team have to execute it at the same time in training."""
+        return (isinstance(self.node, nodes.BatchNorm2d) and not self.frozen) or self.team_wide
 
     @property
-    def together(self) -> bool:
-        """A Linear layer too large for a copy of its gradient in every thread."""
-        return isinstance(self.node, nodes.Linear) and self.node.out_features * prod(self.shape) >= TOGETHER
+    def team_wide(self) -> bool:
+        """Whether it is a Linear layer too large for a copy of its gradient in every thread."""
+        return isinstance(self.node, nodes.Linear) and self.node.out_features * prod(self.shape) >= TEAM_WIDE
 
 
-Take = Callable[[Instruction, str, Array], None]  # what receives the gradient of a parameter, given by its key
+AddGradient = Callable[[Instruction, str, Array], None]  # receives the gradient of a parameter, given by its key
 
 
 @dataclass(frozen=True)
 class Program:
     """The instructions of a tree in one mode.
 
-    outputs  the number of the value that each path puts out
-    heads    (number of the logits, weight of their loss); the main head first, the auxiliary ones in training only
-    widest   numbers in the largest input and output of one instruction, one image
+    outputs  the number of the value that each path returns
+    heads    (number of the logits, weight of their loss): the main head first, the auxiliary ones in training only
+    widest   numbers in the largest input and output of one instruction, for one image
     """
 
     instructions: tuple[Instruction, ...]
@@ -102,27 +104,33 @@ class Program:
     widest: int
 
     @property
-    def meets(self) -> bool:
-        """The members of a team have to meet on the way, so each takes all of its images at once."""
-        return any(i.together or (self.training and i.meets) for i in self.instructions)
+    def synchronises(self) -> bool:
+        """Whether the members of a team have to wait for each other, so that each takes all its images at once."""
+        return any(i.team_wide or (self.training and i.synchronises) for i in self.instructions)
 
     def forward(self, chunk: Chunk, images_CHWN: Array, taped: bool = False) -> tuple[dict[int, Array], list[Backward]]:
-        """The values that are not dead at the end; in training, or if `taped`, what takes their gradients back."""
+        """Run the forward pass. Returns the values that are needed at the end, and the tape of backward functions.
+
+        The tape is recorded in training, or if `taped`."""
         values, tape = {0: images_CHWN}, []
         for instruction in self.instructions:
             inputs = [values[i] for i in instruction.inputs]
-            values[instruction.output], backward = _operate(instruction, chunk, self.training, inputs)
+            values[instruction.output], backward = _execute(instruction, chunk, self.training, inputs)
             if self.training or taped:
                 tape.append(backward)
-            for i in instruction.dead:
+            for i in instruction.frees:
                 del values[i]
         return values, tape
 
-    def backward(self, tape: list[Backward], gradients: dict[int, Array], new: Buffers, take: Take) -> None:
-        """From the gradients of the heads to those of the parameters, which `take` is given; the tape is used up."""
+    def backward(
+        self, tape: list[Backward], gradients: dict[int, Array], new: Buffers, add_gradient: AddGradient
+    ) -> None:
+        """Run the backward pass from the gradients of the heads, and empty the tape.
+
+        add_gradient: is called with the gradient of each parameter."""
         for instruction in reversed(self.instructions):
             back, dy = tape.pop(), gradients.pop(instruction.output, None)
-            if dy is None:  # nothing before it is to be trained
+            if dy is None:  # no parameter comes before it
                 continue
             grads = back(dy)
             n = len(instruction.inputs)
@@ -130,31 +138,28 @@ class Program:
                 if dx is not None and instruction.needs_dx:
                     gradients[i] = np.add(gradients[i], dx, out=new(dx.shape)) if i in gradients else dx
             for key, dw in zip(instruction.parameters, grads[n:], strict=False):
-                take(instruction, key, dw)  # type: ignore[arg-type]
+                add_gradient(instruction, key, dw)  # type: ignore[arg-type]
 
 
-_NONE = np.empty(0)  # stands for a bias that a layer does not have
+# ── one instruction ──────────────────────────────────────────────────────────────────────────────────
+
+_NONE = np.empty(0)  # replaces the bias of a layer that has none
 
 
-def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array]) -> Result:
-    """Run one instruction."""
+def _execute(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array]) -> Result:
+    """Execute one instruction."""
     x, new = inputs[0], chunk.new
-    weight, bias = (chunk.weights.get(join(at.path, name), _NONE) for name in ("weight", "bias"))
     match at.node:
         case nodes.Conv2d(_, _, stride, padding, groups):
+            weight, bias = _weight_and_bias(at, chunk)
             return convolution.conv2d(x, weight, bias, stride, padding, groups, new, at.needs_dx)
-        case nodes.Linear() if at.together:
-            return convolution.linear_together(x, weight, bias, chunk.member, new, at.needs_dx)
         case nodes.Linear():
-            return convolution.linear(x, weight, bias, new, at.needs_dx)
-        case nodes.BatchNorm2d(eps):
-            if training and not at.stands:
-                result, chunk.moments[at.path] = normalisation.batch_norm(x, weight, bias, eps, chunk.member, new)
-                return result
-            mean, var = (chunk.weights[join(at.path, name)] for name in ("running_mean", "running_var"))
-            factor = weight / np.sqrt(var + eps)
-            out = x if at.overwrites else new(x.shape)
-            return normalisation.standing_norm(x, factor, bias - mean * factor, out)
+            weight, bias = _weight_and_bias(at, chunk)
+            if at.team_wide:
+                return linear.team_wide_linear(x, weight, bias, chunk.member, at.needs_dx)
+            return linear.linear(x, weight, bias, new, at.needs_dx)
+        case nodes.BatchNorm2d():
+            return _batch_norm(at, at.node, chunk, training, x)
         case nodes.LocalResponseNorm(size, alpha, beta, k):
             return normalisation.local_response_norm(x, size, alpha, beta, k, new)
         case nodes.MaxPool2d():
@@ -176,14 +181,44 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
         case nodes.Sum():
             return joining.add(*inputs, new=new)
         case nodes.Product():
-            return joining.multiply(*inputs, new=new)
+            return joining.multiply(*inputs)
         case nodes.Concat():
-            return joining.concat(*inputs, room=at.room, extend=at.extends, new=new)
+            return joining.concat(*inputs, room=_room(at, chunk, x), extend=at.extends)
+    return _activation(at, chunk, x)
+
+
+def _weight_and_bias(at: Instruction, chunk: Chunk) -> tuple[Array, Array]:
+    weight, bias = (chunk.weights.get(join(at.path, name), _NONE) for name in ("weight", "bias"))
+    return weight, bias
+
+
+def _batch_norm(at: Instruction, node: nodes.BatchNorm2d, chunk: Chunk, training: bool, x: Array) -> Result:
+    weight, bias = _weight_and_bias(at, chunk)
+    if training and not at.frozen:
+        result, chunk.moments[at.path] = normalisation.batch_norm(x, weight, bias, node.eps, chunk.member, chunk.new)
+        return result
+    mean, var = (chunk.weights[join(at.path, name)] for name in ("running_mean", "running_var"))
+    factor = weight / np.sqrt(var + node.eps)
+    out = x if at.in_place else chunk.new(x.shape)
+    return normalisation.frozen_batch_norm(x, factor, bias - mean * factor, out)
+
+
+def _room(at: Instruction, chunk: Chunk, x: Array) -> Array:
+    """The array that the output of a Concat is the start of."""
+    room = chunk.rooms.pop(at.inputs[0]) if at.extends else chunk.new((at.capacity, *x.shape[1:]))
+    if at.capacity > at.width:
+        chunk.rooms[at.output] = room
+    return room
+
+
+def _activation(at: Instruction, chunk: Chunk, x: Array) -> Result:
+    new = chunk.new
+    match at.node:
         case nodes.Hardsigmoid():
             return activations.hardsigmoid(x, new)
         case nodes.Hardswish():
             return activations.hardswish(x, new)
-    out = x if at.overwrites else new(x.shape)
+    out = x if at.in_place else new(x.shape)
     match at.node:
         case nodes.ReLU():
             return activations.relu(x, out, new)
@@ -193,129 +228,4 @@ def _operate(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
             return activations.sigmoid(x, out, new)
         case nodes.Tanh(scale, slope):
             return activations.tanh(x, scale, slope, out, new)
-    raise NeoclassicError(f"{at.path}: the numpy engine does not know {type(at.node).__name__}")
-
-
-# ── from tree to instructions ────────────────────────────────────────────────────────────────────────
-
-
-def flattened(
-    tree: Node,
-    input: Shape,
-    training: bool,
-    keep: Iterable[str] = (),
-    to_images: bool = False,
-    standing: Container[str] = (),
-) -> Program:
-    """The program of a tree for an input shape. `keep`: paths whose outputs must live until the end. `to_images`:
-    gradients go back all the way, not only to the first parameter. `standing`: batch norms that are frozen.
-
-    UsageError for a path that is not there at test."""
-    writer = _Writer({row.path: row for row in measure(tree, input).rows}, training, standing)
-    if to_images:
-        writer.trained.add(0)
-    logits = writer.write(tree, "", 0)
-    heads = ((logits, 1.0), *writer.side)
-    wanted = {writer.output(path) for path in keep} | {number for number, _ in heads}
-    widest = max(prod(i.shape) + prod(writer.rows[i.path].output) for i in writer.instructions)
-    return Program(_linked(writer.instructions, wanted), training, writer.outputs, heads, widest)
-
-
-class _Writer:
-    def __init__(self, rows: dict[str, Row], training: bool, standing: Container[str]) -> None:
-        self.rows, self.training, self.standing = rows, training, standing
-        self.instructions: list[Instruction] = []
-        self.outputs: dict[str, int] = {}
-        self.side: list[tuple[int, float]] = []
-        self.trained: set[int] = set()  # values that depend on a parameter
-
-    def write(self, node: Node, path: str, x: int) -> int:
-        """Append what `node` does to value x; the number of its output."""
-        self.outputs[path] = y = self._write(node, path, x)
-        return y
-
-    def output(self, path: str) -> int:
-        if path not in self.outputs:
-            raise UsageError(f"no layer {path!r} that runs at test: 'neoclassic show' lists the paths")
-        return self.outputs[path]
-
-    def _write(self, node: Node, path: str, x: int) -> int:
-        match node:
-            case nodes.Sequential() | nodes.Auxiliary():
-                if isinstance(node, nodes.Auxiliary) and not self.training:
-                    return x
-                y = x
-                for name, child in node.children:
-                    y = self.write(child, join(path, name), y)
-                if isinstance(node, nodes.Auxiliary):
-                    self.side.append((y, node.weight))
-                    return x
-                return y
-            case nodes.Combinator():
-                return self.instruction(
-                    node, path, *(self.write(child, join(path, name), x) for name, child in node.children)
-                )
-            case nodes.Identity():
-                return x
-            case nodes.Dropout() if not self.training:
-                return x
-            case nodes.AdaptiveAvgPool2d(size) if self.rows[path].input[1:] == (size, size):
-                return x
-        return self.instruction(node, path, x)
-
-    def instruction(self, node: Node, path: str, *inputs: int) -> int:
-        row, output = self.rows[path], len(self.instructions) + 1
-        parameters = tuple(join(path, name) for name in row.parameter_shapes) if row.is_layer else ()
-        needs_dx = any(i in self.trained for i in inputs)
-        if needs_dx or parameters:
-            self.trained.add(output)
-        self.instructions.append(
-            Instruction(
-                *(path, node, row.input, row.output[0], inputs, output, parameters),
-                needs_dx=needs_dx,
-                stands=path in self.standing,
-            )
-        )
-        return output
-
-
-# whose output is a fresh array that their own backward does not look at
-_FRESH = (nodes.Conv2d, nodes.Linear, nodes.BatchNorm2d, nodes.Sum)
-_OVERWRITES = (nodes.ReLU, nodes.ReLU6, nodes.Sigmoid, nodes.Tanh, nodes.BatchNorm2d)
-
-
-def _linked(instructions: list[Instruction], wanted: set[int]) -> tuple[Instruction, ...]:
-    """With what only the whole list can tell: who reads a value last, and who may take its place."""
-    readers = Counter(i for instruction in instructions for i in set(instruction.inputs))
-    maker = {instruction.output: instruction for instruction in instructions}
-    linked, read = [], Counter[int]()
-    for instruction in instructions:
-        read.update(set(instruction.inputs))
-        dead = tuple(i for i in sorted(set(instruction.inputs)) if read[i] == readers[i] and i not in wanted)
-        first = instruction.inputs[0]
-        overwrites = (
-            isinstance(instruction.node, _OVERWRITES)
-            and first in dead
-            and readers[first] == 1
-            and isinstance(getattr(maker.get(first), "node", None), _FRESH)
-        )
-        linked.append(replace(instruction, dead=dead, overwrites=overwrites))
-    return _with_room(linked)
-
-
-def _with_room(instructions: list[Instruction]) -> tuple[Instruction, ...]:
-    """Joins that only add to the join before them share the room of the last of their chain."""
-    joins = {i.output: i for i in instructions if isinstance(i.node, nodes.Concat)}
-    longer: dict[int, int] = {}  # join → the one that goes on from it
-    for number, instruction in joins.items():
-        first = instruction.inputs[0]
-        if first in joins and first not in longer:
-            longer[first] = number
-    extending = set(longer.values())
-
-    def room(number: int) -> int:
-        return room(longer[number]) if number in longer else joins[number].width
-
-    return tuple(
-        replace(i, room=room(i.output), extends=i.output in extending) if i.output in joins else i for i in instructions
-    )
+    raise unknown_layer("the numpy engine", at.node, at.path)

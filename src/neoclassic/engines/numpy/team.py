@@ -1,8 +1,8 @@
-"""A few threads that run the same function, each on its own part of the batch, and meet where they must.
+"""A team of threads that run the same function, each on its own part of the batch, and wait for each other if needed.
 
-NumPy lets go of the interpreter lock inside its loops and its matrix products, so plain threads are enough.
-Who does what is fixed by rank and results are combined in order of rank: equal runs give equal bytes. A forked child
-has none of its parent's threads: it makes its own.
+NumPy releases the interpreter lock in its loops and matrix products, so plain threads are enough. The rank decides who
+does what, and results are combined in order of rank, so equal runs give equal bytes. A forked child process has none
+of its parent's threads and makes its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Meeting:
-    """Where the members of one run exchange values."""
+    """The place where the members of one run exchange values."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -29,38 +29,38 @@ class Meeting:
 
 
 class Member:
-    """One thread's place in a run: `rank` of `size`."""
+    """One thread of a run: number `rank` of `size`."""
 
     def __init__(self, rank: int, meeting: Meeting) -> None:
         self.rank, self.size = rank, meeting.size
         self._meeting, self._round = meeting, 0
 
     def share(self, value: Result) -> list[Result]:
-        """Everybody's value in order of rank. Waits until everybody has come to the same point."""
+        """The values of all members in order of rank. Waits until all have called it."""
         if self.size == 1:
             return [value]
         table = self._meeting.rounds.setdefault(self._round, [None] * self.size)
         table[self.rank] = value
         self._meeting.barrier.wait()
-        self._meeting.rounds.pop(self._round - 1, None)  # all have read it, or they would not be here
+        self._meeting.rounds.pop(self._round - 1, None)  # all have read it: they have called `share` again
         self._round += 1
         return table
 
     def part(self, total: int) -> slice:
-        """This member's part of `total` things."""
+        """This member's part of `total` items."""
         return slice(total * self.rank // self.size, total * (self.rank + 1) // self.size)
 
 
 class Team:
-    """At most `size` threads, the calling one among them."""
+    """At most `size` threads, including the calling one."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process; a parent's is kept, as it cannot be ended here
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process id: a child cannot use its parent's
         self._blas = ThreadpoolController().select(user_api="blas")
 
     def _others(self) -> ThreadPoolExecutor | None:
-        """The threads of this process."""
+        """The other threads, made once per process."""
         if self.size == 1:
             return None
         if (process := os.getpid()) not in self._pools:
@@ -68,12 +68,14 @@ class Team:
         return self._pools[process]
 
     def run(self, work: Callable[[Member], Result], members: int) -> list[Result]:
-        """`work(member)` of so many members at once, in order of rank. The first error in order of rank is raised."""
+        """Run `work(member)` in `members` threads at once. Returns the results in order of rank.
+
+        If some raise, the error of the lowest rank is raised here."""
         meeting = Meeting(members)
 
         def guarded(rank: int) -> Result:
             try:
-                with np.errstate(all="ignore"):  # an overflow ends as inf or nan in the loss, which is looked at
+                with np.errstate(all="ignore"):  # an overflow becomes inf or nan in the loss, which is checked
                     return work(Member(rank, meeting))
             except BaseException:
                 meeting.barrier.abort()
@@ -89,6 +91,6 @@ class Team:
                 outcomes.append(error)
             outcomes += [other.exception() or other.result() for other in others]
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if errors:  # those who waited in vain are not the cause
+        if errors:  # a broken barrier is a consequence, not the cause
             raise min(errors, key=lambda error: isinstance(error, BrokenBarrierError))
         return outcomes  # type: ignore[return-value]

@@ -1,19 +1,19 @@
 # ruff: noqa: E741 (O is the letter for output channels)
-"""3×3 convolution of stride 1 with 16 products where the plain way takes 36: Winograd's F(2×2, 3×3).
+"""3×3 convolution of stride 1 with 16 products instead of 36: Winograd's F(2×2, 3×3).
 
     y = Aᵀ · [(G · g · Gᵀ) ⊙ (Bᵀ · d · B)] · A        for each tile of 2×2 outputs y, 4×4 inputs d and a 3×3 kernel g
 
-Winograd 1980; for networks Lavin & Gray 2015, arXiv 1509.09308. Bᵀ and Aᵀ hold only 0, 1 and −1, so they are additions;
-the ⊙, summed over the channels, is 16 matrix products. Every step is linear, so its gradient is its transpose:
-whatever forward reads from one place and adds to another, backward reads from there and adds back.
+Winograd 1980; for networks Lavin & Gray 2015, arXiv 1509.09308. Bᵀ and Aᵀ contain only 0, 1 and −1, so these products
+are additions; the ⊙, summed over the channels, is 16 matrix products. Every step is linear, so its gradient is its
+transpose: what forward reads from one place and adds to another, backward reads from there and adds back.
 
-    C  input channels    O  output channels    N  images    h, w  tiles, and one more, along each axis
-    L  h · w · N, all tiles in one line; the last row and column of tiles are waste that nobody reads
-    T  a stretch of that line
+    C  input channels    O  output channels    N  images    h, w  number of tiles along each axis, plus one
+    L  h · w · N, all tiles in one line; the last row and column of tiles are unused
+    T  length of a block of that line
 
-The padded map is split by the parity of rows and columns into four parts, x_22CL[a, b] holding the pixels
-(2r + a, 2c + b). Then the next tile is N steps along the line, the tile below is w · N steps, and all additions, and
-the products, run over long stretches of the line, one after the other as the cache has room for them.
+The padded map is split by the parity of rows and columns into four parts: x_22CL[a, b] holds the pixels
+(2r + a, 2c + b). Then the tile to the right is N steps further along the line and the tile below w · N steps, and
+additions and products run over long contiguous blocks of the line, each small enough for the cache.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Result
 
-STRETCH = 1 << 18  # numbers in the transformed tiles of one stretch
+BLOCK = 1 << 18  # numbers in the transformed tiles of one block
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
 def pays(k: int, stride: int, padding: int, C: int, O: int, H: int, W: int) -> bool:
-    """Whether a convolution is of this kind, and large enough to gain."""
+    """Whether this method can compute a convolution, and is faster for it."""
     Ho, Wo = H + 2 * padding - 2, W + 2 * padding - 2
     h, w = (Ho + 1) // 2 + 1, (Wo + 1) // 2 + 1
     return k == 3 and stride == 1 and padding <= 2 and min(C, O) >= 128 and 16 * (h - 1) * w < 9 * Ho * Wo
@@ -44,14 +44,14 @@ def conv3x3(x_CHWN: Array, w_OIkk: Array, b_O: Array, padding: int, new: New, ne
     O = len(w_OIkk)
     Ho, Wo = H + 2 * padding - 2, W + 2 * padding - 2
     h, w = (Ho + 1) // 2 + 1, (Wo + 1) // 2 + 1
-    below, beside = w * N, N  # the steps to the tile below, and to the next tile
+    below, right = w * N, N  # steps to the tile below, and to the tile on the right
     GG_16_9 = np.kron(G, G).astype(x_CHWN.dtype)  # G · g · Gᵀ of every kernel is one product with its nine numbers
     u_16OC = np.matmul(GG_16_9, w_OIkk.reshape(O * C, 9).T).reshape(16, O, C)
-    stretches = list(_stretches(h * w * N - below - beside, max(C, O)))
+    blocks = list(_blocks(h * w * N - below - right, max(C, O)))
 
     x_22CL, y_22OL = _split(x_CHWN, padding, h, w, new), new((2, 2, O, h * w * N))
-    for start, stop in stretches:
-        v_16CT = _inputs(x_22CL[..., start : stop + below + beside], below, beside, new)
+    for start, stop in blocks:
+        v_16CT = _inputs(x_22CL[..., start : stop + below + right], below, right, new)
         m_16OT = np.matmul(u_16OC, v_16CT, out=new((16, O, stop - start)))
         _outputs(m_16OT, y_22OL[..., start:stop], new)
     y_OHWN = new((O, Ho, Wo, N))
@@ -65,14 +65,14 @@ def conv3x3(x_CHWN: Array, w_OIkk: Array, b_O: Array, padding: int, new: New, ne
         du_16OC, part_16OC = np.zeros_like(u_16OC), new(u_16OC.shape)
         dx_22CL = new(x_22CL.shape)
         dx_22CL[...] = 0
-        for start, stop in stretches:
-            seen = slice(start, stop + below + beside)
+        for start, stop in blocks:
+            inputs = slice(start, stop + below + right)
             dm_16OT = _outputs_back(dy_22OL[..., start:stop], new)
-            v_16CT = _inputs(x_22CL[..., seen], below, beside, new)
+            v_16CT = _inputs(x_22CL[..., inputs], below, right, new)
             du_16OC += np.matmul(dm_16OT, v_16CT.transpose(0, 2, 1), out=part_16OC)
             if need_dx:
                 dv_16CT = np.matmul(u_16OC.transpose(0, 2, 1), dm_16OT, out=v_16CT)
-                _inputs_back(dv_16CT, dx_22CL[..., seen], below, beside, new)
+                _inputs_back(dv_16CT, dx_22CL[..., inputs], below, right, new)
         dw_OIkk = np.matmul(du_16OC.reshape(16, -1).T, GG_16_9).reshape(w_OIkk.shape)
         dx_CHWN = new(x_CHWN.shape) if need_dx else None
         if dx_CHWN is not None:
@@ -82,18 +82,18 @@ def conv3x3(x_CHWN: Array, w_OIkk: Array, b_O: Array, padding: int, new: New, ne
     return y_OHWN, backward
 
 
-def _stretches(tiles: int, channels: int) -> Iterator[tuple[int, int]]:
-    """The line in stretches of nearly equal length, as (start, stop)."""
-    count = max(1, min(-(-16 * channels * tiles // STRETCH), tiles // 256))
+def _blocks(tiles: int, channels: int) -> Iterator[tuple[int, int]]:
+    """The line in blocks of nearly equal length, as (start, stop)."""
+    count = max(1, min(-(-16 * channels * tiles // BLOCK), tiles // 256))
     for i in range(count):
         yield tiles * i // count, tiles * (i + 1) // count
 
 
-# ── a map, and its four parts ────────────────────────────────────────────────────────────────────────
+# ── a map and its four parts ─────────────────────────────────────────────────────────────────────────
 
 
 def _split(x_CHWN: Array, padding: int, h: int, w: int, new: New) -> Array:
-    """The padded map by parity, zeros wherever it has no pixels."""
+    """The padded map split by parity, with zeros where it has no pixels."""
     C, H, W, N = x_CHWN.shape
     x_22ChwN = new((2, 2, C, h, w, N))
     x_22ChwN[...] = 0
@@ -103,7 +103,7 @@ def _split(x_CHWN: Array, padding: int, h: int, w: int, new: New) -> Array:
 
 
 def _interleave(x_22CL: Array, x_CHWN: Array, padding: int, h: int, w: int) -> None:
-    """`_split` undone: the parts put back into a map, padding and waste left out."""
+    """The inverse of `_split`: put the parts back into a map, without the padding and the unused tiles."""
     C, H, W, N = x_CHWN.shape
     x_22ChwN = x_22CL.reshape(2, 2, C, h, w, N)
     for part, pixels in zip(_parts(x_22ChwN, H, W, padding), _pixels(x_CHWN, padding), strict=True):
@@ -111,42 +111,42 @@ def _interleave(x_22CL: Array, x_CHWN: Array, padding: int, h: int, w: int) -> N
 
 
 def _pixels(x_CHWN: Array, padding: int) -> Iterator[Array]:
-    """The pixels that fall into each of the four parts when the map is padded."""
+    """The pixels of the map that belong to each of the four parts."""
     for a in (0, 1):
         for b in (0, 1):
             yield x_CHWN[:, (a + padding) % 2 :: 2, (b + padding) % 2 :: 2]
 
 
 def _parts(x_22ChwN: Array, H: int, W: int, padding: int) -> Iterator[Array]:
-    """Where in the four parts the pixels are: padding first."""
+    """Where these pixels are in the four parts, after the padding."""
 
-    def place(size: int, parity: int) -> slice:
+    def position(size: int, parity: int) -> slice:
         first = (parity + padding) % 2
         start = (first + padding) // 2
         return slice(start, start + (size - first + 1) // 2)
 
     for a in (0, 1):
         for b in (0, 1):
-            yield x_22ChwN[a, b, :, place(H, a), place(W, b)]
+            yield x_22ChwN[a, b, :, position(H, a), position(W, b)]
 
 
 # ── v = Bᵀ · d · B and y = Aᵀ · m · A, with their transposes: along the rows, then along the columns ────────────────
 
 
-def _inputs(x_22CL: Array, below: int, beside: int, new: New) -> Array:
-    """v = Bᵀ · d · B for every tile of a stretch, which sees the tiles below and beside it."""
-    C, T = x_22CL.shape[2], x_22CL.shape[3] - below - beside
-    r_42CT, v_44CT = new((4, 2, C, T + beside)), new((4, 4, C, T))
+def _inputs(x_22CL: Array, below: int, right: int, new: New) -> Array:
+    """v = Bᵀ · d · B for every tile of a block, which reads the tiles below and on the right."""
+    C, T = x_22CL.shape[2], x_22CL.shape[3] - below - right
+    r_42CT, v_44CT = new((4, 2, C, T + right)), new((4, 4, C, T))
     _four(x_22CL, r_42CT, below)
-    _four(r_42CT.swapaxes(0, 1), v_44CT.swapaxes(0, 1), beside)
+    _four(r_42CT.swapaxes(0, 1), v_44CT.swapaxes(0, 1), right)
     return v_44CT.reshape(16, C, T)
 
 
-def _inputs_back(dv_16CT: Array, dx_22CL: Array, below: int, beside: int, new: New) -> None:
+def _inputs_back(dv_16CT: Array, dx_22CL: Array, below: int, right: int, new: New) -> None:
     _, C, T = dv_16CT.shape
-    dr_42CT = new((4, 2, C, T + beside))
+    dr_42CT = new((4, 2, C, T + right))
     dr_42CT[...] = 0
-    _four_back(dv_16CT.reshape(4, 4, C, T).swapaxes(0, 1), dr_42CT.swapaxes(0, 1), beside)
+    _four_back(dv_16CT.reshape(4, 4, C, T).swapaxes(0, 1), dr_42CT.swapaxes(0, 1), right)
     _four_back(dr_42CT, dx_22CL, below)
 
 
@@ -167,7 +167,7 @@ def _outputs_back(dy_22OT: Array, new: New) -> Array:
 
 
 def _pixels_of(d: Array, T: int, step: int) -> tuple[Array, Array, Array, Array]:
-    """d₀ … d₃ of every tile: d holds the parities, 0 and 1; one tile further they are 2 and 3."""
+    """d₀ … d₃ of every tile: the two parities of d are pixels 0 and 1; those of the next tile are pixels 2 and 3."""
     return d[0, ..., :T], d[1, ..., :T], d[0, ..., step : step + T], d[1, ..., step : step + T]
 
 

@@ -1,40 +1,20 @@
-"""The onnx engine: a tree and its weights written as an ONNX graph, and such a graph run by onnxruntime.
-
-The graph comes straight from the tree, one ONNX node or a few for each layer, named by the paths; no PyTorch. Opset
-17, float32, any number of images. It has one input, `images`, N×C×H×W as `to_input` makes them, and two outputs:
-`logits`, and `probabilities`, the softmax of logits / temperature. What a layer means is stated in `tree`; where
-ONNX means something else by the same word, the comment says so.
-
-`write` needs the package onnx, `OnnxEngine` the package onnxruntime.
-"""
+"""Write a network as an ONNX graph."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from math import ceil
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from neoclassic import tree as nodes
-from neoclassic.base.errors import NeoclassicError, UsageError, install
 from neoclassic.engines.contract import Array
-from neoclassic.measure import Measure, Shape, by, measure, output_size, pooling
-from neoclassic.tree import Node, join
+from neoclassic.engines.onnx.packages import need
+from neoclassic.measure import Measure, Shape, measure, output_size, pooling
+from neoclassic.tree import Node, join, unknown_layer
 
-OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.12 of 2022 reads, and all since
-
-
-def need(package: str, what: str) -> None:
-    """UsageError unless the package is installed."""
-    if importlib.util.find_spec(package) is None:
-        raise UsageError(f"{what} needs {package}: {install(package)}")
-
-
-# ── from tree to graph ───────────────────────────────────────────────────────────────────────────────
+OPSET, IR_VERSION = 17, 8  # onnxruntime reads these since version 1.12 of 2022
 
 
 def write(
@@ -44,9 +24,12 @@ def write(
     temperature: float = 1.0,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The ONNX file of a network. `metadata` go into its metadata_props.
+    """The content of the ONNX file of a network.
 
-    UsageError where the package onnx is not installed."""
+    temperature  divides the logits before the softmax of `probabilities`
+    metadata     becomes its metadata_props
+
+    Raises UsageError if the package onnx is not installed."""
     need("onnx", "writing ONNX")
     from onnx import TensorProto, helper
 
@@ -77,7 +60,7 @@ def write(
 
 
 class _Graph:
-    """ONNX nodes and initializers as they are written. A path's value is named by it, behind a slash."""
+    """Collects ONNX nodes and initializers. The output of a path is named by a slash and the path."""
 
     def __init__(self, measure: Measure, weights: Mapping[str, Array]) -> None:
         self.measure, self.weights = measure, weights
@@ -85,26 +68,26 @@ class _Graph:
         self.initializers: list[Any] = []
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Append a node; the name of its output."""
+        """Append a node. Returns the name of its output."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, value: Any, dtype: type = np.float32) -> str:
-        """Append an initializer; its name."""
+        """Append an initializer. Returns its name."""
         from onnx import numpy_helper
 
         self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
     def parameters(self, path: str, *names: str) -> list[str]:
-        """Initializers of the weights of a path, those that it has."""
+        """Append the weights of a path with these names, if it has them. Returns the names of the initializers."""
         keys = [join(path, name) for name in names if join(path, name) in self.weights]
         return [self.constant(key, self.weights[key]) for key in keys]
 
     def add(self, node: Node, path: str, x: str) -> str:
-        """Append what `node` does to x; the name of the result."""
+        """Append the nodes of `node` applied to x. Returns the name of the output."""
         match node:
             case nodes.Auxiliary() | nodes.Identity() | nodes.Dropout():
                 return x
@@ -113,16 +96,16 @@ class _Graph:
                     x = self.add(child, join(path, name), x)
                 return x
             case nodes.Combinator():
-                arms = [self.add(child, join(path, name), x) for name, child in node.children]
-                return self.merge(node, f"/{path}", arms)
+                branches = [self.add(child, join(path, name), x) for name, child in node.children]
+                return self.merge(node, f"/{path}", branches)
         return self.leaf(node, path, x, self.measure[path].input)
 
-    def merge(self, node: Node, path: str, arms: list[str]) -> str:
+    def merge(self, node: Node, name: str, branches: list[str]) -> str:
         if isinstance(node, nodes.Concat):
-            return self.node("Concat", arms, path, axis=1)
-        kind, y = "Add" if isinstance(node, nodes.Sum) else "Mul", arms[0]
-        for i, arm in enumerate(arms[1:], 2):
-            y = self.node(kind, [y, arm], path if i == len(arms) else f"{path}/{i}")
+            return self.node("Concat", branches, name, axis=1)
+        kind, y = "Add" if isinstance(node, nodes.Sum) else "Mul", branches[0]
+        for i, branch in enumerate(branches[1:], 2):
+            y = self.node(kind, [y, branch], name if i == len(branches) else f"{name}/{i}")
         return y
 
     def leaf(self, node: Node, path: str, x: str, shape: Shape) -> str:
@@ -167,22 +150,22 @@ class _Graph:
                 return self.node("HardSwish", [x], name)
             case nodes.ReLU() | nodes.Sigmoid():
                 return self.node({"ReLU": "Relu"}.get(type(node).__name__, "Sigmoid"), [x], name)
-        raise NeoclassicError(f"{path}: the onnx engine does not know {type(node).__name__}")
+        raise unknown_layer("the onnx engine", node, path)
 
     def mean(self, node: nodes.AvgPool2d, name: str, x: str, shape: Shape) -> str:
-        """Padded zeros count, or not; what ceil_mode adds never does, which ONNX cannot say in one node."""
-        window, hangs_over = _window(node, shape)
-        if node.count_include_pad and hangs_over and node.padding:
+        """Average pooling. Padding counts or not; what ceil_mode adds never counts, and ONNX has no node for that."""
+        window, overhangs = _window(node, shape)
+        if node.count_include_pad and overhangs and node.padding:
             p = node.padding
             pads = self.constant(f"{name}/pads", [0, 0, p, p, 0, 0, p, p], np.int64)
             x = self.node("Pad", [x, pads], f"{name}/padded")
             window["pads"] = [0, 0, *(end - p for end in window["pads"][2:])]
             return self.node("AveragePool", [x], name, count_include_pad=0, **window)
-        counted = int(node.count_include_pad and not hangs_over)
+        counted = int(node.count_include_pad and not overhangs)
         return self.node("AveragePool", [x], name, count_include_pad=counted, **window)
 
     def adaptive_mean(self, size: int, name: str, x: str, shape: Shape) -> str:
-        """Over windows from ⌊i·n/size⌋ to ⌈(i+1)·n/size⌉: where they differ in size, two matrix products."""
+        """Means of the windows from ⌊i·n/size⌋ to ⌈(i+1)·n/size⌉. If these differ in size, two matrix products."""
         sides = shape[1:]
         if size == 1:
             return self.node("GlobalAveragePool", [x], name)
@@ -199,14 +182,14 @@ class _Graph:
         return self.node("MatMul", [self.constant(f"{name}/rows", rows), across], name)
 
     def local_response_norm(self, node: nodes.LocalResponseNorm, name: str, x: str, shape: Shape) -> str:
-        """ONNX has it for odd sizes; the sum over an even number of channels is a 1×1 convolution."""
+        """ONNX has LRN for odd sizes only. For an even size, the sum over channels is a 1×1 convolution."""
         if node.size % 2:
             return self.node(
                 "LRN", [x], name, size=node.size, alpha=float(node.alpha), beta=float(node.beta), bias=float(node.k)
             )
         channel = np.arange(shape[0])
-        away = channel[None, :] - channel[:, None]
-        band = (away >= -(node.size // 2)) & (away < node.size - node.size // 2)
+        distance = channel[None, :] - channel[:, None]
+        band = (distance >= -(node.size // 2)) & (distance < node.size - node.size // 2)
         weight = self.constant(f"{name}/band", (band * node.alpha / node.size)[..., None, None])
         bias = self.constant(f"{name}/k", np.full(shape[0], node.k, np.float32))
         squared = self.node("Mul", [x, x], f"{name}/squared")
@@ -217,76 +200,17 @@ class _Graph:
     def rbf(self, prototypes: tuple[tuple[int, ...], ...], name: str, x: str) -> str:
         table = self.constant(f"{name}/prototypes", [prototypes])
         axis, last = (self.constant(f"{name}/{axis}", [i], np.int64) for axis, i in (("axis", 1), ("last", 2)))
-        away = self.node("Sub", [self.node("Unsqueeze", [x, axis], f"{name}/row"), table], f"{name}/away")
-        squared = self.node("Mul", [away, away], f"{name}/squared")
+        difference = self.node("Sub", [self.node("Unsqueeze", [x, axis], f"{name}/row"), table], f"{name}/away")
+        squared = self.node("Mul", [difference, difference], f"{name}/squared")
         return self.node("Neg", [self.node("ReduceSum", [squared, last], f"{name}/sum", keepdims=0)], name)
 
 
 def _window(node: nodes.MaxPool2d | nodes.AvgPool2d, shape: Shape) -> tuple[dict[str, Any], bool]:
-    """Attributes of a pool, and whether ceil_mode makes its last window hang over the padding.
+    """The attributes of a pooling node, and whether ceil_mode makes its last window extend beyond the padding.
 
-    Written as padding at the end: what ONNX does in its own ceil_mode has changed between versions.
+    ceil_mode is written as padding at the end, as ONNX's own ceil_mode has changed between versions.
     """
     k, s, p = pooling(node)
     ends = [(output_size(side, k, s, p, node.ceil_mode) - 1) * s + k - side - p for side in shape[1:]]
     pads = [p, p, *(max(end, p) for end in ends)]
     return {"kernel_shape": [k, k], "strides": [s, s], "pads": pads}, any(end > p for end in ends)
-
-
-# ── the engine ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class OnnxEngine:
-    """The contract of `engines.contract.Engine` as far as prediction goes: `logits`, on the processor."""
-
-    name = "onnx"
-    device = "cpu"
-    xp = np
-
-    def __init__(self, tree: Node, input: Shape, session: Any) -> None:
-        """Of what `session` made. NeoclassicError where its graph is not that of such a tree."""
-        self.tree, self.input, self._session = tree, input, session
-        ends = {end.name: end.shape[1:] for end in (*session.get_inputs(), *session.get_outputs())}
-        output = list(measure(tree, input).output)
-        wanted = {"images": list(input), "logits": output, "probabilities": output}
-        if ends != wanted:
-            raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {wanted}")
-
-    def holds(self, nbytes: int) -> bool:
-        return False
-
-    def logits(self, images: Array, exact: bool = True) -> Array:
-        if tuple(images.shape[1:]) != tuple(self.input):
-            raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")
-        found: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
-        return found
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """The rest of the contract: only prediction is there."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise UsageError("the onnx engine only predicts: use --engine numpy or --engine torch")
-
-
-def session(file: bytes | str | Path, threads: int = 0) -> Any:
-    """onnxruntime's session of a file or its content, on the processor.
-
-    UsageError where onnxruntime is not installed; NeoclassicError for a file that it refuses.
-    """
-    need("onnxruntime", "the onnx engine")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports that it is used
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what it refuses, it raises
-    name = "the ONNX graph" if isinstance(file, bytes) else str(file)
-    try:
-        content = file if isinstance(file, bytes) else Path(file).read_bytes()
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except OSError as error:
-        raise NeoclassicError(f"cannot read {name}: {error.strerror}") from None
-    except Exception as error:  # onnxruntime has an exception of its own for each of its codes
-        raise NeoclassicError(
-            f"{name}: not an ONNX file that runs here ({' '.join(str(error).split())[:120]})"
-        ) from None

@@ -89,7 +89,7 @@ def test_a_child_that_is_no_node_is_refused():
         ("Conv2d", "unknown node"),
         ({"type": "Node"}, "unknown node"),
         ({"type": "Conv2d", "out_channels": 3}, "kernel_size"),
-        ({"type": "Conv2d", "out_channels": 3, "kernel_size": "__import__"}, "no number"),
+        ({"type": "Conv2d", "out_channels": 3, "kernel_size": "__import__"}, "not a number"),
         ({"type": "ReLU", "inplace": True}, "has no 'inplace'"),
         ({"type": "Sequential", "children": [1]}, "not a network tree"),
     ],

@@ -1,0 +1,111 @@
+"""The verbs that explain models and compare runs: explain, compare, report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from neoclassic.base.errors import UsageError
+from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
+
+
+def _unit(text: str | None) -> tuple[int, int] | None:
+    """3,4: the row and the column."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+,\d+", text):
+        raise UsageError(f"--unit {text!r} is not a position: write row,column, as in 3,4")
+    y, x = map(int, text.split(","))
+    return y, x
+
+
+@verb
+@click.argument("model")
+@click.argument("image")
+@click.option("--out", metavar="FOLDER", help="Folder for the pictures. Default: explained-<image>.")
+@click.option(
+    "--path",
+    metavar="PATH",
+    help="Layer whose feature maps are drawn. Default: the last one with a height and a width.",
+)
+@click.option("--class", "label", metavar="NAME", help="Class to explain. Default: the predicted one.")
+@click.option(
+    "--unit",
+    metavar="ROW,COLUMN",
+    help="Position in the feature map whose receptive field is drawn. Default: the middle.",
+)
+@click.option("--invert", is_flag=True, help="Invert the image first, for dark figures on white paper.")
+@engine
+@device
+@as_json
+def explain(
+    model: str,
+    image: str,
+    out: str | None,
+    path: str | None,
+    label: str | None,
+    unit: str | None,
+    invert: bool,
+    engine: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Draw what a model looks at in an image.
+
+    Writes class-activation maps, occlusion, feature maps, filters and a receptive field.
+    """
+    from neoclassic.base import files
+    from neoclassic.insight.explain import explain_file
+    from neoclassic.model.artefact import Model
+
+    position = _unit(unit)
+    folder = Path(out or f"explained-{Path(image).stem}")
+    files.check_folder(folder)
+    loaded = Model.load(model)
+    explained = explain_file(loaded, loaded.engine(engine, device), Path(image), folder, path, label, position, invert)
+    if as_json:
+        print_json(explained)
+        return
+    said = explained["said"]
+    click.echo(f"{image}: {said['label']} {said['probability']:.1%}")
+    for name, file in explained["files"].items():
+        click.echo(f"{name}: {file}")
+
+
+@verb
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option("--out", metavar="FOLDER", help="Draw the curves, and accuracy against cost, in this folder.")
+@as_json
+def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
+    """Compare runs by accuracy, time, parameters and MACs."""
+    from neoclassic.base import files
+    from neoclassic.insight import compare
+
+    if out:
+        files.check_folder(Path(out))
+    opened = compare.open_runs(runs)
+    written = compare.write(opened, Path(out)) if out else {}
+    if as_json:
+        print_json({"runs": [run.to_dict() for run in opened], "files": written})
+        return
+    click.echo(compare.table(opened))
+    if written:
+        click.echo(f"\nwrote pictures and a table to {out}: {', '.join(Path(path).name for path in written.values())}")
+
+
+@verb
+@click.argument("run")
+@click.option(
+    "--out", metavar="FILE", help="File to write; - is standard output. Default: report.html in the run folder."
+)
+@data_dir
+@engine
+def report(run: str, out: str | None, data_dir: str | None, engine: str) -> None:
+    """Write a self-contained HTML report of a finished run."""
+    from neoclassic.insight import report
+
+    path = report.write(run, out, data_dir, engine)
+    if path.is_file():
+        click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,75 @@
+"""Run an ONNX graph with onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.engines.contract import Array
+from neoclassic.engines.onnx.packages import need
+from neoclassic.measure import Shape, by, measure
+from neoclassic.tree import Node
+
+
+class _NotSupportedError(UsageError, AttributeError):
+    """A part of the contract that the engine does not have. It is an AttributeError, so `hasattr` returns False."""
+
+
+class OnnxEngine:
+    """The part of the contract of `engines.contract.Engine` that prediction needs: `logits`, on the CPU."""
+
+    name = "onnx"
+    device = "cpu"
+    xp = np
+
+    def __init__(self, tree: Node, input: Shape, session: Any) -> None:
+        """session: what `session()` returned. Raises NeoclassicError if its shapes are not those of the tree."""
+        self.tree, self.input, self._session = tree, input, session
+        ends = {end.name: end.shape[1:] for end in (*session.get_inputs(), *session.get_outputs())}
+        output = list(measure(tree, input).output)
+        expected = {"images": list(input), "logits": output, "probabilities": output}
+        if ends != expected:
+            raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {expected}")
+
+    def holds(self, nbytes: int) -> bool:
+        return False
+
+    def logits(self, images: Array, exact: bool = True) -> Array:
+        if tuple(images.shape[1:]) != tuple(self.input):
+            raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")
+        logits: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
+        return logits
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse the rest of the contract."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise _NotSupportedError("the onnx engine only predicts: use --engine numpy or --engine torch")
+
+
+def session(file: bytes | str | Path, threads: int = 0) -> Any:
+    """Open an ONNX file, or its content, with onnxruntime on the CPU. threads: 0 means all cores.
+
+    Raises UsageError if onnxruntime is not installed, and NeoclassicError for a file that it cannot run.
+    """
+    need("onnxruntime", "the onnx engine")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports its use
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # errors are raised anyway
+    name = "the ONNX graph" if isinstance(file, bytes) else str(file)
+    try:
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise NeoclassicError(f"cannot read {name}: {error.strerror}") from None
+    except Exception as error:  # onnxruntime has a class of exception for each error code
+        raise NeoclassicError(
+            f"{name}: not an ONNX file that runs here ({' '.join(str(error).split())[:120]})"
+        ) from None

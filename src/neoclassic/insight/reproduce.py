@@ -1,0 +1,46 @@
+"""The command line that trains a recipe again."""
+
+from __future__ import annotations
+
+import shlex
+
+from neoclassic.base.errors import UsageError
+from neoclassic.recipes import choose
+from neoclassic.train.recipe import Recipe
+
+OPTIONS = {
+    "data": "--data",
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "learning_rate": "--lr",
+    "schedule": "--schedule",
+    "warmup_epochs": "--warmup-epochs",
+    "initialisation": "--initialisation",
+    "validation": "--validation",
+    "image_size": "--image-size",
+    "seed": "--seed",
+}
+OPTIMIZER_OPTIONS = {"name": "--optimizer", "momentum": "--momentum", "weight_decay": "--weight-decay"}
+
+
+def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
+    """The command line that trains this recipe again, and the fields of the recipe that it has no option for."""
+    try:
+        base = choose(recipe.network, recipe.name)
+        words = ["neoclassic", "train", recipe.network, "--recipe", recipe.name]
+    except UsageError:  # not a published recipe: the network's defaults
+        base = choose(recipe.network, None)
+        words = ["neoclassic", "train", recipe.network]
+    values, defaults = recipe.to_dict(), base.to_dict()
+    for name, option in OPTIONS.items():
+        if values[name] != defaults[name]:
+            words += [option, f"{values[name]:g}" if isinstance(values[name], float) else str(values[name])]
+    if values["standardise"] != defaults["standardise"]:
+        words.append("--standardise" if values["standardise"] else "--no-standardise")
+    for name, option in OPTIMIZER_OPTIONS.items():
+        value = values["optimizer"][name]
+        if value != defaults["optimizer"][name]:
+            words += [option, str(value)]
+    covered = {*OPTIONS, "standardise", "optimizer", "name", "network", "source", "about", "reaches"}
+    rest = [name for name in values if name not in covered and values[name] != defaults[name]]
+    return shlex.join([*words, "--engine", engine]), rest

@@ -1,0 +1,123 @@
+"""The combinators: nodes with named children, and the paths of a tree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from neoclassic.tree.node import Node
+
+
+def _kinds(nodes: tuple[Node, ...]) -> list[str]:
+    """Names of children given by position: their kind, numbered from 1 if there are several of it."""
+    total, seen = Counter(node.kind for node in nodes), Counter[str]()
+    names = []
+    for node in nodes:
+        seen[node.kind] += 1
+        names.append(f"{node.kind}{seen[node.kind]}" if total[node.kind] > 1 else node.kind)
+    return names
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Combinator(Node):
+    """A node with named children.
+
+    Raises TypeError for a child that is not a node, and ValueError for an invalid name or one that is used twice."""
+
+    children: tuple[tuple[str, Node], ...]
+
+    def __init__(self, *nodes: Node, **named: Node) -> None:
+        given: list[tuple[int | str, Any]] = [*enumerate(nodes, 1), *named.items()]
+        for place, child in given:
+            if not isinstance(child, Node):
+                hint = ": give the nodes one by one" if isinstance(child, list | tuple) else ""
+                raise TypeError(f"{type(self).__name__}: child {place!r} is {str(child)[:40]}, not a node{hint}")
+        children = (*zip(_kinds(nodes), nodes, strict=True), *named.items())
+        for name, _ in children:
+            if not name or "." in name:  # the dot separates the names of a path
+                raise ValueError(f"{type(self).__name__}: {name!r} cannot be the name of a child: leave dots out")
+        twice = [name for name, count in Counter(name for name, _ in children).items() if count > 1]
+        if twice:
+            raise ValueError(f"{type(self).__name__}: the child name {twice[0]!r} is used twice")
+        object.__setattr__(self, "children", children)
+
+    @classmethod
+    def of(cls, children: Mapping[str, Node], **options: Any) -> Self:
+        """Make the node from a dict, for names that are computed."""
+        return cls(**children, **options)
+
+    def __repr__(self) -> str:
+        names = [name for name, _ in self.children]
+        nodes = tuple(node for _, node in self.children)
+        by_position = next(n for n in range(len(names), -1, -1) if _kinds(nodes[:n]) == names[:n])
+        parts = [repr(node) for node in nodes[:by_position]]
+        parts += [f"{name}={node!r}" for name, node in self.children[by_position:]]
+        options = [f for f in fields(self) if f.name != "children" and getattr(self, f.name) != f.default]
+        parts += [f"{f.name}={getattr(self, f.name)!r}" for f in options]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class Sequential(Combinator):
+    """Its children one after the other."""
+
+    kind = "seq"
+
+
+class Sum(Combinator):
+    """Each child gets the same input; their outputs, of equal shape, are added."""
+
+    kind = "sum"
+
+
+class Concat(Combinator):
+    """Each child gets the same input; their outputs are concatenated along the channels, in order."""
+
+    kind = "concat"
+
+
+class Product(Combinator):
+    """Each child gets the same input; their outputs are multiplied. A C×1×1 output scales whole channels."""
+
+    kind = "product"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Auxiliary(Combinator):
+    """A side head. Its output is its input, unchanged.
+
+    In training, its children, one after the other, compute logits whose loss is added with the given weight. Szegedy et
+    al. 2014, arXiv 1409.4842, section 5."""
+
+    kind = "aux"
+    weight: float = 0.3
+
+    def __init__(self, *nodes: Node, weight: float = 0.3, **named: Node) -> None:
+        super().__init__(*nodes, **named)
+        object.__setattr__(self, "weight", weight)
+        self.__post_init__()
+
+
+# ── paths ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def join(path: str, name: str) -> str:
+    """The path of the child `name` of the node at `path`."""
+    return f"{path}.{name}" if path else name
+
+
+def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
+    """All (path, node) pairs in order of execution, parents before children. The path of the root is empty."""
+    yield path, node
+    if isinstance(node, Combinator):
+        for name, child in node.children:
+            yield from walk(child, join(path, name))
+
+
+def at(node: Node, path: str) -> Node:
+    """The node at a path. Raises KeyError if there is none."""
+    for name in path.split(".") if path else []:
+        children = dict(node.children) if isinstance(node, Combinator) else dict[str, Node]()
+        node = children[name]
+    return node

@@ -1,0 +1,77 @@
+"""The base class of all nodes, and the check of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from math import inf
+from typing import Any, ClassVar
+
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.records import number, whole
+
+
+@dataclass(frozen=True, repr=False)
+class Node:
+    """A layer or a combinator of layers. Nodes are immutable and compare by value; the repr is the constructor call.
+
+    Raises TypeError or ValueError for an invalid argument.
+    """
+
+    kind: ClassVar[str] = "node"  # names a child that is given by position
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.name != "children":
+                _check(self, f.name, f.type)
+
+    def __repr__(self) -> str:
+        required = [repr(getattr(self, f.name)) for f in fields(self) if f.default is MISSING]
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)
+            if f.default is not MISSING and getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(required + changed)})"
+
+
+def unknown_layer(walker: str, node: Node, path: str) -> NeoclassicError:
+    """The error of a walker that has no rule for a layer."""
+    kind = type(node).__name__
+    return NeoclassicError(f"{path or 'the network'}: {walker} does not know {kind}: add a rule (see CONTRIBUTING.md)")
+
+
+# ── checking arguments ───────────────────────────────────────────────────────────────────────────────
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(whole, value))
+
+
+def _is_table(rows: Any) -> bool:
+    return isinstance(rows, tuple) and all(map(_is_row, rows)) and len(set(map(len, rows))) == 1
+
+
+# by annotation: the check, and how an error describes it
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (whole, "a whole number"),
+    "int | None": (lambda value: value is None or whole(value), "a whole number or None"),
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "float": (number, "a finite number"),
+    "tuple[int, ...]": (_is_row, "a tuple of whole numbers"),
+    "tuple[tuple[int, ...], ...]": (_is_table, "a tuple of tuples of whole numbers, all of one length"),
+}
+_RANGES = {"p": (0, 1), "momentum": (0, 1), "eps": (0, inf), "weight": (0, inf), "padding": (0, inf)}
+_SIZES = (1, inf)  # the range of all other integers
+
+
+def _check(node: Node, name: str, annotation: Any) -> None:
+    """Raise TypeError or ValueError, with the reason, if a field has an invalid value."""
+    value, kind = getattr(node, name), annotation if isinstance(annotation, str) else annotation.__name__
+    is_valid, description = _KINDS.get(kind, (lambda value: True, ""))
+    if not is_valid(value):
+        raise TypeError(f"{type(node).__name__}: {name} must be {description}, not {str(value)[:40]}")
+    low, high = _RANGES.get(name, _SIZES if kind.startswith("int") else (-inf, inf))
+    if kind in ("int", "int | None", "float") and value is not None and not low <= value <= high:
+        wanted = f"at least {low}" if high == inf else f"from {low} to {high}"
+        raise ValueError(f"{type(node).__name__}: {name} must be {wanted}, not {value}")

@@ -1,0 +1,156 @@
+"""The service: batches, limits, and class names and numbers that are hard to write as JSON."""
+
+import asyncio
+import json
+import math
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from serving import form, make_model, picture
+
+from neoclassic.web.application import application
+from neoclassic.web.responses import Refusal
+from neoclassic.web.service import Limits, Service
+
+# ── odd class names and numbers ──────────────────────────────────────────────────────────────────────
+
+ODD = ('"quoted" \\ back', "line\nbreak\u2028", "<img src=x onerror=alert(1)>", "\x1b[31mred\ud800")
+
+
+def asked(model, engine, method, path, body=b""):
+    """Status and body of the application's response, without a server."""
+    service = Service(model, engine)
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    async def ask():
+        async with service.running(None):
+            await application(service)(scope, receive, send)
+
+    asyncio.run(ask())
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
+def strict(text):
+    def constant(name):
+        raise ValueError(name)
+
+    return json.loads(text, parse_constant=constant)
+
+
+def test_odd_class_names_are_returned_unchanged():
+    odd = replace(make_model(), classes=ODD)
+    assert strict(asked(odd, SlowEngine(), "GET", "/model")[1])["classes"] == list(ODD)
+    answer = strict(asked(odd, SlowEngine(), "POST", "/predict", picture(0))[1])
+    assert [guess["label"] for guess in answer[0]["top"]] == list(ODD)
+
+
+def test_nan_metrics_are_null_and_nan_predictions_are_an_error():
+    odd = replace(make_model(), metrics={"loss": math.nan, "each": [1.0, math.inf]})
+    engine = SlowEngine(answer=math.nan)
+    assert strict(asked(odd, engine, "GET", "/model")[1])["metrics"] == {"loss": None, "each": [1.0, None]}
+    status, answer = asked(odd, engine, "POST", "/predict", picture(0))
+    assert status == 400
+    assert "is not a number" in strict(answer)[0]["error"]
+
+
+@pytest.mark.parametrize("name", ['a"b.png', "<b>.png", "caf\u00e9.png", "\x1b[31m.png", "-rf", "\u202egnp.exe"])
+def test_a_file_name_is_returned_unchanged(running, name):
+    body, headers = form((name.replace('"', "%22"), picture(0)), (name.replace('"', "%22"), b"nothing"))
+    status, answers = running.predict(body, **headers)
+    assert status == 200
+    assert [answer["path"] for answer in answers] == [name.replace('"', "%22")] * 2
+    assert "\n" not in answers[1]["error"]
+
+
+def test_the_metrics_are_in_the_format_of_prometheus(running):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = list(text_string_to_metric_families(running.ask("GET", "/metrics")[2]))
+    assert {"neoclassic_requests", "neoclassic_batch_images"} <= {family.name for family in families}
+
+
+# ── limits that need a slow engine ───────────────────────────────────────────────────────────────────
+
+
+class SlowEngine:
+    """Returns equal logits after half a second and records the sizes of its batches."""
+
+    name, device = "slow", "cpu"
+
+    def __init__(self, error=None, answer=0.0):
+        self.seen, self.error, self.answer = [], error, answer
+
+    def holds(self, nbytes):
+        return False
+
+    def logits(self, images, exact=True):
+        self.seen.append(len(images))
+        time.sleep(0.5)
+        if self.error:
+            raise self.error
+        return np.full((len(images), 4), self.answer, np.float32)
+
+
+def answers_of(service, requests):
+    """The results of concurrent requests, given the number of images of each."""
+
+    async def ask():
+        async with service.running(None):
+            files = [("a.png", picture(0))]
+            calls = [service._predictions(files * n, 5, 0.0) for n in requests]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    return asyncio.run(ask())
+
+
+def test_waiting_images_become_batches_up_to_the_limit():
+    engine = SlowEngine()
+    found = answers_of(Service(make_model(), engine, Limits(batch=4)), [1] * 9)
+    assert all(rows[0].probability == 0.25 for rows in found)
+    assert sum(engine.seen) == 9
+    assert max(engine.seen) == 4
+    assert len(engine.seen) <= 4
+
+
+def test_images_beyond_the_queue_are_refused_at_once():
+    service = Service(make_model(), SlowEngine(), Limits(queue=3))
+    found = answers_of(service, [2, 1, 1, 4])
+    refused = [isinstance(f, Refusal) and f.status == 503 for f in found]
+    assert refused == [False, False, True, True]
+    assert service.waiting == 0
+
+
+def test_an_exception_of_the_engine_fails_only_its_batch():
+    service = Service(make_model(), SlowEngine(ValueError("broken")), Limits(batch=1))
+    found = answers_of(service, [1, 1])
+    assert [str(f) for f in found] == ["broken", "broken"]
+
+
+def test_the_bodies_of_all_requests_have_a_limit():
+    service = Service(make_model(), SlowEngine(), Limits(body=100))
+
+    async def stream():
+        for _ in range(10):
+            yield bytes(10)
+
+    async def hold(n):
+        request = SimpleNamespace(headers={}, stream=stream)
+        if n == 0:
+            return service.body_bytes
+        async with service._body(request):
+            return await hold(n - 1)
+
+    assert asyncio.run(hold(8)) == 800
+    with pytest.raises(Refusal, match="too many requests"):
+        asyncio.run(hold(9))
+    assert service.body_bytes == 0
