@@ -8,15 +8,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.errors import MissingAttribute, NeoclassicError, UsageError
 from neoclassic.engines.contract import Array
 from neoclassic.engines.onnx.packages import need
 from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import Node
-
-
-class _NotSupportedError(UsageError, AttributeError):
-    """A part of the contract that the engine does not have. It is an AttributeError, so `hasattr` returns False."""
 
 
 class OnnxEngine:
@@ -48,7 +44,7 @@ class OnnxEngine:
         """Refuse the rest of the contract."""
         if name.startswith("_"):
             raise AttributeError(name)
-        raise _NotSupportedError("the onnx engine only predicts: use --engine numpy or --engine torch")
+        raise MissingAttribute("the onnx engine only predicts: use --engine numpy or --engine torch")
 
 
 def session(file: bytes | str | Path, threads: int = 0) -> Any:
