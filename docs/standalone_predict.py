@@ -8,6 +8,7 @@ The model file has all that is needed: the metadata `classes` and `preprocessing
 """
 
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -86,8 +87,14 @@ def to_input(path, p):
 
 def predict(model, paths):
     """For each path, yield the class names, the path and its probabilities."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    with open(model, "rb") as file:
+        content = file.read()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
+    checksum = facts.get("file_sha256", "")  # of the file with zeros in its place
+    intact = hashlib.sha256(content.replace(checksum.encode(), b"0" * 64)).hexdigest() == checksum
+    if not intact and (checksum or facts.get("format") != "1"):  # files of format 1 had none
+        sys.exit(f"{model}: altered or damaged since it was exported; export it again")
     classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])
     for path in paths:
         yield classes, path, session.run(["probabilities"], {"images": to_input(path, preprocessing)[None]})[0][0]

@@ -1,7 +1,8 @@
 """Export a model to ONNX, and verify that the exported file gives the same answers.
 
 The `metadata_props` of the file contain the artefact's header, one JSON value for each field. A predictor in another
-language needs only `classes` and `preprocessing`. `checksum` is the artefact's.
+language needs only `classes` and `preprocessing`. `checksum` is the artefact's; `file_sha256` is the file's own, see
+`model.seal`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import read_pixels
 from neoclassic.engines.contract import Array
 from neoclassic.engines.onnx import need, write
-from neoclassic.model.artefact import FORMAT, Model
+from neoclassic.model import seal
+from neoclassic.model.artefact import Model
+from neoclassic.model.opening import ONNX_FORMAT
 from neoclassic.model.predict import probabilities
 from neoclassic.model.provenance import data_of
 
@@ -40,9 +43,10 @@ def export(model: Model, path: str | Path) -> None:
 
     UsageError if the package onnx is not installed; NeoclassicError if the file cannot be written.
     """
-    facts = {"format": FORMAT, "checksum": model.checksum, **model.header()}
-    metadata = {name: json.dumps(value) for name, value in facts.items()}
-    files.write(Path(path), write(model.tree, model.input, model.weights, model.temperature, metadata))
+    facts = {"format": ONNX_FORMAT, "checksum": model.checksum, **model.header()}
+    metadata = {name: json.dumps(value) for name, value in facts.items()} | {seal.KEY: seal.BLANK}
+    content = write(model.tree, model.input, model.weights, model.temperature, metadata)
+    files.write(Path(path), seal.sealed(content))
 
 
 # ── verification ─────────────────────────────────────────────────────────────────────────────────────

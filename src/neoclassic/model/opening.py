@@ -11,8 +11,12 @@ from safetensors import safe_open
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Engine
-from neoclassic.model.artefact import FORMAT, Model
+from neoclassic.model import seal
+from neoclassic.model.artefact import Model
 from neoclassic.model.weight_files import Found, read
+
+ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of their own
+ALTERED = "altered or damaged since it was exported (its checksum does not fit); export it again"
 
 
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
@@ -30,13 +34,22 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         raise UsageError(f"the onnx engine runs on the processor only, not on {device!r}")
     from neoclassic.engines.onnx import OnnxEngine, session
 
-    running = session(path)
     try:
-        facts = {name: json.loads(text) for name, text in running.get_modelmeta().custom_metadata_map.items()}
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
+    if seal.is_sealed(content) and not seal.is_intact(content):
+        raise NeoclassicError(f"{path}: {ALTERED}")
+    try:
+        running = session(content)
+        entries = running.get_modelmeta().custom_metadata_map
+        facts = {name: json.loads(text) for name, text in entries.items() if name != seal.KEY}
         if "preprocessing" not in facts:
             raise NeoclassicError("an ONNX file, but not one of neoclassic's: its metadata say no preprocessing")
-        if isinstance(facts.get("format"), int) and facts["format"] > FORMAT:
+        if isinstance(facts.get("format"), int) and facts["format"] > ONNX_FORMAT:
             raise NeoclassicError("made by a newer neoclassic; pip install --upgrade neoclassic")
+        if facts.get("format") not in (None, 1) and not seal.is_sealed(content):
+            raise NeoclassicError(ALTERED)
         model = replace(Model.of(facts, {}), source=Path(path))
         return model, cast(Engine, OnnxEngine(model.tree, model.input, running))
     except (ValueError, RecursionError) as error:
