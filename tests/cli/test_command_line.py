@@ -201,7 +201,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("train lenet --out ''", "--out is empty: is a variable of the shell not set?"),
         ("train --resume=", "--resume is empty"),
         ("show ''", "an argument is empty"),
-        ("cache --clear .", "no pattern '.'"),
+        ("cache --clear .", "'.' is not a pattern"),
         ("evaluate nowhere.safetensors", "cannot read nowhere.safetensors"),
         ("predict", "Missing argument"),
     ],

@@ -133,7 +133,7 @@ def test_a_layout_that_cannot_be_read_is_one_line_that_says_what_to_do(folders, 
         (
             [*both("train"), "train"],
             ["cat", "dog"],
-            "'train' holds 6 images outside the folders of classes, left out (first: 0.jpg)",
+            "'train' holds 6 images outside the folders of classes, which are left out (first: 0.jpg)",
         ),
         (both("fold1", "fold2"), ["fold1", "fold2"], "though each holds the folders cat, dog"),
         (["a/train", "a/test", "a/truth", "b"], ["a", "b"], "'a' is read as a class, with its train and test in one"),

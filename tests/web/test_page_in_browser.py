@@ -108,7 +108,7 @@ def test_what_is_no_image_is_told_in_its_place(browser, address, images, tmp_pat
     browser.choose("#files", [images[1], tmp_path / "<i>text"])
     browser.wait("document.querySelectorAll('#answers figure').length == 2")
     alert = browser.ask("document.querySelector('#answers [role=alert]').textContent")
-    assert alert == "<i>text: is not an image, or of a format that is not read here"
+    assert alert == "<i>text: is not an image, or its format is not supported"
     browser.complaints[:] = [c for c in browser.complaints if "blob:" not in c]  # the browser cannot show it either
 
 

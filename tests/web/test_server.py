@@ -304,7 +304,7 @@ def test_one_bad_image_among_good_ones_is_told_apart(running):
     status, answers = running.predict(body, **headers)
     assert status == 200
     assert [a["label"] is None for a in answers] == [False, True, False]
-    assert answers[1]["error"] == "bad.png: is not an image, or of a format that is not read here"
+    assert answers[1]["error"] == "bad.png: is not an image, or its format is not supported"
 
 
 def test_names_that_lead_elsewhere_are_cut_to_their_last_part(running):

@@ -15,25 +15,25 @@ from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.dataset import Splits
 from neoclassic.data.folders import Folder
-from neoclassic.data.sources import SOURCES, find
+from neoclassic.data.sources import SOURCES, open_dataset
 from neoclassic.model.artefact import Model
 
 
 def data_of(
     model: Model, data: str | None = None, data_dir: str | None = None, validation: float = 0.0, seed: int = 0
 ) -> Splits | Folder:
-    """The data of a model, or those named `data`; the other arguments are those of `find`.
+    """The data of a model, or those named `data`; the other arguments are those of `open_dataset`.
 
     NeoclassicError, one line, where the model's own data are not found."""
     run = _run_of(model)
     data_dir = data_dir or run.get("data_dir")
     name = files.on_disk(str(data or model.recipe.get("data") or model.data.get("name", "")))
     if data or name in SOURCES:
-        return find(name, data_dir, model.classes, validation, seed)
+        return open_dataset(name, data_dir, model.classes, validation, seed)
     other = None
     for path in dict.fromkeys((where(name, run.get("place")), name)):
         if files.expanded(path).absolute().exists():
-            found = find(path, data_dir, model.classes, validation, seed)
+            found = open_dataset(path, data_dir, model.classes, validation, seed)
             if _same(found, model):
                 return found
             other = other or path
@@ -62,5 +62,5 @@ def _same(found: Splits | Folder, model: Model) -> bool:
     True where the model does not say."""
     if isinstance(found, Folder):
         known = {mark for marks in model.data.get("photos", {}).values() for mark in marks}
-        return not known or any(mark in known for marks in found.marks.values() for mark in marks)
+        return not known or any(mark in known for marks in found.digests.values() for mark in marks)
     return model.data.get("fingerprint") in (None, found.train.fingerprint)

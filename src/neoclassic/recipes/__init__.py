@@ -40,7 +40,7 @@ def choose(network: str | None, name: str | None, data: str | None = None, weigh
         if network is None:
             raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
         if data is not None and is_photos(data):
-            n = len(scan(data).parts.get("train", ()))
+            n = len(scan(data).splits.get("train", ()))
             return neoclassic.photos(network, n, bool(weights)).but(data=data)
         return _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
     assert name is not None

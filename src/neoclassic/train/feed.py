@@ -10,7 +10,8 @@ import numpy as np
 from neoclassic.base.errors import UsageError
 from neoclassic.data.augmentation import Augmentation, Put, augment, mix, principal_colours
 from neoclassic.data.dataset import Dataset
-from neoclassic.data.preprocessing import Array, Preprocessing, Resized
+from neoclassic.data.preprocessing import Array, Preprocessing
+from neoclassic.data.resizing import Resized
 from neoclassic.engines import Engine
 from neoclassic.model.inputs import held
 from neoclassic.train.recipe import Recipe
@@ -46,7 +47,7 @@ class Feed:
         """
         draw = self.augmentation.draw(len(index), self.preprocessing.size, rng, self.colours)
         if part != slice(None) and draw.mixture is None:
-            draw, index, part = draw.part(part), index[part], slice(None)
+            draw, index, part = draw.select(part), index[part], slice(None)
         place = self.put(index)
         pixels = self.put(self.pixels[index]) if isinstance(self.pixels, np.ndarray | Resized) else self.pixels[place]
         x_NHWC = augment(pixels, draw, self.preprocessing, self.xp, self.put)

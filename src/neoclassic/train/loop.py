@@ -28,7 +28,7 @@ from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.machine import cores
 from neoclassic.base.progress import QUIET, say
-from neoclassic.data.check import brief
+from neoclassic.data.check import summary
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
@@ -179,7 +179,7 @@ class _Job:
     def prepare(cls, recipe: Recipe, settings: Settings, splits: Splits | None, progress: bool = False) -> _Job:
         row = networks.entry(recipe.network)
         source = where(recipe.data, settings.place)
-        found = splits or data.find(source, settings.data_dir, None, recipe.validation, recipe.seed)
+        found = splits or data.open_dataset(source, settings.data_dir, None, recipe.validation, recipe.seed)
         if recipe.classes not in (None, len(found.classes)):
             raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(found.classes)} classes")
         tree = networks.network(recipe.network, len(found.classes))
@@ -193,9 +193,9 @@ class _Job:
         for note in begin.notes:
             say(note, progress)
         photos = found if isinstance(found, Folder) else None
-        for line in brief(photos, preprocessing) if photos and progress else ():
+        for line in summary(photos, preprocessing) if photos and progress else ():
             say(line, progress)
-        splits = found.at(preprocessing, settings.strict)
+        splits = found.prepare(preprocessing, settings.strict)
         train = splits.train
         watched = splits.test if recipe.validation == 0 else splits.validation
         if watched is None:
@@ -221,7 +221,7 @@ class _Job:
         engine.optimize(recipe.optimizer, transfer.rates(recipe, arrays.parameters(tree, shape)))
         per_epoch = len(batches(len(train), recipe.batch_size, 0, 0, alone=not lone))
         last = min(recipe.epochs * per_epoch, settings.max_steps or sys.maxsize)
-        marks = photos.marks if photos else {}
+        marks = photos.digests if photos else {}
         return cls(
             recipe,
             settings,
