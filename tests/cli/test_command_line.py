@@ -184,7 +184,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_answered(trained, r
         ("train lenett", "unknown network 'lenett': did you mean 'lenet'?"),
         ("train", "name a network or a recipe"),
         ("train lenet --recipe d2l-zh:lent", "unknown recipe 'd2l-zh:lent': did you mean 'd2l-zh:lenet'?"),
-        ("train lenet --recipe d2l-zh", "'d2l-zh' is where recipes are from: choose one of them, d2l-zh:lenet, "),
+        ("train lenet --recipe d2l-zh", "'d2l-zh' is a source of several recipes: choose one of d2l-zh:lenet, "),
         ("train deepconvnet --recipe d2l-zh:lenet", "trains 'lenet', not 'deepconvnet'"),
         ("train lenet --data fashion-mnis", "unknown data set 'fashion-mnis': did you mean 'fashion-mnist'?"),
         ("train lenet --classes 7", "--classes 7, but fashion-mnist has 10 classes"),

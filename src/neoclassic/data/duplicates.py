@@ -81,9 +81,5 @@ def _findings(groups: Collection[Group], kind: str, what: str) -> Iterator[Findi
         ("", "note", f"{what} is twice in one class"),
     ):
         if paths := by_suffix[suffix]:
-            yield Finding(
-                severity,
-                kind + suffix,
-                f"{text} ({len(paths):,} {'case' if len(paths) == 1 else 'cases'})",
-                tuple(paths),
-            )
+            cases = "1 case" if len(paths) == 1 else f"{len(paths):,} cases"
+            yield Finding(severity, kind + suffix, f"{text} ({cases})", tuple(paths))
