@@ -132,7 +132,7 @@ def test_several_files_do_not_go_to_standard_output(verb, trained, tmp_path, run
     photo, folder = trained
     code, _, err = run(*verb.format(run=folder, photo=photo).split(), "--out", "-")
     assert code == 2
-    assert err == "neoclassic: - is standard output, and several files are written: name a folder\n"
+    assert err == "neoclassic: - is standard output, but several files are written: name a folder\n"
     assert list(tmp_path.iterdir()) == []
 
 
