@@ -182,7 +182,7 @@ Put = Callable[[Any], Any]  # copies a NumPy array to the images' device
 
 
 def augment(x_NHWC: Any, draw: Draw, p: Preprocessing, xp: Any, put: Put) -> Any:
-    """Augment uint8 N×H×W×C, and normalize it as p says: float32 N×H×W×C. xp: numpy or torch."""
+    """Augment uint8 N×H×W×C, and normalise it as p says: float32 N×H×W×C. xp: numpy or torch."""
     if draw.rows is not None or draw.columns is not None:
         x_NHWC = _gathered(x_NHWC, draw, xp, put)
     x_NHWC = xp.asarray(x_NHWC, dtype=xp.float32)

@@ -25,7 +25,7 @@ FILE_TYPES = (
 
 
 def describe(content: bytes) -> str | None:
-    """Say what a file that is not an image is, judging by its content; None if it cannot be recognized."""
+    """Say what a file that is not an image is, judging by its content; None if it cannot be recognised."""
     for signature, description in SIGNATURES:
         if content.startswith(signature):
             return description

@@ -163,7 +163,7 @@ def _limit_aspect(image: Image.Image) -> Image.Image:
 
 
 def to_input(pixels: Array, p: Preprocessing) -> Array:
-    """Normalize uint8 N×H×W×C to float32 N×C×H×W: (x/255 − mean)/std, in torchvision's order of operations."""
+    """Normalise uint8 N×H×W×C to float32 N×C×H×W: (x/255 − mean)/std, in torchvision's order of operations."""
     x_NCHW = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
     x_NCHW /= np.float32(255)
     if any(p.mean):

@@ -1,4 +1,4 @@
-"""Recognizing the splits of a data set (training, validation, test) by the names of folders, in many languages."""
+"""Recognising the splits of a data set (training, validation, test) by the names of folders, in many languages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FILLERS = """set sets data dataset datasets subset split part partition folder 
 def split_roles(names: Sequence[str]) -> dict[str, str]:
     """Return the split that each name stands for: "train", "validation", "test" or "unlabelled".
 
-    Other names are left out. `training_set`, `TrainImages` and `Trainingsdaten` are recognized on their own;
+    Other names are left out. `training_set`, `TrainImages` and `Trainingsdaten` are recognised on their own;
     `seg_train` only together with `seg_test`.
     """
     parsed = {name: parse_name(name) for name in names}
