@@ -62,7 +62,7 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(good):
     assert [path.partition(".jpg: ")[2] for path in found["unreadable"]] == ["is empty", "is truncated"]
 
 
-def test_the_same_file_is_found_within_a_class_across_parts_and_across_classes(good):
+def test_the_same_file_is_found_within_a_class_across_splits_and_across_classes(good):
     for source, target in (
         ("train/ants/001.jpg", "train/ants/copy.jpg"),
         ("train/ants/003.jpg", "test/ants/copy.jpg"),

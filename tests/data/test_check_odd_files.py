@@ -195,7 +195,7 @@ def test_a_failure_that_is_remembered_is_not_believed(told, root, run, monkeypat
     assert run("check", root) == before
 
 
-def test_what_fails_to_be_looked_at_and_can_be_read_a_moment_later_does_no_harm(root, run, monkeypatch):
+def test_a_file_that_cannot_be_inspected_and_can_be_read_a_moment_later_does_no_harm(root, run, monkeypatch):
     read_info = file_info.read_info
     failed = file_info.FileInfo("unread", error="Permission denied")
     monkeypatch.setattr(file_info, "read_info", lambda path: failed if path.name == "3.jpg" else read_info(path))

@@ -1,4 +1,4 @@
-"""Data sets: arrays, splits, batches, IDX and CIFAR files, and where they are looked for."""
+"""Data sets: arrays, splits, batches, IDX and CIFAR files, and where they are searched for."""
 
 import gzip
 import hashlib
@@ -107,13 +107,13 @@ def test_the_fingerprint_is_of_the_data_and_of_nothing_else():
     assert len({one.fingerprint, *(o.fingerprint for o in others)}) == 5
 
 
-def test_parts_must_agree_on_the_classes():
+def test_splits_must_agree_on_the_classes():
     one = Dataset.from_arrays(IMAGES, LABELS)
     with pytest.raises(NeoclassicError, match="has other classes"):
         Splits(one, Dataset.from_arrays(IMAGES, LABELS % 5))
 
 
-def test_parts_are_brought_to_a_size_and_keep_their_fingerprint():
+def test_splits_are_brought_to_a_size_and_keep_their_fingerprint():
     one = Dataset.from_arrays(IMAGES, LABELS)
     splits = Splits(one, one.subset(np.arange(5)))
     p = splits.preprocessing((10, 8))

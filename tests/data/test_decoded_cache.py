@@ -366,4 +366,4 @@ def test_only_regular_files_of_a_reasonable_size_are_opened(kind, tmp_path, monk
 def test_a_usage_error_is_not_taken_for_a_missing_cache(monkeypatch):
     monkeypatch.setenv("NEOCLASSIC_CACHE", "~nobody-here/x")
     with pytest.raises(UsageError):
-        cache.place("decoded")
+        cache.path("decoded")

@@ -31,7 +31,7 @@ def jpeg(seed, size=(12, 9), mode="RGB", **options):
 
 
 def make(root: Path, **counts: int) -> Path:
-    """So many photos in each folder; `train__ants` is train/ants. No two files are alike."""
+    """The given number of photos in each folder; `train__ants` is train/ants. No two files are alike."""
     for seed, (name, n) in enumerate(counts.items()):
         folder = root / name.replace("__", "/")
         folder.mkdir(parents=True)
@@ -47,7 +47,7 @@ def names(folder: Folder, part: str) -> list[str]:
 # ── what is listed ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_folder_with_parts_is_taken_as_it_stands(tmp_path):
+def test_a_folder_with_splits_is_used_as_it_is(tmp_path):
     make(tmp_path, train__bees=3, train__ants=2, valid__ants=1, valid__bees=1, test__ants=1, test__bees=2)
     folder = scan(tmp_path)
     assert folder.classes == ("ants", "bees")
@@ -97,7 +97,7 @@ def test_the_seed_chooses_the_validation_set_and_never_the_test_set(tmp_path):
     assert one.splits["validation"] != other.splits["validation"]
 
 
-def test_where_the_folder_stands_does_not_matter(tmp_path):
+def test_where_the_folder_is_does_not_matter(tmp_path):
     one, other = make(tmp_path / "a", ants=20), make(tmp_path / "b" / "c", ants=20)
     assert names(scan(one), "test") == names(scan(other), "test")
 
@@ -173,7 +173,7 @@ def test_a_table_that_is_wrong_is_named_with_the_line(tmp_path, text, reason):
         scan(tmp_path / "table.csv")
 
 
-def test_find_tells_photos_from_arrays(tmp_path):
+def test_open_dataset_distinguishes_photos_from_arrays(tmp_path):
     assert isinstance(open_dataset(str(make(tmp_path / "photos", ants=2))), Folder)
     assert open_dataset("fashion-mnist").split("validation", Preprocessing((28, 28), 1)) is None
     with pytest.raises(NeoclassicError, match=r"the classes of fashion-mnist .* are not the model's \(a, b\)"):
@@ -263,7 +263,7 @@ def test_a_class_of_which_nothing_can_be_read_ends_the_run(tmp_path):
         scan(tmp_path).split("train", P)
 
 
-def test_all_parts_at_once(tmp_path):
+def test_all_splits_at_once(tmp_path):
     splits = scan(make(tmp_path / "a", ants=10, bees=10), validation=0.25).prepare(P)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 4, 4)
     assert splits.train.shape == (8, 8, 3)
@@ -300,7 +300,7 @@ def test_the_cache_is_listed_and_cleared(tmp_path):
     assert cache.entries() == []
 
 
-# ── what the files tell ──────────────────────────────────────────────────────────────────────────────
+# ── file info ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_headers_are_read_once(tmp_path, monkeypatch):
@@ -333,7 +333,7 @@ def test_a_damaged_memory_is_not_relied_on(tmp_path, monkeypatch):
         assert scan(tmp_path).infos == before
 
 
-def test_a_look_tells_the_header_and_decodes_nothing(tmp_path, monkeypatch):
+def test_file_info_says_what_the_header_says_and_decodes_nothing(tmp_path, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "a.jpg").write_bytes(jpeg(0, size=(12, 9), exif=exif))

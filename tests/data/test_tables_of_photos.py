@@ -133,7 +133,7 @@ def test_a_label_in_two_unicode_forms_is_one_class(root, run_json):
     assert run_json("check", root / "table.csv")["counts"]["train"] == {"échat": 6, "éours": 6}
 
 
-def test_a_photo_of_two_parts_is_wrong_and_named_by_check_and_train(root, run):
+def test_a_photo_in_two_splits_is_wrong_and_named_by_check_and_train(root, run):
     (root / "t.csv").write_text(
         text([*ROWS, ("img/chat/7.jpg", "chat", "train"), ("img/../img/ours/7.jpg", "ours", "train")])
     )

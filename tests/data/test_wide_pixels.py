@@ -131,7 +131,7 @@ def noise(i, top):
     return np.random.default_rng(i).integers(0, top + 1, (64, 64)).astype(np.uint16)
 
 
-def test_check_says_how_many_bits_it_takes_them_for(run_json, tmp_path):
+def test_check_says_how_many_bits_images_seem_to_use(run_json, tmp_path):
     root = folder(tmp_path / "xray", lambda i, stem: save(noise(i, 3800), stem.with_suffix(".png")))
     (finding,) = found(run_json, root, "depth")
     assert (finding["severity"], len(finding["paths"])) == ("note", 6)

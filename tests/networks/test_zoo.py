@@ -246,7 +246,7 @@ def test_alexnet_normalises_as_the_paper_writes():
 # ── names and knobs ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_network_says_how_it_departs_from_its_paper():
+def test_every_network_says_how_it_differs_from_its_paper():
     assert [name for name in list_networks() if not differences(name)] == []
     assert differences("alexnet:torchvision").startswith("one tower of 64-192-384-256-256 maps")
     assert differences("resnet110:v2") == differences("resnet18:v2") != differences("resnet18")

@@ -59,7 +59,7 @@ def folder() -> Path:
     return home / ".cache" / "neoclassic"
 
 
-def place(*parts: str) -> Path | None:
+def path(*parts: str) -> Path | None:
     """Return a path in the cache; None if there is no cache, which is not an error. UsageError as from `folder`."""
     try:
         return folder().joinpath(*parts)

@@ -55,7 +55,7 @@ def decode(paths: Sequence[Path], digests: Sequence[str], p: Preprocessing, abou
     files = list(zip(map(os.fspath, paths), digests, strict=True))
     pixels_only = replace(p, mean=(0.0,), std=(1.0,)).to_dict()
     key = json.dumps([FORMAT, PIL.__version__, pixels_only, list(digests)])
-    entry = cache.place("decoded", hashlib.sha256(key.encode()).hexdigest()[:32])
+    entry = cache.path("decoded", hashlib.sha256(key.encode()).hexdigest()[:32])
     reason = "this account has no home folder to keep a cache in"
     if entry is not None:
         try:

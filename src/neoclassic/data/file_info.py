@@ -62,7 +62,7 @@ def read_infos(paths: Sequence[Path], root: Path) -> dict[Path, FileInfo]:
 
     Failures are not cached: permissions and plug-ins change without the file.
     """
-    file = cache.place("looks", f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json")
+    file = cache.path("looks", f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json")
     try:
         cached = dict(json.loads(file.read_text("utf-8"))) if file else {}
     except (OSError, ValueError, TypeError):

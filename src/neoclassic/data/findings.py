@@ -66,7 +66,7 @@ def unreadable(folder: Folder, errors: Mapping[Path, str]) -> Iterator[Finding]:
     if all(photo.path in errors for photo in folder.photos):
         yield Finding("error", "unreadable", "no image can be read", paths)
     elif errors:
-        text = f"{images(len(errors))} cannot be read: training skips them, or stops at them with --strict"
+        text = f"{images(len(errors))} cannot be read: training skips such images, or stops at them with --strict"
         yield Finding("warning", "unreadable", text, paths)
 
 

@@ -124,7 +124,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
     given = [] if data_dir is None else list(_candidates(expanded(data_dir), source))
     packaged = [PACKAGE / source.packaged] if source.packaged else []
-    cached = cache.place(source.name)
+    cached = cache.path(source.name)
     folders = [*given, *packaged, *([cached] if cached else []), DEBIAN / source.name]
     for folder in folders:
         files = source.reader.find_files(folder)
