@@ -41,7 +41,8 @@ from torch import nn
 from neoclassic import data, engines, networks
 from neoclassic.base.machine import cores
 from neoclassic.data.dataset import batches
-from neoclassic.data.preprocessing import Preprocessing, resized
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.data.resizing import resize
 from neoclassic.engines import Speed
 from neoclassic.engines import torch as torch_engine
 from neoclassic.engines.weights import initial
@@ -150,7 +151,7 @@ class Plain(Loop):
         p = Preprocessing(self.shape[1:], self.shape[0])
         self.training, self.test = (
             (
-                torch.from_numpy(np.asarray(resized(each.images, p))).movedim(3, 1).to(self.device),
+                torch.from_numpy(np.asarray(resize(each.images, p))).movedim(3, 1).to(self.device),
                 torch.from_numpy(each.labels).long().to(self.device),
             )
             for each in (splits.train, splits.test)
@@ -235,7 +236,7 @@ class Ours:
         self.p = Preprocessing(shape[1:], shape[0])
         started = time.perf_counter()
         train, self.test = (
-            data.Dataset(each.name, resized(each.images, self.p), each.labels, each.classes)
+            data.Dataset(each.name, resize(each.images, self.p), each.labels, each.classes)
             for each in (splits.train, splits.test)
         )
         self.n, self.recipe, self.number = len(train), chosen, 0

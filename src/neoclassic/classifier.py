@@ -23,8 +23,9 @@ import numpy as np
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
 from neoclassic.data.dataset import Dataset, Splits, stratified_split
-from neoclassic.data.preprocessing import Preprocessing, read_pixels, resize_all, to_pixels
-from neoclassic.data.sources import find
+from neoclassic.data.preprocessing import Preprocessing, read_pixels, to_pixels
+from neoclassic.data.resizing import resize_all
+from neoclassic.data.sources import open_dataset
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.insight.watching import Progress, watchers
@@ -172,7 +173,7 @@ class Classifier:
         """
         model = self._fitted()
         if isinstance(X, str | os.PathLike) and y is None:
-            source = find(os.fspath(X), None, model.classes)
+            source = open_dataset(os.fspath(X), None, model.classes)
             test = source.test_set(model.preprocessing, model.data.get("photos", {}))
             return float((self.predict_proba(test.images).argmax(1) == test.labels).mean())
         known = ", ".join(map(str, self.classes_[:10]))

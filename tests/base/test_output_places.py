@@ -132,7 +132,7 @@ def test_several_files_do_not_go_to_standard_output(verb, trained, tmp_path, run
     photo, folder = trained
     code, _, err = run(*verb.format(run=folder, photo=photo).split(), "--out", "-")
     assert code == 2
-    assert err == "neoclassic: - is standard output, and several files are written: name a folder\n"
+    assert err == "neoclassic: - is standard output, but several files are written: name a folder\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,7 +213,7 @@ def test_an_output_that_cannot_be_written_is_told_before_any_model_runs(argument
 
 def test_a_run_folder_that_cannot_be_made_is_told_before_photos_are_read(trained, tmp_path, run, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("neoclassic.data.find", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr("neoclassic.data.open_dataset", lambda *_: pytest.fail("the work began"))
     code, _, err = run(*TRAIN, "--data", trained[0].parents[1], "--out", tmp_path / "file" / "run")
     assert code == 1
     assert "is not a folder" in err
@@ -224,7 +224,7 @@ def test_weights_that_cannot_be_read_are_told_before_photos_are(kind, trained, t
     photo, folder = trained
     (tmp_path / "text.pth").write_text("no weights")
     files = {"missing": tmp_path / "none.pth", "text": tmp_path / "text.pth", "other": folder}
-    monkeypatch.setattr("neoclassic.data.folders.Folder.at", lambda *_: pytest.fail("the photos were read"))
+    monkeypatch.setattr("neoclassic.data.folders.Folder.prepare", lambda *_: pytest.fail("the photos were read"))
     network = "lenet:bn" if kind == "other" else "lenet"
     arguments = ("--engine", "numpy", "--data", photo.parents[1], "--weights", files[kind], "--out", tmp_path / "r")
     code, _, err = run("train", network, *arguments)

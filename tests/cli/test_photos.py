@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from neoclassic.data import decode, scan
-from neoclassic.data.folders import look
+from neoclassic.data.file_info import read_info
 from neoclassic.model.artefact import Model
 from neoclassic.model.export import export, standalone
 from neoclassic.model.opening import open_model
@@ -115,7 +115,7 @@ def test_the_shape_of_a_rotated_photo_is_known_before_it_is_decoded(kind, tmp_pa
         exif[0x0112] = tag
         upright = photo("ants", tag)
         (upright if turn is None else upright.transpose(turn)).save(tmp_path / f"{tag}.{kind}", exif=exif)
-        told = look(tmp_path / f"{tag}.{kind}")
+        told = read_info(tmp_path / f"{tag}.{kind}")
         assert (told.width, told.height, told.orientation) == (*upright.size, tag)
 
 
@@ -130,7 +130,7 @@ def test_a_photo_gives_the_same_answer_in_every_format_and_reader(channels, trai
     expected = store(tmp_path / "forms", upright, upright.convert("L"))
     paths = images_in([str(tmp_path / "forms")])
     assert [path.name for path in paths] == list(expected)
-    part = scan(tmp_path / "forms", ("bees",)).part("all", model.preprocessing)
+    part = scan(tmp_path / "forms", ("bees",)).split("all", model.preprocessing)
     loaded = part.subset([part.paths.index(str(path)) for path in paths])
 
     export(model, tmp_path / "model.onnx")
@@ -197,9 +197,9 @@ def test_before_training_the_folder_is_checked_in_a_few_lines(run, tmp_path):
     lines = err.splitlines()
     assert "66 images in 2 classes: train 29, validation 4, test 33" in lines
     assert "there is no test set: the validation set serves as one, and is used once, at the end" in lines
-    assert any(line.startswith("each becomes 28×28, fit crop: a crop to the middle cuts") for line in lines)
-    wrong = next(line for line in lines if line.startswith("wrong: "))
-    assert "the same file in two parts" in wrong
+    assert any(line.startswith("each becomes 28×28, fit crop: a centre crop cuts") for line in lines)
+    wrong = next(line for line in lines if line.startswith("error: "))
+    assert "the same file is in two splits" in wrong
     assert "again.jpg" in wrong
     assert any(line.startswith("warning: 1 image stored as GIF") and "lone.gif" in line for line in lines)
     assert f"'neoclassic check {tmp_path / 'garden'}' shows all" in lines
@@ -221,7 +221,7 @@ def test_photos_that_cannot_be_read_are_listed_counted_and_left_out(run, tmp_pat
     assert line.startswith(f"2 images that cannot be read are left out, listed in {tmp_path / 'run' / 'skipped.csv'}: ")
     rows = list(csv.DictReader((tmp_path / "run" / "skipped.csv").read_text().splitlines()))
     assert {Path(row["path"]).name: row["reason"] for row in rows} == {
-        "000.jpg": "is not an image, or of a format that is not read here",
+        "000.jpg": "is not an image, or its format is not supported",
         "001.jpg": "is truncated",
     }
 
@@ -310,7 +310,7 @@ def test_the_model_stores_which_photos_were_in_which_split(trained):
     folder, out = trained
     kept = Model.load(out).data["photos"]
     now = scan(folder, validation=0.1, seed=0)
-    assert kept == now.marks
+    assert kept == now.digests
     assert {part: len(marks) for part, marks in kept.items()} == {"train": 44, "validation": 4, "test": 12}
     assert len({mark for marks in kept.values() for mark in marks}) == 60
 
@@ -334,7 +334,7 @@ def test_evaluate_tests_on_exactly_the_photos_that_were_not_trained_on(trained, 
         photo("bees", 500 + i).save(grown / "bees" / f"new{i}.jpg")
     assert run_json("evaluate", out, "--data", grown)["n"] == 12 + 5
     assert run_json("evaluate", out, "--data", fill(tmp_path / "other", 7, first=7))["n"] == 14
-    held = {one.path.relative_to(folder) for one in scan(folder, validation=0.1).parts["test"]}
+    held = {one.path.relative_to(folder) for one in scan(folder, validation=0.1).splits["test"]}
     for path in (*(grown / one for one in held), *grown.rglob("new*.jpg")):
         path.unlink()
     code, _, err = run("evaluate", out, "--data", grown)
@@ -385,7 +385,7 @@ def test_checking_something_that_is_not_a_folder_is_a_wrong_call(run, tmp_path):
     for name in ("fashion-mnist", str(tmp_path / "nowhere")):
         code, out, err = run("check", name)
         assert (code, out) == (2, "")
-        assert err == f"neoclassic: {name} is no folder of photos and no .csv table\n"
+        assert err == f"neoclassic: {name} is not a folder of photos or a .csv table\n"
 
 
 def test_names_that_are_not_utf_8_are_used_and_reported(run, tmp_path):

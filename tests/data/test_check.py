@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neoclassic.data import check as module
-from neoclassic.data import scan
+from neoclassic.data import duplicates, scan
 from neoclassic.data.check import check
 
 
@@ -63,7 +62,7 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(good):
     assert [path.partition(".jpg: ")[2] for path in found["unreadable"]] == ["is empty", "is truncated"]
 
 
-def test_the_same_file_is_found_within_a_class_across_parts_and_across_classes(good):
+def test_the_same_file_is_found_within_a_class_across_splits_and_across_classes(good):
     for source, target in (
         ("train/ants/001.jpg", "train/ants/copy.jpg"),
         ("train/ants/003.jpg", "test/ants/copy.jpg"),
@@ -101,7 +100,7 @@ def test_pictures_of_one_colour_are_no_duplicates(good):
 
 
 def test_the_search_for_near_duplicates_has_an_end(good, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 79)
+    monkeypatch.setattr(duplicates, "MOST", 79)
     assert list(kinds(good)) == ["unsought"]
 
 
@@ -112,8 +111,8 @@ def test_classes_without_photos_with_few_and_with_far_too_many(tmp_path):
     (tmp_path / "test" / "ants").mkdir()
     findings = {finding.kind: finding.text for finding in check(scan(tmp_path), (32, 32)).findings}
     assert findings["empty"] == "test has no readable image of ants"
-    assert findings["tiny"] == "fewer than 10 images to learn from: bees (1)"
-    assert findings["uneven"].startswith("ants has 31 images to learn from, bees only 1")
+    assert findings["tiny"] == "fewer than 10 training images: bees (1)"
+    assert findings["uneven"].startswith("ants has 31 training images, bees only 1")
     (tmp_path / "train" / "bees" / "0.jpg").write_bytes(b"")
     assert check(scan(tmp_path), (32, 32)).worst == "error"
 

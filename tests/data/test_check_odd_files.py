@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError
-from neoclassic.data import folders, preprocessing, scan, suspects
+from neoclassic.data import file_info, image_files, not_images, scan
 
 TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", 28, "--epochs", 1, "--max-steps", 1)
 
@@ -79,13 +79,13 @@ def test_where_no_photo_can_be_read_check_says_why_and_train_too(content, root, 
         path.write_bytes(content)
     code, out, err = run("check", root)
     assert code == 1
-    assert "wrong: no image can be read" in out
+    assert "error: no image can be read" in out
     assert str(root / "cat" / "0.jpg") in out
     assert "findings spoil the result" in err
     code, out, err = run(*TRAIN, "--data", root, "--out", root.parent / "run")
     assert (code, out) == (1, "")
     assert "no image of class 'cat' can be read: " in err.splitlines()[-1]
-    if reason := suspects.what_is(content):
+    if reason := not_images.describe(content):
         assert err.splitlines()[-1].endswith(reason)
 
 
@@ -165,19 +165,19 @@ def test_check_reads_what_training_reads(channels, root, unreadable, run_json):
 
 
 def test_a_photo_that_can_be_read_by_now_is_read(root, unreadable, run, monkeypatch):
-    monkeypatch.setattr(folders, "SETTLED", -(10**18))
-    opened = preprocessing.Image.open
+    monkeypatch.setattr(file_info, "SETTLED", -(10**18))
+    opened = image_files.Image.open
 
     def without_png(file, *args, **options):
         image = opened(file, *args, **options)
         if image.format == "PNG":
-            raise preprocessing.UnidentifiedImageError
+            raise image_files.UnidentifiedImageError
         return image
 
     picture(50).save(root / "cat" / "new.png")
     with monkeypatch.context() as patch:  # as if its plug-in were missing
-        patch.setattr(preprocessing.Image, "open", without_png)
-        assert unreadable(root) == {"new.png": "is not an image, or of a format that is not read here"}
+        patch.setattr(image_files.Image, "open", without_png)
+        assert unreadable(root) == {"new.png": "is not an image, or its format is not supported"}
         assert run(*TRAIN, "--data", root, "--out", root.parent / "one")[0] == 0
     assert unreadable(root) == {}
     assert run(*TRAIN, "--data", root, "--out", root.parent / "two")[0] == 0
@@ -187,7 +187,7 @@ def test_a_photo_that_can_be_read_by_now_is_read(root, unreadable, run, monkeypa
 
 @pytest.mark.parametrize("told", [["x", 0, 0, "", "", 1, "denied"], ["x", 0, 0, "RGB", "JPEG", 1, ""], ["x", 1], []])
 def test_a_failure_that_is_remembered_is_not_believed(told, root, run, monkeypatch):
-    monkeypatch.setattr(folders, "SETTLED", -(10**18))
+    monkeypatch.setattr(file_info, "SETTLED", -(10**18))
     before = run("check", root)
     (memory,) = (Path(os.environ["NEOCLASSIC_CACHE"])).glob("looks/*")
     known = json.loads(memory.read_text("utf-8"))
@@ -195,10 +195,10 @@ def test_a_failure_that_is_remembered_is_not_believed(told, root, run, monkeypat
     assert run("check", root) == before
 
 
-def test_what_fails_to_be_looked_at_and_can_be_read_a_moment_later_does_no_harm(root, run, monkeypatch):
-    looked = folders.look
-    failed = folders.Look("unread", error="Permission denied")
-    monkeypatch.setattr(folders, "look", lambda path: failed if path.name == "3.jpg" else looked(path))
+def test_a_file_that_cannot_be_inspected_and_can_be_read_a_moment_later_does_no_harm(root, run, monkeypatch):
+    read_info = file_info.read_info
+    failed = file_info.FileInfo("unread", error="Permission denied")
+    monkeypatch.setattr(file_info, "read_info", lambda path: failed if path.name == "3.jpg" else read_info(path))
     code, out, _ = run("check", root)
     assert code == 0
     assert "warning: 2 images cannot be read" in out
@@ -210,7 +210,7 @@ def test_check_needs_no_place_for_a_cache(root, run, monkeypatch):
         raise NeoclassicError("there is no place for a cache")
 
     before = run("check", root)
-    monkeypatch.setattr(folders.cache, "folder", nowhere)
+    monkeypatch.setattr(file_info.cache, "folder", nowhere)
     assert run("check", root) == before
 
 
@@ -242,7 +242,7 @@ def test_classes_of_one_photo_are_told_that_nothing_is_left_to_test_on(run, tmp_
 
 
 def test_a_photo_without_rights_is_read_once_it_has_them(root, monkeypatch):
-    monkeypatch.setattr(folders, "SETTLED", -(10**18))
+    monkeypatch.setattr(file_info, "SETTLED", -(10**18))
     read = Path.read_bytes
 
     def denied(path):
@@ -252,5 +252,5 @@ def test_a_photo_without_rights_is_read_once_it_has_them(root, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", denied)
-        assert sum(look.error == "Permission denied" for look in scan(root).looks.values()) == 2
-    assert not any(look.error for look in scan(root).looks.values())
+        assert sum(info.error == "Permission denied" for info in scan(root).infos.values()) == 2
+    assert not any(info.error for info in scan(root).infos.values())

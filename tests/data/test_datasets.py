@@ -1,4 +1,4 @@
-"""Data sets: arrays, splits, batches, IDX and CIFAR files, and where they are looked for."""
+"""Data sets: arrays, splits, batches, IDX and CIFAR files, and where they are searched for."""
 
 import gzip
 import hashlib
@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data import SOURCES, Dataset, Splits, batches, cache, cifar, find, idx, load, sources, stratified_split
+from neoclassic.data import (
+    SOURCES,
+    Dataset,
+    Splits,
+    batches,
+    cache,
+    cifar,
+    idx,
+    load,
+    open_dataset,
+    sources,
+    stratified_split,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (40, 5, 4), dtype=np.uint8)
@@ -95,18 +107,18 @@ def test_the_fingerprint_is_of_the_data_and_of_nothing_else():
     assert len({one.fingerprint, *(o.fingerprint for o in others)}) == 5
 
 
-def test_parts_must_agree_on_the_classes():
+def test_splits_must_agree_on_the_classes():
     one = Dataset.from_arrays(IMAGES, LABELS)
     with pytest.raises(NeoclassicError, match="has other classes"):
         Splits(one, Dataset.from_arrays(IMAGES, LABELS % 5))
 
 
-def test_parts_are_brought_to_a_size_and_keep_their_fingerprint():
+def test_splits_are_brought_to_a_size_and_keep_their_fingerprint():
     one = Dataset.from_arrays(IMAGES, LABELS)
     splits = Splits(one, one.subset(np.arange(5)))
     p = splits.preprocessing((10, 8))
     assert (p.size, p.channels) == ((10, 8), 1)
-    resized = splits.at(p)
+    resized = splits.prepare(p)
     assert (resized.train.images.shape, resized.test.images.shape) == ((40, 10, 8, 1), (5, 10, 8, 1))
     assert resized.validation is None
     assert resized.train.fingerprint == one.fingerprint != resized.test.fingerprint
@@ -277,7 +289,11 @@ def test_cifar_10_is_read_from_its_files_or_its_archive(tmp_path, packed):
         for name, contents in cifar_files().items():
             (tmp_path / cifar.FOLDER / name).write_bytes(contents)
     splits = load("cifar-10", tmp_path)
-    assert splits.train.fingerprint == load(str(tmp_path)).train.fingerprint == find(str(tmp_path)).train.fingerprint
+    assert (
+        splits.train.fingerprint
+        == load(str(tmp_path)).train.fingerprint
+        == open_dataset(str(tmp_path)).train.fingerprint
+    )
     assert splits.train.labels.tolist() == [0, 1, 2, 3, 4]
     assert splits.classes[splits.test.labels[0]] == "truck"
     assert splits.test.shape == (32, 32, 3)
@@ -314,10 +330,10 @@ def odd_archive(path, name, **about):
 @pytest.mark.parametrize(
     ("name", "about", "reason"),
     [
-        ("x/test_batch.bin", {"type": tarfile.SYMTYPE, "linkname": "nowhere"}, "is no regular file"),
-        ("x/test_batch.bin", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}, "is no regular file"),
-        ("x/data_batch_1.bin", {"type": tarfile.FIFOTYPE}, "is no regular file"),
-        ("x/data_batch_1.bin", {"type": tarfile.DIRTYPE}, "is no regular file"),
+        ("x/test_batch.bin", {"type": tarfile.SYMTYPE, "linkname": "nowhere"}, "is not a regular file"),
+        ("x/test_batch.bin", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}, "is not a regular file"),
+        ("x/data_batch_1.bin", {"type": tarfile.FIFOTYPE}, "is not a regular file"),
+        ("x/data_batch_1.bin", {"type": tarfile.DIRTYPE}, "is not a regular file"),
         ("../../outside/data_batch_1.bin", {}, "leads out of its folder"),
         ("/tmp/readme.html", {}, "leads out of its folder"),
     ],
@@ -361,7 +377,7 @@ def test_a_cut_cifar_archive_is_refused(tmp_path):
 
 def test_fashion_mnist_is_in_the_package_as_published():
     source = SOURCES["fashion-mnist"]
-    files = idx.find(sources.PACKAGE / source.packaged)
+    files = idx.find_files(sources.PACKAGE / source.packaged)
     sums = {role: hashlib.md5(gzip.decompress(path.read_bytes())).hexdigest() for role, path in files.items()}
     assert sums == {
         "train-images": "f4a8712d7a061bf5bd6d2ca38dc4d50a",

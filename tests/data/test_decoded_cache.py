@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data import Preprocessing, cache, decode, preprocessing, scan, suspects
+from neoclassic.data import Preprocessing, cache, decode, decode_workers, not_images, preprocessing, scan
 
 P = Preprocessing((16, 16), 3)
 SOURCE = Path(__file__).parents[2] / "src"
@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 def place(tmp_path, monkeypatch):
     """The folder of the cache."""
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
-    decode._say.cache_clear()
+    decode._say_once.cache_clear()
     return tmp_path / "cache"
 
 
@@ -42,7 +42,7 @@ def save(path, seed):
 
 
 def part(garden):
-    return scan(garden).part("all", P)
+    return scan(garden).split("all", P)
 
 
 def decoded(place):
@@ -54,13 +54,13 @@ def decoded(place):
 
 @pytest.mark.parametrize("several", [False, True])
 def test_a_photo_replaced_while_it_is_decoded_and_put_back_is_never_kept(several, garden, place, monkeypatch):
-    monkeypatch.setattr(decode, "ALONE", 0 if several else 128)
+    monkeypatch.setattr(decode_workers, "FEW", 0 if several else 128)
     folder, photo = scan(garden), garden / "ants" / "2.png"
     whole = photo.read_bytes()
-    assert folder.looks
+    assert folder.infos
     save(photo, 12345)
     with pytest.raises(NeoclassicError, match=r"ants/2\.png: changed while it was read: run again$"):
-        folder.part("all", P)
+        folder.split("all", P)
     photo.write_bytes(whole)
     assert decoded(place) == []
     again = part(garden)
@@ -70,10 +70,10 @@ def test_a_photo_replaced_while_it_is_decoded_and_put_back_is_never_kept(several
 
 def test_a_photo_that_is_gone_for_a_moment_is_not_skipped_for_good(garden, place):
     folder, photo = scan(garden), garden / "ants" / "2.png"
-    assert folder.looks
+    assert folder.infos
     photo.rename(garden / "aside")
     with pytest.raises(NeoclassicError, match="changed while it was read: run again"):
-        folder.part("all", P)
+        folder.split("all", P)
     (garden / "aside").rename(photo)
     assert part(garden).skipped == ()
 
@@ -146,7 +146,7 @@ def unwritable(tmp_path, how):
 def test_an_unusable_cache_is_done_without(how, temporary, several, garden, tmp_path, monkeypatch, capsys):
     (garden / "ants" / "1.png").write_bytes(b"no image")
     expected = np.array(part(garden).images)
-    monkeypatch.setattr(decode, "ALONE", 0 if several else 128)
+    monkeypatch.setattr(decode_workers, "FEW", 0 if several else 128)
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(unwritable(tmp_path, how)))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(decode.tempfile, "tempdir", str(tmp_path / ("tmp" if temporary else "nowhere")))
@@ -166,7 +166,7 @@ def elsewhere(garden, **changes):
     code = (
         "import os, pwd, sys; sys.path.insert(0, sys.argv[2]); os.getuid = lambda: 54321\n"  # which has no account
         "from neoclassic.base.errors import NeoclassicError; from neoclassic.data import *\n"
-        "try: print(len(scan(sys.argv[1]).part('all', Preprocessing((16, 16), 3)).images))\n"
+        "try: print(len(scan(sys.argv[1]).split('all', Preprocessing((16, 16), 3)).images))\n"
         "except NeoclassicError as error: print(error.exit_code, error)"
     )
     command = [sys.executable, "-c", code, str(garden), str(SOURCE)]
@@ -186,7 +186,7 @@ def test_an_account_without_a_home_needs_no_cache(garden):
 
 def test_a_home_that_nobody_has_is_a_wrong_call(garden):
     out, err = elsewhere(garden, NEOCLASSIC_CACHE="~nobody-here/cache")
-    assert (out, err) == ("2 NEOCLASSIC_CACHE is '~nobody-here/cache', but nobody has such a home: set a full path", "")
+    assert (out, err) == ("2 NEOCLASSIC_CACHE is '~nobody-here/cache', but there is no such user: set a full path", "")
 
 
 def test_named_data_sets_need_no_cache_either(monkeypatch):
@@ -223,14 +223,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(code, garden, place, monkeyp
 
 def test_the_whole_room_is_taken_before_anything_is_decoded(garden, place, monkeypatch):
     seen = []
-    fill = decode._fill
+    fill = decode_workers._fill
 
     def look(images, *rest):
         (file,) = place.glob("decoded/.making-*/images.npy")
         seen.append(file.stat().st_blocks * 512 >= 24 * 16 * 16 * 3)
         return fill(images, *rest)
 
-    monkeypatch.setattr(decode, "_fill", look)
+    monkeypatch.setattr(decode_workers, "_fill", look)
     part(garden)
     assert set(seen) == {True}
 
@@ -353,7 +353,7 @@ def test_only_regular_files_of_a_reasonable_size_are_opened(kind, tmp_path, monk
         path.symlink_to("/dev/zero")
     else:
         path.touch()
-        os.truncate(path, suspects.LARGEST + 1)
+        os.truncate(path, not_images.MAX_FILE_BYTES + 1)
     what = {"pipe": "is a named pipe", "device": "is a device", "huge": "more than the 512 MB"}[kind]
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda *_, **__: pytest.fail("opened"))
@@ -366,4 +366,4 @@ def test_only_regular_files_of_a_reasonable_size_are_opened(kind, tmp_path, monk
 def test_a_usage_error_is_not_taken_for_a_missing_cache(monkeypatch):
     monkeypatch.setenv("NEOCLASSIC_CACHE", "~nobody-here/x")
     with pytest.raises(UsageError):
-        cache.place("decoded")
+        cache.path("decoded")

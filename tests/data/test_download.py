@@ -99,7 +99,11 @@ def test_when_no_mirror_gives_it_each_is_named_with_its_fault(tmp_path):
     ):
         fetch("a.gz", [altered, down, cutting, dead()], tmp_path, MD5)
     faults = str(error.value).split("; ")
-    assert [fault.partition(": ")[2] for fault in faults[:3]] == ["wrong checksum", "answers 503", "cut 3 times"]
+    assert [fault.partition(": ")[2] for fault in faults[:3]] == [
+        "wrong checksum",
+        "answered 503",
+        "interrupted 3 times",
+    ]
     assert "refused" in faults[3]
     assert not (tmp_path / "a.gz").exists()
 

@@ -81,7 +81,7 @@ THREE = {**PARTS, "validation": ["cat", "dog"]}
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_usual_layouts_are_read_as_they_are_meant_and_it_is_said(folders, parts, checked, tmp_path):
+def test_usual_layouts_are_read_as_intended_and_reported(folders, parts, checked, tmp_path):
     code, found, layout = checked(make(tmp_path, *folders))
     assert (code, found) == (0, parts)
     plain = {"train", "val"}
@@ -118,7 +118,7 @@ def test_a_layout_that_cannot_be_read_is_one_line_that_says_what_to_do(folders, 
 
 
 @pytest.mark.parametrize(
-    ("folders", "classes", "doubt"),
+    ("folders", "classes", "warning"),
     [
         (["bus", "car", "train"], ["bus", "car", "train"], "'train' is read as a class, like bus, car"),
         (["valid", "invalid"], ["invalid", "valid"], "'valid' is read as a class, like invalid"),
@@ -133,25 +133,27 @@ def test_a_layout_that_cannot_be_read_is_one_line_that_says_what_to_do(folders, 
         (
             [*both("train"), "train"],
             ["cat", "dog"],
-            "'train' holds 6 images outside the folders of classes, left out (first: 0.jpg)",
+            "'train' holds 6 images outside the folders of classes, which are left out (first: 0.jpg)",
         ),
         (both("fold1", "fold2"), ["fold1", "fold2"], "though each holds the folders cat, dog"),
         (["a/train", "a/test", "a/truth", "b"], ["a", "b"], "'a' is read as a class, with its train and test in one"),
     ],
     ids=str,
 )
-def test_what_is_uncertain_or_left_out_is_said_by_check_and_train(folders, classes, doubt, checked, run, tmp_path):
+def test_what_is_uncertain_or_left_out_is_reported_by_check_and_train(
+    folders, classes, warning, checked, run, tmp_path
+):
     root = make(tmp_path / "data", *folders)
     code, parts, layout = checked(root)
     assert (code, parts["train"], sorted(parts)) == (0, classes, ["test", "train"])
-    assert any(line.startswith(f"warning: {doubt}") or doubt in line for line in layout), layout
+    assert any(line.startswith(f"warning: {warning}") or warning in line for line in layout), layout
     code, _, err = run(*TRAIN, "--data", root, "--out", tmp_path / "run")
     assert code == 0, err
-    assert any(line.startswith("warning: ") and doubt in line for line in err.splitlines()), err
+    assert any(line.startswith("warning: ") and warning in line for line in err.splitlines()), err
 
 
 @pytest.mark.parametrize("name", ["test", "val", "测试"])
-def test_an_empty_part_is_left_out_and_the_training_set_divided(name, checked, tmp_path):
+def test_an_empty_split_is_left_out_and_the_training_set_divided(name, checked, tmp_path):
     make(tmp_path, *both("train"))
     (tmp_path / name / "cat").mkdir(parents=True)
     (tmp_path / name / "dog").mkdir()
@@ -160,7 +162,7 @@ def test_an_empty_part_is_left_out_and_the_training_set_divided(name, checked, t
     assert layout[0] == f"warning: {name!r} is left out: it holds no images"
 
 
-def test_photos_without_labels_beside_the_parts_are_only_noted(checked, tmp_path):
+def test_photos_without_labels_next_to_the_splits_are_only_noted(checked, tmp_path):
     make(tmp_path, *both("seg_train", "seg_test"), "seg_pred")
     code, parts, layout = checked(tmp_path)
     assert (code, parts) == (0, PARTS)
@@ -284,7 +286,7 @@ def test_files_without_an_image_ending_count_if_they_are_images(kind, run_json, 
     assert sum(part["cat"] for part in counts.values()) == 9
 
 
-def test_other_files_are_surplus_and_named(run_json, tmp_path):
+def test_other_files_are_named_as_unused(run_json, tmp_path):
     root = make(tmp_path, "cat", "dog")
     contents = {
         "notes.txt": b"BMW is a car",

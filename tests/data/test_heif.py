@@ -102,7 +102,7 @@ def train(command, root, out, site=None):
 def skipped(command, root, site=None):
     """How many photos a folder leaves out."""
     code = "import sys; from neoclassic.data import *; p = Preprocessing((28, 28), 3); "
-    done = command("-c", code + "print(len(scan(sys.argv[1]).part('all', p).skipped))", root, site=site)
+    done = command("-c", code + "print(len(scan(sys.argv[1]).split('all', p).skipped))", root, site=site)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
@@ -131,7 +131,7 @@ def test_without_the_plugin_one_line_names_it(brand, tmp_path, monkeypatch):
     path = heic(tmp_path / "a.jpg", brand=brand)
     with pytest.raises(NeoclassicError) as told:
         open_image(path)
-    assert str(told.value) == f"{path}: is a HEIC image: pip install pillow-heif reads it"
+    assert str(told.value) == f"{path}: is a HEIC image: run 'pip install pillow-heif' to read it"
 
 
 def test_a_plugin_that_does_not_load_is_as_none(tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def test_a_plugin_that_does_not_load_is_as_none(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "pillow_heif", raising=False)
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
-    with pytest.raises(NeoclassicError, match="is a HEIC image: pip install pillow-heif reads it"):
+    with pytest.raises(NeoclassicError, match="is a HEIC image: run 'pip install pillow-heif' to read it"):
         open_image(heic(tmp_path / "a.heic"))
 
 

@@ -15,9 +15,19 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data import Dataset, Preprocessing, load, open_image, resize_all, statistics, to_input, to_pixels
-from neoclassic.data import preprocessing as module
-from neoclassic.data.preprocessing import Enlarged, Resized, bright_border, read_pixels, resized
+from neoclassic.data import (
+    Dataset,
+    Preprocessing,
+    load,
+    open_image,
+    resize_all,
+    resizing,
+    statistics,
+    to_input,
+    to_pixels,
+)
+from neoclassic.data.preprocessing import FITS, bright_border, read_pixels
+from neoclassic.data.resizing import Enlarged, Resized, resize
 
 RNG = np.random.default_rng(0)
 IMAGENET = Preprocessing((224, 224), 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), keep=224 / 256)
@@ -80,7 +90,7 @@ def test_crop_takes_the_middle():
 
 
 @pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1), (1, 1), (2, 3)])
-@pytest.mark.parametrize("fit", module.FITS)
+@pytest.mark.parametrize("fit", FITS)
 def test_odd_shapes_neither_fail_nor_grow(size, fit):
     pixels = to_pixels(Image.new("RGB", size, (10, 20, 30)), Preprocessing((224, 112), 3, fit=fit))
     assert pixels.shape == (224, 112, 3)
@@ -210,7 +220,7 @@ def test_pixels_without_a_known_range_are_refused(image, tmp_path):
 @pytest.mark.parametrize("c", [1, 3])
 def test_images_of_the_right_size_pass_bit_for_bit(c):
     images = RNG.integers(0, 256, (5, 8, 9, c), dtype=np.uint8)
-    for fit in module.FITS:
+    for fit in FITS:
         p = Preprocessing((8, 9), c, fit=fit)
         assert resize_all(images, p) is images
         one = Image.fromarray(images[0, ..., 0] if c == 1 else images[0])
@@ -231,12 +241,12 @@ def test_a_data_set_is_resized_as_its_images_are(c, channels):
 
 def test_images_that_would_take_much_memory_are_resized_when_asked_for(monkeypatch):
     images, p = RNG.integers(0, 256, (300, 8, 9, 1), dtype=np.uint8), Preprocessing((20, 20), 1)
-    assert isinstance(resized(images, p), np.ndarray)
-    monkeypatch.setattr(module, "LARGE", 300 * 400)
-    later, now = resized(images, p), resize_all(images, p)
+    assert isinstance(resize(images, p), np.ndarray)
+    monkeypatch.setattr(resizing, "LARGE", 300 * 400)
+    later, now = resize(images, p), resize_all(images, p)
     assert isinstance(later, Resized)
     assert (later.shape, later.nbytes, len(later)) == (now.shape, now.nbytes, len(now))
-    assert isinstance(resized(images, Preprocessing((9, 9), 1)), np.ndarray)  # hardly more than the images
+    assert isinstance(resize(images, Preprocessing((9, 9), 1)), np.ndarray)  # hardly more than the images
     some = RNG.permutation(300)[:40]
     for index in (0, -1, slice(3, 290, 7), some):
         np.testing.assert_array_equal(later[index], now[index])

@@ -87,15 +87,15 @@ def test_a_table_is_read_however_it_was_written(content, root, run_json):
         (text([("C:\\me\\0.jpg", "chat", "train")]).encode(), "line 2: C:\\me\\0.jpg has Windows separators"),
         (
             b"path,label\nimg/a, b.jpg,x\n",
-            "line 2: 3 cells, 2 are wanted: put a cell that holds the delimiter in quotes",
+            "line 2: 3 cells for 2 columns: put a cell that contains the delimiter in quotes",
         ),
         (b'path,label\n"img/a.jpg,x\nb.jpg,y\n', "line 3: unexpected end of data"),
         (b"path,label\nimg/chat/0.jpg\n", "line 2: the label is missing"),
         (b"path,label,split\na.jpg,x,\n", "line 2: the split is missing"),
-        (b"path,label\nhttps://a.org/b.jpg,x\n", "line 2: https://a.org/b.jpg is no file: download it"),
+        (b"path,label\nhttps://a.org/b.jpg,x\n", "line 2: https://a.org/b.jpg is not a file: download it"),
         (
             b"0.jpg,cat\n1.jpg,dog\n",
-            "no column 'path': the first line names path, label and perhaps split, here it has 0.jpg",
+            "no column 'path': the first line must name path, label and optionally split, but it has 0.jpg",
         ),
         (b"path,label\n", "no photos"),
         (b"", "no column 'path'"),
@@ -133,16 +133,19 @@ def test_a_label_in_two_unicode_forms_is_one_class(root, run_json):
     assert run_json("check", root / "table.csv")["counts"]["train"] == {"échat": 6, "éours": 6}
 
 
-def test_a_photo_of_two_parts_is_wrong_and_named_by_check_and_train(root, run):
+def test_a_photo_in_two_splits_is_wrong_and_named_by_check_and_train(root, run):
     (root / "t.csv").write_text(
         text([*ROWS, ("img/chat/7.jpg", "chat", "train"), ("img/../img/ours/7.jpg", "ours", "train")])
     )
     code, out, _ = run("check", root / "t.csv")
     assert code == 1
-    assert "wrong: the same file in two parts: what is tested was learnt, and accuracy will flatter (2 times)" in out
+    assert (
+        "error: the same file is in two splits: the model is tested on images it has seen, and looks too good (2 cases)"
+        in out
+    )
     code, _, err = run(*TRAIN, "--data", root / "t.csv", "--out", root / "run")
     assert code == 0
-    assert any(line.startswith("wrong: the same file in two parts") for line in err.splitlines())
+    assert any(line.startswith("error: the same file is in two splits") for line in err.splitlines())
 
 
 def test_a_photo_of_two_classes_is_wrong_and_named(root, run):
@@ -156,7 +159,7 @@ def test_files_that_are_not_where_the_table_says_are_explained(root, run):
     (root / "t.csv").write_text(text([(p.removeprefix("img/"), name, s) for p, name, s in ROWS]))
     code, out, _ = run("check", root / "t.csv")
     assert code == 1
-    assert "warning: 16 of 16 files are not there: paths begin at the table's folder" in out
+    assert "warning: 16 of 16 files do not exist: paths are relative to the table's folder" in out
 
 
 # ── classes.txt ──────────────────────────────────────────────────────────────────────────────────────

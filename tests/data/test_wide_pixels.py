@@ -10,7 +10,8 @@ from PIL import Image
 
 from neoclassic import networks
 from neoclassic.data import Preprocessing, open_image, to_pixels
-from neoclassic.data.preprocessing import guessed, read_pixels
+from neoclassic.data.pixels import guessed_depth
+from neoclassic.data.preprocessing import read_pixels
 from neoclassic.engines.weights import initial
 from neoclassic.model.artefact import Model
 from neoclassic.model.export import export, standalone
@@ -62,7 +63,7 @@ def test_what_the_header_tells_goes_before_the_largest_value(form, told, tmp_pat
     path = save(scaled(900), tmp_path / f"dark.{form}", told)
     expected = {4095: 255 * 900 / 4095, 1000: 255 * 900 / 1000, 65535: 255 * 900 / 65535}[told]
     assert read_pixels(path, P).max() == pytest.approx(expected, abs=0.6)
-    assert guessed(open_image(path)) is None
+    assert guessed_depth(open_image(path)) is None
 
 
 def test_a_header_that_tells_less_than_there_is_counts_for_nothing(tmp_path):
@@ -82,7 +83,7 @@ def test_a_tiff_of_12_bits_a_value_has_12_bits():
     image = open_image(io.BytesIO(content))
     largest = int(np.asarray(image).max())
     assert 0 < largest < 1024
-    assert guessed(image) is None
+    assert guessed_depth(image) is None
     assert to_pixels(image, Preprocessing((8, 8), 1)).max() == round(largest * 255 / 4095)
 
 
@@ -130,7 +131,7 @@ def noise(i, top):
     return np.random.default_rng(i).integers(0, top + 1, (64, 64)).astype(np.uint16)
 
 
-def test_check_says_how_many_bits_it_takes_them_for(run_json, tmp_path):
+def test_check_says_how_many_bits_images_seem_to_use(run_json, tmp_path):
     root = folder(tmp_path / "xray", lambda i, stem: save(noise(i, 3800), stem.with_suffix(".png")))
     (finding,) = found(run_json, root, "depth")
     assert (finding["severity"], len(finding["paths"])) == ("note", 6)

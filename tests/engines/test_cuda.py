@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from parity import agree, batch_of, close, smooth, weights_of
 
-from neoclassic.data.preprocessing import Preprocessing, Resized, to_input
+from neoclassic.data.preprocessing import Preprocessing, to_input
+from neoclassic.data.resizing import Resized
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import initial
 from neoclassic.model.inputs import inputs, resident

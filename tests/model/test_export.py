@@ -21,7 +21,8 @@ from neoclassic import data, engines, networks
 from neoclassic import tree as nodes
 from neoclassic.base.errors import NeoclassicError, install
 from neoclassic.cli import cli
-from neoclassic.data.preprocessing import ORIENTATION, UPRIGHT, Preprocessing, to_input
+from neoclassic.data.pixels import ORIENTATION, UPRIGHT
+from neoclassic.data.preprocessing import Preprocessing, to_input
 from neoclassic.engines import onnx as onnx_engine
 from neoclassic.engines import weights as arrays
 from neoclassic.measure import measure, smallest_input
@@ -373,7 +374,7 @@ def test_every_network_is_verified(name, tmp_path):
         write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[keep, :, :, 0])
         write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[keep])
     classes = data.load(str(folder)).classes
-    tiny = data.load(str(folder)).at(p)
+    tiny = data.load(str(folder)).prepare(p)
     weights = settled(tree, shape, to_input(tiny.train.images[:16], p))
     model = Model(name, tree, shape, classes, p, weights, recipe={"data": str(folder)})
     logits = logits_of(model.engine("torch", "cpu"), tiny.train.images, p)
@@ -434,7 +435,7 @@ def test_one_photo_in_every_form_is_the_same_by_every_way(tmp_path, monkeypatch,
     model = Model("lenet:bn", tree, shape, ("a", "b"), p, settled(tree, shape), calibration={"temperature": 0.5})
     export.export(model, tmp_path / "model.onnx")
 
-    part = data.sources.find(str(tmp_path / "photos")).part("all", p)
+    part = data.open_dataset(str(tmp_path / "photos")).split("all", p)
     index = {Path(path).name: i for i, path in enumerate(part.paths) if Path(path).parent.name == "a"}
     assert sorted(index) == names
     paths = [part.paths[index[name]] for name in names]

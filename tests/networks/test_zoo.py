@@ -246,7 +246,7 @@ def test_alexnet_normalises_as_the_paper_writes():
 # ── names and knobs ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_network_says_how_it_departs_from_its_paper():
+def test_every_network_says_how_it_differs_from_its_paper():
     assert [name for name in list_networks() if not differences(name)] == []
     assert differences("alexnet:torchvision").startswith("one tower of 64-192-384-256-256 maps")
     assert differences("resnet110:v2") == differences("resnet18:v2") != differences("resnet18")
@@ -289,14 +289,14 @@ def test_plain_densenet_halves_nothing_and_compression_can():
         ("alexnet", {"width": 2}, "unknown knob of alexnet 'width': it has none"),
         ("mobilenet-v1", {"widht": 2}, "unknown knob of mobilenet-v1 'widht': did you mean 'width'?"),
         ("mobilenet-v1", {"width": 0}, "width must be positive, not 0"),
-        ("mobilenet-v1", {"width": "a"}, "width is like 1.0, not 'a'"),
-        ("resnet18", {"blocks": (2, 2)}, "blocks is like (2, 2, 2, 2), not (2, 2)"),
-        ("resnet20", {"depth": 21}, "the depth is 6n + 2, not 21"),
-        ("densenet-bc100-12", {"depth": 41}, "the depth is 6n + 4, not 41"),
+        ("mobilenet-v1", {"width": "a"}, "width must be like 1.0, not 'a'"),
+        ("resnet18", {"blocks": (2, 2)}, "blocks must be like (2, 2, 2, 2), not (2, 2)"),
+        ("resnet20", {"depth": 21}, "the depth must be 6n + 2, not 21"),
+        ("densenet-bc100-12", {"depth": 41}, "the depth must be 6n + 4, not 41"),
         (
             "alexnet:2013",
             {},
-            "unknown variant '2013' of 'alexnet': there is alexnet, alexnet:torchvision, alexnet:taught",
+            "unknown variant '2013' of 'alexnet': choose one of alexnet, alexnet:torchvision, alexnet:taught",
         ),
         ("alexnt", {}, "unknown network 'alexnt': did you mean 'alexnet'?"),
     ],

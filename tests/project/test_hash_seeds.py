@@ -83,7 +83,7 @@ def test_photos_come_in_the_order_of_their_names_however_the_folder_lists_them(t
     from neoclassic.data import scan
 
     fill_photos(tmp_path / "p", ("cat", "dog"))
-    forward = scan(tmp_path / "p").parts
+    forward = scan(tmp_path / "p").splits
     real = os.scandir
 
     class Reversed:
@@ -101,4 +101,4 @@ def test_photos_come_in_the_order_of_their_names_however_the_folder_lists_them(t
             return iter(self.entries)
 
     monkeypatch.setattr(os, "scandir", Reversed)
-    assert scan(tmp_path / "p").parts == forward
+    assert scan(tmp_path / "p").splits == forward

@@ -44,7 +44,7 @@ def model_bytes(folder):
 def test_resized_when_asked_for_or_before_the_model_is_the_same(engine, splits, tmp_path, monkeypatch):
     recipe = TINY.but(network="lenet", image_size=56, epochs=1, validation=0.2, augmentation=Augmentation(colour=0.1))
     train(recipe, Settings(engine), tmp_path / "before", splits)
-    monkeypatch.setattr("neoclassic.data.preprocessing.LARGE", 1)
+    monkeypatch.setattr("neoclassic.data.resizing.LARGE", 1)
     train(recipe, Settings(engine), tmp_path / "when asked for", splits)
     assert model_bytes(tmp_path / "before") == model_bytes(tmp_path / "when asked for")
 

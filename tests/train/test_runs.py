@@ -177,7 +177,7 @@ def test_a_run_is_not_resumed_on_other_data(splits, tmp_path):
         ({"augmentation": {"scale": None}}, "scale cannot be None"),
         ({"optimizer": {"betas": [0.9]}}, r"betas cannot be \(0.9,\)"),
         ({"optimizer": {"betas": [0.9, 1.0]}}, r"betas must be in \[0, 1\), not \(0.9, 1.0\)"),
-        ({"optimizer": "sgd"}, "'sgd' where Optimizer has entries"),
+        ({"optimizer": "sgd"}, "'sgd' is not an object with the fields of Optimizer"),
         ({"batchsize": 3}, "unknown entry 'batchsize'"),
     ],
 )

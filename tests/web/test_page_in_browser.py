@@ -108,7 +108,7 @@ def test_a_file_that_is_not_an_image_gets_its_own_error(browser, address, images
     browser.choose("#files", [images[1], tmp_path / "<i>text"])
     browser.wait("document.querySelectorAll('#answers figure').length == 2")
     alert = browser.ask("document.querySelector('#answers [role=alert]').textContent")
-    assert alert == "<i>text: is not an image, or of a format that is not read here"
+    assert alert == "<i>text: is not an image, or its format is not supported"
     browser.complaints[:] = [c for c in browser.complaints if "blob:" not in c]  # the browser cannot show it either
 
 

@@ -194,7 +194,7 @@ def test_a_bad_image_among_good_ones_gets_its_own_error(running):
     status, answers = running.predict(body, **headers)
     assert status == 200
     assert [a["label"] is None for a in answers] == [False, True, False]
-    assert answers[1]["error"] == "bad.png: is not an image, or of a format that is not read here"
+    assert answers[1]["error"] == "bad.png: is not an image, or its format is not supported"
 
 
 def test_only_the_last_part_of_a_file_name_is_kept(running):

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, text, records, progress, and what the machine has."""
+"""The foundation of all other packages: errors, files, text, records, progress, and the machine."""

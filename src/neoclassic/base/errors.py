@@ -1,4 +1,4 @@
-"""What users see of failures: one exception, a clear line; and one warning, for what the work does not depend on."""
+"""What users see when something fails: an exception whose message is one clear line, or a warning."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from neoclassic.base.text import printable
 
 
 class NeoclassicError(Exception):
-    """A failure of the work: bad data, a full disk, a diverged run. Exit code 1. The message is one line."""
+    """The work failed: bad data, a full disk, a diverged run. Exit code 1. The message is one line."""
 
     exit_code = 1
 
 
 class UsageError(NeoclassicError):
-    """A wrong call: a name, option or value that cannot be. Exit code 2."""
+    """The call was wrong: an invalid name, option or value. Exit code 2."""
 
     exit_code = 2
 
@@ -28,11 +28,11 @@ class MissingAttribute(UsageError, AttributeError):
 
 
 class NeoclassicWarning(UserWarning):
-    """Something is not as wished, and the work goes on without it. The message is one line."""
+    """Something failed that the work does not depend on, and the work continues. The message is one line."""
 
 
 class Ornament(AbstractContextManager[None, bool]):
-    """Do what the work does not depend on, such as a picture: where it fails, a warning says so and the work goes on.
+    """A context for things that the work does not depend on, such as pictures: an exception becomes a warning.
 
     what: the subject of the warning's sentence.
     """
@@ -41,7 +41,7 @@ class Ornament(AbstractContextManager[None, bool]):
         self.what = what
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, Exception):  # nothing failed, or Ctrl-C
+        if not isinstance(error, Exception):  # no error, or Ctrl-C
             return False
         reason = str(error) if isinstance(error, NeoclassicError) else f"{type(error).__name__}: {error}"
         warnings.warn(f"{self.what} could not be made ({printable(reason)})", NeoclassicWarning, stacklevel=2)
@@ -49,23 +49,23 @@ class Ornament(AbstractContextManager[None, bool]):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str = "") -> UsageError:
-    """The error for a name that is not there, naming the nearest right one.
+    """Return the error for an unknown name. It suggests the most similar known name, else `see`, else lists all.
 
     >>> str(unknown("network", "lenett", ["lenet", "alexnet"]))
     "unknown network 'lenett': did you mean 'lenet'?"
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else see or f"known: {', '.join(known)}"
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {similar[0]!r}?" if similar else see or f"known: {', '.join(known)}"
     return UsageError(f"unknown {kind} {name!r}: {hint}")
 
 
 def install(*packages: str) -> str:
-    """The command that installs packages for the Python that runs, with what else their extra lists.
+    """Return the command that installs packages for the running Python, with the rest of their extra.
 
-    The extra is the smallest of neoclassic's own that has them all, so `install("onnx")` names onnxruntime too.
+    The extra is the smallest one of neoclassic's that contains all of them: `install("onnx")` also names onnxruntime.
     """
-    import importlib.metadata  # only an error needs these: `import neoclassic` stays quick
+    import importlib.metadata  # only errors need these, and `import neoclassic` should be fast
     import importlib.util
     import shlex
     import shutil
@@ -78,11 +78,11 @@ def install(*packages: str) -> str:
     except importlib.metadata.PackageNotFoundError:  # a source tree that was never installed
         required = []
     for line in required:
-        if found := re.fullmatch(r"([\w.-]+)[^;]*;\s*extra == ['\"](.+)['\"]", line):
-            extras.setdefault(found[2], []).append(found[1])
-    given = {_plain(name): name for name in packages}
-    fitting = [names for names in extras.values() if given.keys() <= {_plain(name) for name in names}]
-    names = " ".join(given.get(_plain(name), name) for name in min(fitting, key=len, default=list(packages)))
+        if match := re.fullmatch(r"([\w.-]+)[^;]*;\s*extra == ['\"](.+)['\"]", line):
+            extras.setdefault(match[2], []).append(match[1])
+    given = {_normalised(name): name for name in packages}
+    complete = [names for names in extras.values() if given.keys() <= {_normalised(name) for name in names}]
+    names = " ".join(given.get(_normalised(name), name) for name in min(complete, key=len, default=list(packages)))
     python, pip = Path(sys.executable), shutil.which("pip")
     if pip and Path(pip).parent == python.parent:
         return f"pip install {names}"
@@ -91,6 +91,6 @@ def install(*packages: str) -> str:
     return f"{shlex.quote(str(python))} -m pip install {names}"
 
 
-def _plain(name: str) -> str:
-    """A distribution's name as packaging compares it."""
+def _normalised(name: str) -> str:
+    """The name of a distribution in the form in which packaging compares names (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,7 +1,7 @@
-"""Files that are whole or not there, and where else output may go.
+"""Writing files: atomically, or to standard output, pipes and devices.
 
-The rule for every file that neoclassic writes: a regular file is replaced in one step, a link is followed to the file
-behind it, and anything else that is there (a pipe, a device) is written into. "-" is standard output.
+The rule for every file that neoclassic writes: a regular file is replaced atomically, a link is followed to its target,
+and anything else (a pipe, a device) is written to directly. "-" is standard output.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 STDOUT = Path("-")
 _PREFIX = ".neoclassic-"  # of temporary files, followed by the process number
 _SAME_AS_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-_OPEN_FILES = ("/dev/", "/proc/")  # whose entries are written into, whatever they lead to
+_SPECIAL_FOLDERS = ("/dev/", "/proc/")  # their entries are always written to directly
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Write a file, atomically where it is a regular one; see the rule above.
+    """Write a file by the rule above. Text is encoded as UTF-8.
 
-    NeoclassicError when that is not possible. A regular file at `path` then still has its former content.
+    NeoclassicError if that is not possible; a regular file then keeps its previous content.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     if to_stdout(path):
@@ -45,7 +45,7 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def check(path: Path) -> None:
-    """Raise now what `write` would raise after the work: NeoclassicError where a file cannot be written there."""
+    """Check, before the work begins, that `write` can write a file. NeoclassicError if it cannot."""
     if to_stdout(path):
         return
     try:
@@ -59,14 +59,15 @@ def check(path: Path) -> None:
 
 
 def to_stdout(path: str | os.PathLike[str]) -> bool:
-    """Whether this is "-", or another name of standard output."""
+    """Return whether a path is "-" or another name of standard output."""
     return os.fspath(path) in (os.fspath(STDOUT), *_SAME_AS_STDOUT)
 
 
 def make_folder(path: Path, new: bool = False) -> bool:
-    """Make a folder and its parents; False where `new` and it is there: of several processes, one makes it.
+    """Make a folder and its parents. Return False if `new` and it exists: of several processes, only one makes it.
 
-    NeoclassicError where the folder cannot be made or, if it is there, not written into. UsageError for "-"."""
+    NeoclassicError if the folder cannot be made, or exists and cannot be written to. UsageError for "-".
+    """
     _no_stdout(path)
     try:
         path.mkdir(parents=True, exist_ok=not new)
@@ -79,34 +80,38 @@ def make_folder(path: Path, new: bool = False) -> bool:
 
 
 def check_folder(path: Path) -> None:
-    """Raise now what `make_folder` would raise after the work; nothing is made."""
+    """Check, before the work begins, that `make_folder` can make a folder. Makes nothing; raises the same errors."""
     _no_stdout(path)
-    there = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
-    if not there.is_dir():
-        raise _cannot_make(path, f"{there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise _cannot_make(path, f"{there} cannot be written into")
+    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise _cannot_make(path, f"{existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise _cannot_make(path, f"{existing} cannot be written to")
 
 
 @contextmanager
 def scratch(near: Path | None = None) -> Iterator[Path]:
-    """A temporary folder: the system's, or, where it has none, one inside the folder of `near`, an output file.
+    """A temporary folder: the system's, or, if that cannot be written to, one next to the output file `near`.
 
-    NeoclassicError where neither can be had."""
-    places = [None] if near is None or to_stdout(near) else [None, near.absolute().parent]
-    made = None
-    for place in places:
+    NeoclassicError if neither is possible.
+    """
+    parents = [None] if near is None or to_stdout(near) else [None, near.absolute().parent]
+    temporary = None
+    for parent in parents:
         with suppress(OSError):
-            made = tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True)
+            temporary = tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
             break
-    if made is None:
-        raise NeoclassicError("there is no temporary folder that can be written into: set TMPDIR to one")
-    with made as folder:
+    if temporary is None:
+        raise NeoclassicError("no temporary folder can be written to: set TMPDIR to one that can")
+    with temporary as folder:
         yield Path(folder)
 
 
 def on_disk(path: str) -> str:
-    """A path that was read from a file, as this system's functions want it: its locale may know fewer letters."""
+    """Return a path that was read from a file in the form that this system's functions need.
+
+    The locale may not be able to encode all of its characters.
+    """
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
@@ -115,13 +120,11 @@ def on_disk(path: str) -> str:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path, with ~ and ~user replaced. UsageError for a user who is not known or has no home folder."""
+    """Return a path with ~ and ~user replaced. UsageError if the user is unknown or has no home folder."""
     try:
         return Path(on_disk(os.fspath(path))).expanduser()
     except RuntimeError:
-        raise UsageError(
-            f"{os.fspath(path)}: the home folder of that user is not known: write the whole path"
-        ) from None
+        raise UsageError(f"{os.fspath(path)}: the home folder of that user is not known: give the full path") from None
 
 
 def sweep(folder: Path) -> None:
@@ -144,11 +147,11 @@ def _runs(pid: int) -> bool:
     return True
 
 
-# ── where a path leads ───────────────────────────────────────────────────────────────────────────────
+# ── implementation ───────────────────────────────────────────────────────────────────────────────────
 
 
 def _target(path: Path) -> Path | None:
-    """The regular file to replace, links followed; None for what is written into. OSError for a folder."""
+    """The regular file to replace, with links followed; None if `path` is written to directly. OSError for a folder."""
     target = Path(os.path.realpath(path))
     try:
         mode = path.stat().st_mode
@@ -156,12 +159,12 @@ def _target(path: Path) -> Path | None:
         return target
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(0, "it is a folder")
-    behind = any(os.fspath(place).startswith(_OPEN_FILES) for place in (path.absolute(), target))
-    return target if stat.S_ISREG(mode) and not behind else None
+    special = any(os.fspath(name).startswith(_SPECIAL_FOLDERS) for name in (path.absolute(), target))
+    return target if stat.S_ISREG(mode) and not special else None
 
 
 def _temporary(target: Path) -> tuple[int, Path]:
-    """A new file in the folder of `target`, open, with the permissions that the umask leaves."""
+    """Create and open a new file in the folder of `target`, with the permissions that the umask allows."""
     while True:
         temporary = target.parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         with suppress(FileExistsError):
@@ -189,13 +192,13 @@ def _write_stdout(data: bytes) -> None:
     if isinstance(buffer := getattr(sys.stdout, "buffer", None), io.IOBase):
         buffer.write(data)
         buffer.flush()
-    else:  # replaced by something that takes text alone
+    else:  # something that accepts only text has replaced it
         sys.stdout.write(data.decode("utf-8", "replace"))
 
 
 def _no_stdout(folder: Path) -> None:
     if to_stdout(folder):
-        raise UsageError(f"{folder} is standard output, and several files are written: name a folder")
+        raise UsageError(f"{folder} is standard output, but several files are written: name a folder")
 
 
 def _cannot_write(path: Path, error: OSError) -> NeoclassicError:

@@ -1,4 +1,4 @@
-"""Progress, on standard error. That it cannot be shown ends nothing: the terminal may be closed."""
+"""Progress on standard error. If it cannot be shown, because the terminal is closed for example, the work continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neoclassic.base.text import printable
 
 
 class _Quiet:
-    """Standard error as it is at the time, without its failures."""
+    """The current standard error, with its errors suppressed."""
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
@@ -30,6 +30,6 @@ QUIET = _Quiet()
 
 
 def say(line: str, wanted: bool = True) -> None:
-    """A line above the progress bar, where it is wanted."""
+    """Print a line above the progress bar, if it is wanted."""
     if wanted:
         tqdm.write(printable(line), file=QUIET)

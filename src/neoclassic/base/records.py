@@ -1,4 +1,4 @@
-"""Records: frozen dataclasses, read from plain JSON values that people may have edited, and checked by name."""
+"""Validating values, and reading frozen dataclasses from plain JSON values that people may have edited."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ Record = TypeVar("Record")
 
 
 def whole(value: Any) -> bool:
-    """Whether a value is an int. True and False are not."""
+    """Return whether a value is an int. True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def number(value: Any) -> bool:
-    """Whether a value is a finite int or float. True and False are not."""
+    """Return whether a value is a finite int or float. True and False are not."""
     return whole(value) or (isinstance(value, float) and isfinite(value))
 
 
-def require(what: str, value: Any, possible: bool, wish: str) -> None:
-    """UsageError "`what` must be `wish`, not `value`" unless the value is possible."""
-    if not possible:
-        raise UsageError(f"{what} must be {wish}, not {value}")
+def require(what: str, value: Any, valid: bool, rule: str) -> None:
+    """UsageError "`what` must be `rule`, not `value`" unless the value is valid."""
+    if not valid:
+        raise UsageError(f"{what} must be {rule}, not {value}")
 
 
 def record(cls: type[Record], data: Any) -> Record:
-    """The dataclass whose fields `data` holds: lists as tuples, objects as the dataclasses that they stand for.
+    """Make a dataclass from a dict of its fields. Lists become tuples, and dicts the nested dataclasses.
 
-    ValueError, naming the entry: one that no field has, or whose value is not of the field's kind; one that is missing.
+    ValueError, naming the field, if it is unknown or missing, or if its value has the wrong type.
     """
     if not isinstance(data, dict):
-        raise ValueError(f"{_short(data)} where {cls.__name__} has entries")
+        raise ValueError(f"{_short(data)} is not an object with the fields of {cls.__name__}")
     hints = get_type_hints(cls)
-    if strangers := sorted(data.keys() - hints.keys()):
-        raise ValueError(f"unknown entry {strangers[0]!r}")
+    if unknown := sorted(data.keys() - hints.keys()):
+        raise ValueError(f"unknown entry {unknown[0]!r}")
     values = {name: _value(name, hints[name], value) for name, value in data.items()}
     try:
         return cls(**values)
-    except TypeError as error:  # it names what is missing
+    except TypeError as error:  # it names the missing field
         raise ValueError(str(error)) from None
 
 

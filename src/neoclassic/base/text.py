@@ -1,6 +1,6 @@
-"""Names that users gave to classes and files, as text in the languages that neoclassic writes: one function for each.
+"""Escaping names that users gave to classes and files: one function for each format that neoclassic writes.
 
-A name may hold anything: markup, formulas, commands to a terminal. Whatever is written stays that text.
+A name may contain anything, such as markup, formulas or terminal commands. It must stay plain text everywhere.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 
 def hidden(character: str) -> bool:
-    """Whether a terminal may obey a character instead of showing it: control codes, and what turns text around."""
-    joins = "\u200c\u200d\u00ad"  # letters of some scripts, parts of emoji, syllables
-    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and character not in joins
+    """Return whether a terminal may obey a character instead of showing it: control codes, changes of direction."""
+    joiners = "\u200c\u200d\u00ad"  # they join letters of some scripts, parts of emoji, syllables
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and character not in joiners
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text whose control characters can be seen: each, but those to keep, is written as in JSON.
+    """Make control characters visible, except those in `keep`: each is written as in JSON.
 
     >>> print(printable("two\\nlines"))
     two\\u000alines
@@ -31,15 +31,15 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def escape(text: str) -> str:
-    """For HTML and SVG, between tags or inside a quoted attribute."""
+    """Escape text for HTML and SVG, between tags or inside a quoted attribute."""
     return html.escape(printable(text, keep="\n\t"))
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Valid JSON whatever the names and numbers are: null for what is no number, escapes for what is no Unicode."""
+    """Return valid JSON for any names and numbers: NaN and infinity become null, invalid Unicode is escaped."""
     separators = (",", ":") if indent is None else None
     text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False, separators=separators)
-    return text.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair becomes its JSON escape
+    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes its JSON escape
 
 
 def _finite(value: Any) -> Any:
@@ -51,7 +51,7 @@ def _finite(value: Any) -> Any:
 
 
 def csv_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV, with `csv_cell` for each value."""
+    """Return a table as CSV, with each value escaped by `csv_cell`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([csv_cell(value) for value in head])
@@ -60,9 +60,9 @@ def csv_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value for CSV. A spreadsheet would run text that begins with = + - @: an apostrophe in front keeps it text.
+    """Escape a value for CSV. A spreadsheet would run text that begins with = + - @, so an apostrophe precedes it.
 
-    Numbers are left as they are, written out or not. Control characters can be seen, as `printable` shows them.
+    Numbers are not changed, even as text. Control characters are made visible as by `printable`.
 
     >>> csv_cell("=1+1"), csv_cell("-1.5"), csv_cell(-1)
     ("'=1+1", '-1.5', -1)

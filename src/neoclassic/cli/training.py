@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,120 +10,11 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
+from neoclassic.cli.options import augmentation, optimization, speed, transfer
 
 if TYPE_CHECKING:
     from neoclassic.insight.bench import Row
     from neoclassic.train.run import Result
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several options as one decorator; --help lists them in this order."""
-
-    def add(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
-class _Numbers(click.ParamType):
-    """Comma-separated numbers as a tuple, or one of `words`."""
-
-    name = "numbers"
-
-    def __init__(self, *words: str) -> None:
-        self.words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in self.words or isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(number) for number in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r}: write numbers separated by commas{''.join(f', or {word}' for word in self.words)}")
-
-
-class _Rate(click.ParamType):
-    """PATTERN=NUMBER."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        pattern, _, number = str(value).rpartition("=")
-        try:
-            return pattern, float(number)
-        except ValueError:
-            self.fail(f"{value!r}: write PATTERN=NUMBER, as in 'stage1.*=0.1'")
-
-
-optimization = _options(
-    click.option("--lr", "--learning-rate", "learning_rate", type=float, help="Learning rate at its highest."),
-    click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop"),
-    click.option("--momentum", type=float, help="Momentum of sgd and rmsprop."),
-    click.option("--nesterov/--no-nesterov", default=None, help="Nesterov's momentum for sgd."),
-    click.option("--weight-decay", "--wd", type=float, help="Weight decay factor."),
-    click.option("--decay-all/--spare-norms", default=None, help="Apply weight decay to biases and norms, or not."),
-    click.option("--clip", type=float, metavar="NORM", help="Clip the gradients to this total norm."),
-    click.option(
-        "--average", "--ema", type=float, help="Use a moving average of the weights, with a decay such as 0.999."
-    ),
-    click.option("--schedule", metavar="NAME", help="constant, step, cosine, one-cycle"),
-    click.option(
-        "--milestones",
-        type=_Numbers(),
-        metavar="EPOCHS",
-        help="Epochs at which the schedule 'step' lowers the rate: 5,8.",
-    ),
-    click.option("--gamma", type=float, help="Factor that a milestone multiplies the rate by."),
-    click.option("--warmup-epochs", type=float, help="Epochs over which the rate rises at the start."),
-    click.option("--label-smoothing", type=float, help="Share of the target spread over all classes: 0.1."),
-    click.option(
-        "--class-weights",
-        type=_Numbers("balanced"),
-        metavar="WEIGHTS",
-        help="Weight of each class in the loss: 1,2.5,… or balanced.",
-    ),
-    click.option("--patience", type=int, help="Stop after this many epochs without a better validation accuracy."),
-)
-augmentation = _options(
-    click.option("--pad", type=int, help="Pad with this many black pixels, then crop at random."),
-    click.option("--flip/--no-flip", default=None, help="Mirror half of the images at random."),
-    click.option("--shift", type=float, help="Shift by up to this fraction of the size."),
-    click.option("--rotate", type=float, help="Rotate by up to this many degrees."),
-    click.option("--scale", type=float, help="Enlarge or shrink by up to this fraction."),
-    click.option("--colour", type=float, help="Shift the colours as AlexNet does, by a strength such as 0.1."),
-    click.option("--erase", type=float, help="Probability of erasing a random rectangle."),
-    click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images: mixup."),
-    click.option("--cutmix", type=float, metavar="ALPHA", help="Paste rectangles of other images: CutMix."),
-)
-transfer = _options(
-    click.option("--weights", metavar="FILE", help="File of weights to start from, ours or torchvision's."),
-    click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers to freeze: 'stage1.*'; repeatable."),
-    click.option(
-        "--rate",
-        "rates",
-        multiple=True,
-        type=_Rate(),
-        metavar="PATTERN=X",
-        help="Multiply the learning rate of these layers by X; repeatable.",
-    ),
-)
-speed = _options(
-    click.option(
-        "--precision",
-        default="auto",
-        metavar="NAME",
-        help="auto, 32 or bf16; auto uses bf16 if the CPU or GPU supports it in hardware.",
-    ),
-    click.option(
-        "--compile",
-        "compiling",
-        default="auto",
-        metavar="NAME",
-        help="auto, on or off; auto compiles long float32 runs on CUDA.",
-    ),
-)
 
 
 @verb

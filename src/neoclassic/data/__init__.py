@@ -1,9 +1,11 @@
-"""Data sets: uint8 images and labels, where they come from, and how images are brought to a network."""
+"""Data sets: uint8 images and labels, their sources, and how images become the input of a network."""
 
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder, scan
-from neoclassic.data.preprocessing import Preprocessing, open_image, resize_all, statistics, to_input, to_pixels
-from neoclassic.data.sources import SOURCES, find, load
+from neoclassic.data.image_files import open_image
+from neoclassic.data.preprocessing import Preprocessing, statistics, to_input, to_pixels
+from neoclassic.data.resizing import resize_all
+from neoclassic.data.sources import SOURCES, load, open_dataset
 
 __all__ = [
     "SOURCES",
@@ -12,8 +14,8 @@ __all__ = [
     "Preprocessing",
     "Splits",
     "batches",
-    "find",
     "load",
+    "open_dataset",
     "open_image",
     "resize_all",
     "scan",

@@ -1,12 +1,14 @@
-"""Images and labels as people have them in Python, and the one rule for what they are.
+"""Images and labels as Python users have them: arrays, tensors, tables, lists, PIL images, paths.
 
-- Four axes are N×H×W×C with 1, 3 or 4 channels; N×C×H×W where only that can be meant.
-- Three axes are N×H×W, grey; but where one image can be meant, to predict, they are one H×W×C where the last is 1, 3 or
-  4 long. Two axes are refused: they may be one image or a table of features. In a list, where each is one image, two
-  are H×W, and C×H×W is understood too.
-- Pixels are 0 to 255, of any integer kind, or booleans. Floating point is refused with what to write, as 0 to 1, 0 to
-  255 and standardised pixels can look the same. A fourth channel is opacity, seen on white as in files.
-- Labels are integers, names or booleans; whole floating-point numbers, which pandas makes of integers, are integers.
+- Four axes are N×H×W×C with 1, 3 or 4 channels, or N×C×H×W if the shape allows nothing else.
+- Three axes are N×H×W, grey. For a prediction, which may be of one image, they are one H×W×C if the last axis is 1, 3
+  or 4 long. Two axes are refused, because they may be one image or a table of features. In a list, each item is one
+  image: two axes are H×W, and C×H×W is accepted as well.
+- Pixels are integers of any type from 0 to 255, or booleans. Floating point is refused, with the conversion to write,
+  because pixels from 0 to 1, from 0 to 255 and standardised ones can look the same. A fourth channel is opacity, and
+  the image is blended over white, as for files.
+- Labels are integers, strings or booleans. Floating-point numbers without a fraction, which pandas makes of integers,
+  count as integers.
 """
 
 from __future__ import annotations
@@ -20,29 +22,30 @@ import numpy as np
 from PIL import Image
 
 from neoclassic.base.errors import UsageError
-from neoclassic.data.preprocessing import Array, open_image
+from neoclassic.data.image_files import open_image
+from neoclassic.data.preprocessing import Array
 
 CHANNELS = (1, 3, 4)
-Images = Array | list[Any]  # uint8 N×H×W×C, or images of several sizes, one by one
+LABELS = "give one integer or string for each image"
+Images = Array | list[Any]  # uint8 N×H×W×C, or a list of images of any size
 
 
 def images_of(X: Any, one: bool = False) -> Images:
-    """Images as one array uint8 N×H×W×1 or N×H×W×3 where they come as one, else as a list for `one_image`.
+    """Return images as one array, uint8 N×H×W×1 or N×H×W×3, if they come as one; otherwise as a list for `one_image`.
 
-    one: whether a single image can be meant.
-    UsageError for what are no images, in one line that says how to make them.
+    one: whether X may be a single image. UsageError, saying how to convert it, if X is not images.
     """
     if isinstance(X, Image.Image | str | os.PathLike | bytes | bytearray) or hasattr(X, "read"):
         return [X]
     if isinstance(X, Iterator):
         X = list(X)
     if not (hasattr(X, "__array__") or isinstance(X, Iterable)) or isinstance(X, Mapping | Set):
-        raise UsageError(f"images are of the kind {type(X).__name__}: give an array or a list of them")
+        raise UsageError(f"images are of type {type(X).__name__}: give an array or a list of images")
     array = None if isinstance(X, Sequence) else _array(X)
     if array is None or array.dtype.kind in "OUS":
         items = list(X) if array is None else list(array.ravel())
         if not items:
-            raise UsageError("images are nothing: give at least one")
+            raise UsageError("there are no images: give at least one")
         return items
     shape = array.shape
     if len(shape) == 3 and not (one and shape[2] in CHANNELS):
@@ -53,25 +56,23 @@ def images_of(X: Any, one: bool = False) -> Images:
         array = np.moveaxis(array, 1, 3)
     if array.ndim != 4 or array.shape[3] not in CHANNELS or not array.size:
         more = ": reshape rows of features with X.reshape(-1, HEIGHT, WIDTH), one image with X[None]"
-        wanted = "give uint8, 0 to 255, N×H×W or N×H×W×3"
-        raise UsageError(f"images are {array.dtype} {_by(shape)}: {wanted}{more if len(shape) == 2 else ''}")
-    pixels = _bytes(array, f"images are {array.dtype} {_by(shape)}")
+        expected = "give uint8, 0 to 255, N×H×W or N×H×W×3"
+        raise UsageError(f"images are {array.dtype} {dimensions(shape)}: {expected}{more if len(shape) == 2 else ''}")
+    pixels = _bytes(array, f"images are {array.dtype} {dimensions(shape)}")
     return list(pixels) if pixels.shape[3] == 4 else pixels
 
 
 def one_image(item: Any, i: int) -> Image.Image:
-    """An image of a file, an open file, the content of one, a PIL image, or an array H×W, H×W×C or C×H×W.
+    """Return one image from a path, an open file, its content, a PIL image, or an array H×W, H×W×C or C×H×W.
 
-    i: its place, which errors name.
-
-    UsageError for what is none; NeoclassicError for a file that cannot be read.
+    i: its index, for errors. UsageError if the item is none of these; NeoclassicError for a file that cannot be read.
     """
     if isinstance(item, Image.Image):
         return item
-    if isinstance(item, np.bytes_):  # of an array of paths
+    if isinstance(item, np.bytes_):  # from an array of paths
         item = os.fsdecode(item)
     if isinstance(item, io.TextIOBase):
-        raise UsageError(f"image {i} is a file that is open as text: open it with mode 'rb'")
+        raise UsageError(f"image {i} is a file opened as text: open it with mode 'rb'")
     if isinstance(item, bytes | bytearray):
         item = io.BytesIO(item)
         item.name = f"image {i}"
@@ -79,85 +80,88 @@ def one_image(item: Any, i: int) -> Image.Image:
         return open_image(item)
     array = _array(item)
     if array is None or array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "uibf":
-        what = type(item).__name__ if array is None else f"{array.dtype} {_by(array.shape)}"
-        raise UsageError(f"image {i} is no file, PIL image or array H×W or H×W×3 of uint8, but {what}")
+        what = type(item).__name__ if array is None else f"{array.dtype} {dimensions(array.shape)}"
+        raise UsageError(f"image {i} must be a file, a PIL image or a uint8 array H×W or H×W×3, not {what}")
     if array.ndim == 3 and array.shape[2] not in CHANNELS and array.shape[0] in CHANNELS:
         array = np.moveaxis(array, 0, 2)
     if array.ndim == 3 and array.shape[2] not in CHANNELS:
         raise UsageError(f"image {i} has {array.shape[2]} channels: give 1 or 3")
-    what = f"image {i} is no file, PIL image or uint8 array, but {array.dtype} {_by(array.shape)}"
-    pixels = _bytes(array, what)
+    pixels = _bytes(array, f"image {i} is {array.dtype} {dimensions(array.shape)}")
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether an image has no colours."""
+    """Return whether an image is grey."""
     return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
 def labels_of(y: Any) -> Array:
-    """Labels as a row of int64, of text or of booleans.
+    """Return labels as a one-dimensional array of int64, strings or booleans.
 
-    UsageError for one that is missing, for numbers that are not whole, for a table, and for several kinds at once.
+    UsageError if a label is missing or has a fraction, for a table, and for labels of several types.
     """
-    if isinstance(y, Iterator | Sequence) and not isinstance(y, str):  # as objects, or NumPy would make text of numbers
+    if isinstance(y, Iterator | Sequence) and not isinstance(y, str):  # as objects: NumPy would make numbers strings
         y = np.array(list(y), object)
-    found = _array(y)
-    if found is None:
-        raise UsageError(f"labels are a {type(y).__name__}: give one integer or string for each image")
-    if found.ndim == 2 and found.shape[1] == 1:  # a column of a table
-        found = found[:, 0]
-    if found.ndim != 1:
-        hint = ", as y.argmax(1) of one column a class" if found.ndim == 2 else ""
-        table = f"labels are {found.dtype} {_by(found.shape)}"
-        raise UsageError(f"{table}: give one integer or string for each image{hint}")
-    if found.dtype.kind == "O":
-        found = _of_one_kind(found)
-    if found.dtype.kind == "S":
-        found = np.array([label.decode() for label in found.tolist()])
-    if found.dtype.kind == "f":
-        if len(missing := np.flatnonzero(np.isnan(found))):
-            raise UsageError(f"the label of image {missing[0]} is missing: leave such images out")
-        whole = found.astype(np.int64, copy=True) if np.abs(found).max(initial=0) < 1 << 53 else found
-        if (whole != found).any() or whole.dtype.kind == "f":
-            odd = [*found[whole != found], found.max()][0]
-            raise UsageError(f"labels are {found.dtype}, as {odd}: give one integer or string for each image")
-        found = whole
-    if found.dtype.kind not in "iuUb":
-        raise UsageError(f"labels are {found.dtype} {_by(found.shape)}: give one integer or string for each image")
-    return found.astype(np.int64) if found.dtype.kind in "iu" else found
+    labels = _array(y)
+    if labels is None:
+        raise UsageError(f"labels are a {type(y).__name__}: {LABELS}")
+    if labels.ndim == 2 and labels.shape[1] == 1:  # a column of a table
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        hint = ", such as y.argmax(1) if there is one column per class" if labels.ndim == 2 else ""
+        raise UsageError(f"labels are {labels.dtype} {dimensions(labels.shape)}: {LABELS}{hint}")
+    if labels.dtype.kind == "O":
+        labels = _of_one_type(labels)
+    if labels.dtype.kind == "S":
+        labels = np.array([label.decode() for label in labels.tolist()])
+    if labels.dtype.kind == "f":
+        labels = _integers(labels)
+    if labels.dtype.kind not in "iuUb":
+        raise UsageError(f"labels are {labels.dtype} {dimensions(labels.shape)}: {LABELS}")
+    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
 
 
-def _of_one_kind(found: Array) -> Array:
-    """Python's objects as an array of text, whole numbers or booleans."""
-    values = [value.item() if hasattr(value, "item") else value for value in found.tolist()]
+def _integers(labels: Array) -> Array:
+    """Floating-point labels as int64. UsageError if one is missing or has a fraction."""
+    if len(missing := np.flatnonzero(np.isnan(labels))):
+        raise UsageError(f"the label of image {missing[0]} is missing: leave such images out")
+    integers = labels.astype(np.int64, copy=True) if np.abs(labels).max(initial=0) < 1 << 53 else labels
+    if (integers != labels).any() or integers.dtype.kind == "f":
+        example = [*labels[integers != labels], labels.max()][0]
+        raise UsageError(f"labels are {labels.dtype}, such as {example}: {LABELS}")
+    return integers
+
+
+def _of_one_type(labels: Array) -> Array:
+    """Python objects as an array of strings, numbers or booleans."""
+    values = [value.item() if hasattr(value, "item") else value for value in labels.tolist()]
     for i, value in enumerate(values):
         if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
             raise UsageError(f"the label of image {i} is missing: leave such images out")
     kinds: dict[str, Any] = {"a string": str, "a boolean": bool, "a number": int | float}
-    named = [next((kind for kind, types in kinds.items() if isinstance(v, types)), type(v).__name__) for v in values]
-    if strange := [i for i, kind in enumerate(named) if kind != named[0] or kind not in kinds]:
+    names = [next((kind for kind, types in kinds.items() if isinstance(v, types)), type(v).__name__) for v in values]
+    if strange := [i for i, kind in enumerate(names) if kind != names[0] or kind not in kinds]:
         i = strange[0]
-        also = f" and {named[i]}" if named[i] != named[0] else ""
-        raise UsageError(f"labels are {named[0]}{also} (of image {i}): give one integer or string for each image")
+        also = f" and {names[i]}" if names[i] != names[0] else ""
+        raise UsageError(f"labels are {names[0]}{also} (image {i}): {LABELS}")
     return np.array(values)
 
 
 def _array(value: Any) -> Array | None:
-    """Of arrays, tensors wherever they are, series and tables; None for what is none of these."""
+    """The array of an array, tensor on any device, series or table; None for anything else."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     if isinstance(value, str | bytes | dict | set | Image.Image):
         return None
     try:
         array = np.asarray(value)
-    except Exception:  # of several shapes, say, or a tensor of a kind that NumPy does not have
+    except Exception:  # items of several shapes, for example, or a tensor type that NumPy does not have
         return None
     return array if array.ndim or hasattr(value, "__array__") else None
 
 
 def _bytes(array: Array, what: str) -> Array:
-    """Pixels as uint8. what: the beginning of the error that refuses others."""
+    """Pixels as uint8. what: the beginning of the error message if that is not possible."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
@@ -166,7 +170,7 @@ def _bytes(array: Array, what: str) -> Array:
     if array.dtype.kind in "iu" and low >= 0 and high <= 255:
         return array.astype(np.uint8)
     if array.dtype.kind in "iu":
-        how = f"of their {low} to {high}, scaled by what their largest possible value is"
+        how = f"by scaling {low} to {high} with the largest value that is possible"
     elif low >= 0 and high <= 1:
         how = "as (X * 255).round().astype('uint8')"
     elif low >= 0 and high <= 255:
@@ -176,5 +180,6 @@ def _bytes(array: Array, what: str) -> Array:
     raise UsageError(f"{what}: give uint8, 0 to 255, {how}")
 
 
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "alone"
+def dimensions(shape: tuple[int, ...]) -> str:
+    """Return a shape as text: 40×28×28."""
+    return "×".join(map(str, shape)) or "scalar"

@@ -1,7 +1,7 @@
-"""Augmentation of whole batches: what is drawn, on the host, from a generator; what is done with it, anywhere.
+"""Augmentation of whole batches: random parameters are drawn on the CPU, and applied on any device.
 
-`Augmentation.draw` makes a few small NumPy arrays. `augment` and `mix` are written once for NumPy and torch, whose
-functions they call by the names that both have: the same draw gives the same images on every engine and device.
+`Augmentation.draw` makes a few small NumPy arrays. `augment` and `mix` apply them, and call only functions that NumPy
+and torch have under the same name, so the same draw gives the same images on every engine and device.
 
 Legend: N images, H height, W width, C channels; i, j rows and columns.
 """
@@ -18,24 +18,24 @@ import numpy as np
 from neoclassic.base.records import require
 from neoclassic.data.preprocessing import Array, Preprocessing
 
-ERASED = (0.02, 1 / 3)  # of the image's area, and Zhong et al.'s aspect ratios from 0.3 to 1/0.3
-ASPECTS = (0.3, 1 / 0.3)
-COLOURS = 1_000_000  # pixels that are enough to tell how colours vary
+ERASED_AREA = (0.02, 1 / 3)  # fraction of the image, and aspect ratios, as in Zhong et al.
+ERASED_ASPECT = (0.3, 1 / 0.3)
+COLOUR_SAMPLE = 1_000_000  # pixels, enough to measure how colours vary
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a batch of training images, at random. Nothing, unless told otherwise.
+    """The random changes to a batch of training images. By default there are none.
 
-    pad       pixels of black around the image, of which a crop of its own size is taken
-    flip      mirrored, every second image
-    shift     moved by at most this fraction of height and width
-    rotate    turned by at most so many degrees
-    scale     enlarged or made smaller by at most this fraction
-    colour    deviation of the shifts along the principal components of the training set's colours; AlexNet's is 0.1
-    erase     probability of a rectangle at the training set's mean; Zhong et al. 2017, arXiv 1708.04896
+    pad       surround the image with this many black pixels, and crop it to its size at a random position
+    flip      mirror half of the images at random
+    shift     move by at most this fraction of the height and width
+    rotate    rotate by at most this many degrees
+    scale     enlarge or shrink by at most this fraction
+    colour    standard deviation of shifts along the principal components of the training set's colours; 0.1 in AlexNet
+    erase     probability of filling a rectangle with the training set's mean; Zhong et al. 2017, arXiv 1708.04896
     mixup     α of the weight of another image; Zhang et al. 2018, arXiv 1710.09412
-    cutmix    α of the area cut from another image; Yun et al. 2019, arXiv 1905.04899; with mixup, one or the other
+    cutmix    α of the area cut from another image; Yun et al. 2019, arXiv 1905.04899; with mixup, a batch gets either
     """
 
     pad: int = 0
@@ -49,7 +49,7 @@ class Augmentation:
     cutmix: float = 0.0
 
     def checked(self) -> Augmentation:
-        """Itself. UsageError for a value that cannot be."""
+        """Return self. UsageError for a value outside its range."""
         for field, most in zip(fields(self), (512, 1, 1, 180, 0.9, 10, 1, 100, 100), strict=True):
             value = getattr(self, field.name)
             require(field.name, value, 0 <= value <= most, f"from 0 to {most}")
@@ -57,11 +57,11 @@ class Augmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether images, and so labels, are mixed."""
+        """Whether images, and with them labels, are mixed."""
         return bool(self.mixup or self.cutmix)
 
     def draw(self, n: int, size: tuple[int, int], rng: np.random.Generator, colours: Array | None = None) -> Draw:
-        """For n images of height and width `size`. colours: what `principal_colours` found, C×C."""
+        """Draw the parameters for n images of height and width `size`. colours: C×C, from `principal_colours`."""
         h, w = size
         rows, columns = (np.broadcast_to(np.arange(side), (n, side)) for side in (h, w))
         if self.pad:
@@ -79,15 +79,15 @@ class Augmentation:
         )
 
     def _affine(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> Array:
-        """N×2×3, from a pixel of the new image to its place in the old one, about the middle."""
+        """N×2×3 matrices from a pixel of the new image to its position in the old one, around the centre."""
         h, w = size
         angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate, n))
         zoom = 1 / (1 + rng.uniform(-self.scale, self.scale, n))
         move = rng.uniform(-self.shift, self.shift, (n, 2)) * (h, w)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
         turn *= zoom[:, None, None]
-        middle = np.array([(h - 1) / 2, (w - 1) / 2])
-        return np.concatenate([turn, (middle - turn @ middle - move)[:, :, None]], 2).astype(np.float32)
+        centre = np.array([(h - 1) / 2, (w - 1) / 2])
+        return np.concatenate([turn, (centre - turn @ centre - move)[:, :, None]], 2).astype(np.float32)
 
     def _mixture(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> Mixture:
         cut = bool(self.cutmix) and (not self.mixup or rng.random() < 0.5)
@@ -107,7 +107,12 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Each image keeps a part of itself, the rest is its partner's; `box` is what is cut, else all is mixed."""
+    """How each image is mixed with another one of the batch, its partner.
+
+    partner  N, indices
+    kept     the fraction of the image itself
+    box      top, bottom, left, right of what CutMix replaces; None for mixup
+    """
 
     partner: Array
     kept: float
@@ -116,13 +121,13 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for one batch; None for what is not done.
+    """The random parameters for one batch; None for a change that is not made.
 
-    rows, columns  N×H and N×W, where each comes from; outside of the image is black
-    affine         N×2×3: (i, j) ← A (i, j, 1)
+    rows, columns  N×H and N×W, the old index of each new row and column; outside the image is black
+    affine         N×2×3: pixel (i, j) comes from A (i, j, 1)
     colour         N×C, added to values in [0, 1]
     erased         N×4: top, bottom, left, right
-    mixture        with which other image of the batch
+    mixture        how images are mixed
     """
 
     rows: Array | None = None
@@ -132,36 +137,37 @@ class Draw:
     erased: Array | None = None
     mixture: Mixture | None = None
 
-    def part(self, images: slice) -> Draw:
-        """For some images of the batch, unmixed."""
+    def select(self, images: slice) -> Draw:
+        """Return the parameters for some images of the batch, without mixing."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "mixture"}
         return replace(self, mixture=None, **{k: v if v is None else v[images] for k, v in values.items()})
 
 
 def principal_colours(images: Array) -> Array:
-    """C×C of uint8 N×H×W×C: the principal components of the values in [0, 1], each times its variance, as rows.
+    """Return the principal components of the colours of uint8 N×H×W×C, scaled to [0, 1], as the rows of C×C.
 
-    A. Krizhevsky, I. Sutskever, G. Hinton 2012, section 4.1.
+    Each component is multiplied by its variance. A. Krizhevsky, I. Sutskever, G. Hinton 2012, section 4.1.
     """
     channels = images.shape[3]
     values = images[:: max(len(images) // 4096, 1)].reshape(-1, channels)
-    values = values[:: len(values) // COLOURS | 1].astype(np.float64) / 255  # an odd step, so no column is left out
+    values = values[:: len(values) // COLOUR_SAMPLE | 1].astype(np.float64) / 255  # an odd step reaches every column
     variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values.T)))
-    vectors *= np.sign(vectors.sum(0)) + (vectors.sum(0) == 0)  # eigenvectors have no sign of their own
-    found: Array = (vectors * variances).T
-    return found
+    vectors *= np.sign(vectors.sum(0)) + (vectors.sum(0) == 0)  # the sign of an eigenvector is arbitrary
+    components: Array = (vectors * variances).T
+    return components
 
 
 def _shifts(n: int, deviation: float, colours: Array, rng: np.random.Generator) -> Array:
-    drawn: Array = (rng.standard_normal((n, len(colours))) * deviation) @ colours
-    return drawn.astype(np.float32)
+    """N×C colour shifts."""
+    shifts: Array = (rng.standard_normal((n, len(colours))) * deviation) @ colours
+    return shifts.astype(np.float32)
 
 
 def _boxes(n: int, probability: float, size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """N×4; an empty box where nothing is erased."""
+    """N×4 boxes to erase, empty if nothing is erased."""
     h, w = size
-    area = rng.uniform(*ERASED, n) * h * w
-    aspect = np.exp(rng.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1]), n))
+    area = rng.uniform(*ERASED_AREA, n) * h * w
+    aspect = np.exp(rng.uniform(math.log(ERASED_ASPECT[0]), math.log(ERASED_ASPECT[1]), n))
     tall = np.clip(np.sqrt(area * aspect).round(), 1, h).astype(int)
     wide = np.clip(np.sqrt(area / aspect).round(), 1, w).astype(int)
     top = (rng.random(n) * (h - tall + 1)).astype(int)
@@ -170,19 +176,19 @@ def _boxes(n: int, probability: float, size: tuple[int, int], rng: np.random.Gen
     return np.stack([top, top + tall * hit, left, left + wide], 1)
 
 
-# ── done with NumPy or torch ─────────────────────────────────────────────────────────────────────────
+# ── applied with NumPy or torch ──────────────────────────────────────────────────────────────────────
 
-Put = Callable[[Any], Any]  # from a NumPy array to one where the images are
+Put = Callable[[Any], Any]  # copies a NumPy array to the images' device
 
 
 def augment(x_NHWC: Any, draw: Draw, p: Preprocessing, xp: Any, put: Put) -> Any:
-    """float32 N×H×W×C, normalised as p says, of uint8 N×H×W×C. xp: numpy or torch."""
+    """Augment uint8 N×H×W×C, and normalise it as p says: float32 N×H×W×C. xp: numpy or torch."""
     if draw.rows is not None or draw.columns is not None:
         x_NHWC = _gathered(x_NHWC, draw, xp, put)
     x_NHWC = xp.asarray(x_NHWC, dtype=xp.float32)
     if draw.affine is not None:
         x_NHWC = _sampled(x_NHWC, put(draw.affine), xp, put)
-    x_NHWC = x_NHWC / put(np.array([255], np.float32))  # by a number, CUDA multiplies with its rounded inverse instead
+    x_NHWC = x_NHWC / put(np.array([255], np.float32))  # CUDA divides by a Python number inexactly
     if draw.colour is not None:
         x_NHWC = x_NHWC + put(draw.colour)[:, None, None, :]
     if any(p.mean):
@@ -196,31 +202,32 @@ def augment(x_NHWC: Any, draw: Draw, p: Preprocessing, xp: Any, put: Put) -> Any
 
 
 def mix(x_NHWC: Any, t_NK: Any, mixture: Mixture, put: Put) -> tuple[Any, Any]:
-    """Images and targets, each with its partner's."""
+    """Mix images N×H×W×C and targets N×K with those of their partners."""
     partner, kept = put(mixture.partner), mixture.kept
     t_NK = t_NK * kept + t_NK[partner] * (1 - kept)
     if mixture.box is None:
         return x_NHWC * kept + x_NHWC[partner] * (1 - kept), t_NK
     top, bottom, left, right = mixture.box
-    taken = x_NHWC[partner][:, top:bottom, left:right]  # a copy: the partner's own box is replaced too
-    x_NHWC[:, top:bottom, left:right] = taken
+    boxes = x_NHWC[partner][:, top:bottom, left:right]  # a copy, because the partner's box is replaced as well
+    x_NHWC[:, top:bottom, left:right] = boxes
     return x_NHWC, t_NK
 
 
 def _gathered(x_NHWC: Any, draw: Draw, xp: Any, put: Put) -> Any:
+    """Take the drawn rows and columns of each image."""
     N, H, W, _ = x_NHWC.shape
     rows = np.broadcast_to(np.arange(H), (N, H)) if draw.rows is None else draw.rows
     columns = np.broadcast_to(np.arange(W), (N, W)) if draw.columns is None else draw.columns
     images = put(np.arange(N))[:, None, None]
-    found = x_NHWC[images, put(rows.clip(0, H - 1))[:, :, None], put(columns.clip(0, W - 1))[:, None, :]]
+    pixels = x_NHWC[images, put(rows.clip(0, H - 1))[:, :, None], put(columns.clip(0, W - 1))[:, None, :]]
     if draw.rows is None:
-        return found
-    there = put((rows >= 0) & (rows < H))[:, :, None] & put((columns >= 0) & (columns < W))[:, None, :]
-    return found * there[..., None]
+        return pixels
+    inside = put((rows >= 0) & (rows < H))[:, :, None] & put((columns >= 0) & (columns < W))[:, None, :]
+    return pixels * inside[..., None]
 
 
 def _sampled(x_NHWC: Any, affine: Any, xp: Any, put: Put) -> Any:
-    """Bilinear: each new pixel from the four around its place in the old image; what is outside is black."""
+    """Sample bilinearly: each new pixel from the four around its position in the old image, black outside it."""
     N, H, W, _ = x_NHWC.shape
     i, j = put(np.arange(H, dtype=np.float32))[None, :, None], put(np.arange(W, dtype=np.float32))[None, None, :]
     a = affine[:, :, :, None, None]
@@ -239,6 +246,7 @@ def _sampled(x_NHWC: Any, affine: Any, xp: Any, put: Put) -> Any:
 
 
 def _inside(box: Any, shape: tuple[int, ...], put: Put) -> Any:
+    """Whether each pixel is in its image's box, N×H×W."""
     _, H, W, _ = shape
     i, j = put(np.arange(H))[None, :, None], put(np.arange(W))[None, None, :]
     top, bottom, left, right = (box[:, k, None, None] for k in range(4))

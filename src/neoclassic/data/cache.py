@@ -1,11 +1,11 @@
-"""The folder where neoclassic keeps what it can always make or fetch again.
+"""The cache: a folder of files that neoclassic can always make or download again.
 
-It may hold other things as well: what is listed and removed is only what stands here.
+The folder may hold other files as well. Only the following are ever listed and removed:
 
-    decoded/<32 hex digits>/     photos that were decoded: the files named in DECODED
-    decoded/.making-*/           the same while they are decoded, or left by a process that was killed
-    looks/<32 hex digits>.json   what the headers of a folder's photos told
-    <any name>/                  a download, with the names of its files in MARK
+    decoded/<32 hex digits>/     decoded photos: the files named in DECODED
+    decoded/.making-*/           the same while they are being decoded, or after that process was killed
+    looks/<32 hex digits>.json   checksums and image headers of a folder's photos
+    <any name>/                  a download; the names of its files are in MARK
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if sys.platform != "win32":
 
 LOCK = "lock"
 DECODED = ("images.npy", "skipped.json", "about.txt", LOCK)
-MARK = "neoclassic-download.txt"  # the names of the files that were downloaded, one a line
+MARK = "neoclassic-download.txt"  # the names of the downloaded files, one per line
 MAKING = ".making-"
-KEY, LOOK = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{32}\.json")
-STALE = 7 * 24 * 3600  # seconds: nothing takes so long to decode
+KEY, INFOS = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{32}\.json")
+STALE = 7 * 24 * 3600  # seconds, longer than any decoding takes
 
 
 def folder() -> Path:
-    """NEOCLASSIC_CACHE, or the place that this system gives to caches. May not exist yet.
+    """Return the cache folder: NEOCLASSIC_CACHE, or the usual one on this system. It may not exist yet.
 
-    UsageError where NEOCLASSIC_CACHE begins with the home folder of a user that does not exist; NeoclassicError where
-    it is not set and this account has no home folder.
+    UsageError if NEOCLASSIC_CACHE begins with the home folder of an unknown user; NeoclassicError if it is not set and
+    this account has no home folder.
     """
     if own := os.environ.get("NEOCLASSIC_CACHE"):
         try:
             return Path(own).expanduser()
         except RuntimeError:
-            raise UsageError(f"NEOCLASSIC_CACHE is {own!r}, but nobody has such a home: set a full path") from None
+            raise UsageError(f"NEOCLASSIC_CACHE is {own!r}, but there is no such user: set a full path") from None
     if xdg := os.environ.get("XDG_CACHE_HOME"):
         return Path(xdg) / "neoclassic"
     try:
@@ -59,8 +59,8 @@ def folder() -> Path:
     return home / ".cache" / "neoclassic"
 
 
-def place(*parts: str) -> Path | None:
-    """Where something is kept; None where there is no cache, which is no reason to stop. UsageError as of `folder`."""
+def path(*parts: str) -> Path | None:
+    """Return a path in the cache; None if there is no cache, which is not an error. UsageError as from `folder`."""
     try:
         return folder().joinpath(*parts)
     except UsageError:
@@ -69,15 +69,15 @@ def place(*parts: str) -> Path | None:
         return None
 
 
-# ── what is there ────────────────────────────────────────────────────────────────────────────────────
+# ── listing and clearing ─────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in the cache: a data set that was downloaded, photos that were decoded, what their files told.
+    """Something in the cache: a downloaded data set, decoded photos, or checksums of photos.
 
-    files  those that neoclassic made; nothing else in the folder belongs to the entry
-    bytes  of them
+    files  made by neoclassic; nothing else in the folder belongs to the entry
+    bytes  their total size
     """
 
     path: Path
@@ -87,12 +87,12 @@ class Entry:
 
     @classmethod
     def of(cls, path: Path, about: str, files: Iterable[Path]) -> Entry:
-        """What is there of these files."""
-        there = tuple(file for file in files if file.is_file())
-        return cls(path, about, there, sum(file.stat().st_size for file in there))
+        """Return an entry with those of these files that exist."""
+        existing = tuple(file for file in files if file.is_file())
+        return cls(path, about, existing, sum(file.stat().st_size for file in existing))
 
     def remove(self) -> None:
-        """Remove its files, and its folder where nothing else is in it. OSError for what cannot be removed."""
+        """Remove the files, and the folder if it is empty then. OSError if something cannot be removed."""
         for file in self.files:
             file.unlink(missing_ok=True)
         if not any(self.path.iterdir()):
@@ -100,14 +100,14 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """What is in the cache, by path."""
+    """Return the entries of the cache, by path."""
     root = folder()
-    found = [*map(decoded, root.glob("decoded/*")), _looks(root / "looks"), *map(_download, root.glob("*"))]
-    return sorted((entry for entry in found if entry), key=lambda entry: entry.path)
+    candidates = [*map(decoded, root.glob("decoded/*")), _infos(root / "looks"), *map(_download, root.glob("*"))]
+    return sorted((entry for entry in candidates if entry), key=lambda entry: entry.path)
 
 
 def decoded(path: Path) -> Entry | None:
-    """The entry of photos that were decoded, or that a process began to decode and does no more."""
+    """Return the entry of decoded photos, finished or abandoned; None if `path` is something else."""
     if path.is_symlink() or not path.is_dir():
         return None
     if not KEY.fullmatch(path.name) and not (path.name.startswith(MAKING) and _abandoned(path)):
@@ -117,14 +117,14 @@ def decoded(path: Path) -> Entry | None:
     return Entry.of(path, about, [path / name for name in DECODED])
 
 
-def _looks(path: Path) -> Entry | None:
-    files = [file for file in sorted(path.glob("*.json")) if LOOK.fullmatch(file.name)]
+def _infos(path: Path) -> Entry | None:
+    files = [file for file in sorted(path.glob("*.json")) if INFOS.fullmatch(file.name)]
     return Entry.of(path, "checksums and sizes of photos", files) if files else None
 
 
 def _download(path: Path) -> Entry | None:
     names = _marked(path)
-    files = [path / name for whole in names if Path(whole).name == whole for name in (whole, f"{whole}.part")]
+    files = [path / part for name in names if Path(name).name == name for part in (name, f"{name}.part")]
     return Entry.of(path, f"downloaded: {path.name}", [*files, path / MARK]) if names else None
 
 
@@ -136,25 +136,26 @@ def _marked(path: Path) -> list[str]:
 
 
 def mark(path: Path, name: str) -> None:
-    """Say that the file of that name in a folder was downloaded, so that it may be removed. OSError."""
+    """Record that the file `name` in a folder was downloaded, so that `clear` may remove it. May raise OSError."""
     if name not in _marked(path):
         with (path / MARK).open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
 
 
 def clear(pattern: str = "*") -> list[Entry]:
-    """Remove the entries whose name or folder's name matches a shell pattern, and say which they were.
+    """Remove the entries whose own or parent folder's name matches a shell pattern, and return them.
 
-    UsageError for no pattern; NeoclassicError for one that cannot be removed."""
+    UsageError for an empty pattern; NeoclassicError if an entry cannot be removed.
+    """
     if not Path(pattern).name:
-        raise UsageError(f"no pattern {pattern!r}: 'neoclassic cache' lists the names, * is all of them")
-    found = [entry for entry in entries() if entry.path.match(pattern) or entry.path.parent.match(pattern)]
-    for entry in found:
+        raise UsageError(f"{pattern!r} is not a pattern: 'neoclassic cache' lists the names, '*' matches all of them")
+    matches = [entry for entry in entries() if entry.path.match(pattern) or entry.path.parent.match(pattern)]
+    for entry in matches:
         try:
             entry.remove()
         except OSError as error:
             raise NeoclassicError(f"cannot remove {entry.path}: {error.strerror or error}") from None
-    return found
+    return matches
 
 
 # ── folders that are being filled ────────────────────────────────────────────────────────────────────
@@ -162,20 +163,21 @@ def clear(pattern: str = "*") -> list[Entry]:
 
 @contextmanager
 def making(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent`, which is made too, to be filled and then moved by `finish`; removed if it was not.
+    """Make a temporary folder in `parent`, to be filled and then moved by `finish`; otherwise it is removed.
 
-    Those that killed processes left there are removed first. OSError for what cannot be written.
+    `parent` is made too, and folders left there by killed processes are removed first. OSError if something cannot be
+    written.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{MAKING}*"):
-        if entry := decoded(left):
-            with suppress(OSError):  # another user's
+    for leftover in parent.glob(f"{MAKING}*"):
+        if entry := decoded(leftover):
+            with suppress(OSError):  # it belongs to another user
                 entry.remove()
     work = parent / f"{MAKING}{secrets.token_hex(8)}"
-    work.mkdir()  # not tempfile's, which only its owner may read
+    work.mkdir()  # not by tempfile, whose folders only their owner may read
     lock = (work / LOCK).open("x", encoding="ascii")
     try:
-        if _taken(lock):
+        if _locked(lock):
             print(_boot(), file=lock, flush=True)
         yield work
     finally:
@@ -184,27 +186,30 @@ def making(parent: Path) -> Iterator[Path]:
 
 
 def finish(work: Path, target: Path) -> None:
-    """Move a folder that was made to its place. OSError where something stands there."""
+    """Move a finished folder to its final path. OSError if that path exists."""
     (work / LOCK).unlink()
     work.replace(target)
 
 
 def _abandoned(work: Path) -> bool:
-    """Whether the process that filled a folder is surely gone: its lock is free and was taken since this machine
-    was started, so that it was this kernel's; or nothing happened there for STALE seconds."""
+    """Whether the process that was filling a folder has certainly ended.
+
+    Either its lock is free and was taken since this machine booted, so that this kernel has released it, or nothing
+    in the folder has changed for STALE seconds.
+    """
     try:
         if time.time() - max(path.stat().st_mtime for path in (work, *work.iterdir())) > STALE:
             return True
         with (work / LOCK).open("r+", encoding="ascii") as lock:
-            return _taken(lock) and lock.read().strip() == _boot() != ""
-    except (OSError, ValueError):  # nothing is known of it
+            return _locked(lock) and lock.read().strip() == _boot() != ""
+    except (OSError, ValueError):  # nothing is known about it
         return False
 
 
-def _taken(lock: TextIO) -> bool:
-    """Whether this process has the lock of an open file now; False where another has it, or there are no locks."""
+def _locked(lock: TextIO) -> bool:
+    """Lock an open file for this process. False if another process has the lock, or if there are no locks here."""
     if sys.platform == "win32":
-        lock.close()  # a folder with an open file cannot be moved there
+        lock.close()  # Windows cannot move a folder with an open file
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -214,6 +219,7 @@ def _taken(lock: TextIO) -> bool:
 
 
 def _boot() -> str:
+    """An identifier of this boot of the machine; empty if there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:

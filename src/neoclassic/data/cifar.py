@@ -1,4 +1,4 @@
-"""CIFAR's binary version: records of one label byte and 3×32×32 pixels, in files or in the published archive.
+"""The binary version of CIFAR-10: records of one label byte and 3×32×32 pixels, in files or in the published archive.
 
 https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
 """
@@ -18,22 +18,22 @@ ARCHIVE = "cifar-10-binary.tar.gz"
 FOLDER = "cifar-10-batches-bin"
 ROLES: tuple[str, ...] = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 RECORD = 1 + 3 * 32 * 32
-LIMIT = 100_000 * RECORD  # bytes of one file: ten times the published
+MAX_BYTES = 100_000 * RECORD  # per file, ten times the published size
 
 
-def find(folder: Path) -> dict[str, Path]:
-    """The files of the data set by name; each is the archive where only that is there."""
-    for place in (folder, folder / FOLDER):
-        found = {role: place / role for role in ROLES if (place / role).is_file()}
-        if found:
-            return found
+def find_files(folder: Path) -> dict[str, Path]:
+    """Return the files of the data set by name; if only the archive exists, each name maps to it."""
+    for parent in (folder, folder / FOLDER):
+        files = {role: parent / role for role in ROLES if (parent / role).is_file()}
+        if files:
+            return files
     archive = folder / ARCHIVE
     return dict.fromkeys(ROLES, archive) if archive.is_file() else {}
 
 
 def load(folder: Path, name: str, classes: tuple[str, ...], md5: dict[str, str] | None = None) -> Splits:
-    """Training and test set of a folder. NeoclassicError for files that are missing, damaged or truncated."""
-    files = find(folder)
+    """Load the training and test set from a folder. NeoclassicError for missing, damaged or truncated files."""
+    files = find_files(folder)
     if missing := [role for role in ROLES if role not in files]:
         raise NeoclassicError(f"{folder}: {missing[0]} is missing")
     archive = next(iter(files.values()))
@@ -47,19 +47,19 @@ def load(folder: Path, name: str, classes: tuple[str, ...], md5: dict[str, str] 
 
 
 def _unpack(path: Path) -> dict[str, bytes]:
-    """The contents of the files, by name; nothing is written. NeoclassicError for a damaged archive."""
+    """Return the contents of the files, by name, without writing any. NeoclassicError for a damaged archive."""
     contents = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
-                place = PurePosixPath(member.name)
-                if place.is_absolute() or ".." in place.parts:
+                path_inside = PurePosixPath(member.name)
+                if path_inside.is_absolute() or ".." in path_inside.parts:
                     raise NeoclassicError(f"the name {member.name[:80]!r} leads out of its folder")
-                if place.name in ROLES:
-                    contents[place.name] = _content(archive, member)
+                if path_inside.name in ROLES:
+                    contents[path_inside.name] = _content(archive, member)
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: damaged: {error}") from None
-    except Exception as error:  # tarfile lets errors of every kind through
+    except Exception as error:  # tarfile raises exceptions of every type
         if isinstance(error, OSError) and error.errno:
             raise
         reason = " ".join(str(error).split())[:100] or type(error).__name__
@@ -70,15 +70,15 @@ def _unpack(path: Path) -> dict[str, bytes]:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member) if member.isreg() and member.size <= LIMIT else None
+    file = archive.extractfile(member) if member.isreg() and member.size <= MAX_BYTES else None
     if file is None:
-        raise NeoclassicError(f"{member.name[:80]!r} is no regular file of at most {LIMIT >> 20} MB")
+        raise NeoclassicError(f"{member.name[:80]!r} is not a regular file of at most {MAX_BYTES >> 20} MB")
     return file.read()
 
 
 def _records(path: Path, contents: bytes, classes: tuple[str, ...]) -> Array:
     if not contents or len(contents) % RECORD:
-        raise NeoclassicError(f"{path}: truncated: {len(contents):,} bytes are not whole records of {RECORD:,}")
+        raise NeoclassicError(f"{path}: truncated: {len(contents):,} bytes are not a multiple of {RECORD:,}")
     records = np.frombuffer(contents, np.uint8).reshape(-1, RECORD)
     check_labels(str(path), records[:, 0], len(classes))
     return records

@@ -13,23 +13,26 @@ import numpy as np
 from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
-from neoclassic.data.preprocessing import Array, Preprocessing, Resized, full_size, resized
+from neoclassic.base.records import require
+from neoclassic.data.arrays import dimensions, images_of, is_grey, labels_of, one_image
+from neoclassic.data.pixels import full_size
+from neoclassic.data.preprocessing import Array, Preprocessing
+from neoclassic.data.resizing import Resized, resize
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and their labels.
 
-    name     what it is called in reports
+    name     for reports
     images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped, or `Resized`
     labels   int64, N, each in 0 … len(classes) − 1
     classes  the name of each label
-    paths    the files that the images were read from, or none
+    paths    the files that the images were read from, if any
     skipped  the files that could not be read, each with the reason
-    origin   the fingerprint of those files, where there are any
+    origin   the fingerprint of the files, if there are any
 
-    NeoclassicError when they do not fit together.
+    NeoclassicError if they do not match each other.
     """
 
     name: str
@@ -43,26 +46,28 @@ class Dataset:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            wanted = "uint8 N×H×W×1 or N×H×W×3"
-            raise NeoclassicError(f"{self.name}: images are {images.dtype} {_by(images)}, not {wanted}")
+            expected = "uint8 N×H×W×1 or N×H×W×3"
+            raise NeoclassicError(f"{self.name}: images are {images.dtype} {dimensions(images.shape)}, not {expected}")
         if labels.dtype != np.int64 or labels.ndim != 1:
-            raise NeoclassicError(f"{self.name}: labels are {labels.dtype} {_by(labels)}, not a row of int64")
+            raise NeoclassicError(
+                f"{self.name}: labels are {labels.dtype} {dimensions(labels.shape)}, not one int64 per image"
+            )
         if len(images) != len(labels):
             raise NeoclassicError(f"{self.name}: {len(images):,} images but {len(labels):,} labels")
         if len(set(self.classes)) != len(self.classes):
-            twice = next(c for c in self.classes if self.classes.count(c) > 1)
-            raise NeoclassicError(f"{self.name}: the class name {twice!r} is used twice")
+            repeated = next(c for c in self.classes if self.classes.count(c) > 1)
+            raise NeoclassicError(f"{self.name}: the class name {repeated!r} is used twice")
         check_labels(self.name, labels, len(self.classes))
 
     @classmethod
     def from_arrays(
         cls, images: Any, labels: Any, classes: Sequence[str] | None = None, name: str = "arrays"
     ) -> Dataset:
-        """From arrays of Python.
+        """Make a data set from images and labels in memory.
 
-        images: of one size, as `data.arrays` says. labels: N integers, strings or booleans; without `classes` their
-        sorted values are the classes, with `classes` they are names among them, or integers 0 … len(classes) − 1.
-        UsageError for anything else.
+        images: all of one size, in any form that `data.arrays` describes. labels: N integers, strings or booleans.
+        Without `classes`, the sorted values of the labels are the classes; with `classes`, the labels are names from
+        it, or integers 0 … len(classes) − 1. UsageError for anything else.
         """
         images, labels = images_of(images), labels_of(labels)
         if isinstance(images, list):
@@ -82,18 +87,18 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image: height, width, channels."""
+        """Height, width and channels of one image."""
         _, h, w, c = self.images.shape
         return h, w, c
 
     @property
     def counts(self) -> Array:
-        """Images of each class."""
+        """The number of images of each class."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of images (or their files), labels and class names."""
+        """16 hex digits of the SHA-256 of the images (or of their files), labels and class names."""
         if self.origin:
             return self.origin
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
@@ -103,85 +108,85 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def subset(self, indices: Array) -> Self:
-        """The images at these indices, in this order."""
+        """Return the images at these indices, in this order."""
         paths = tuple(self.paths[i] for i in indices) if self.paths else ()
-        whole: Any = self.images
-        images: Any = whole.subset(indices) if isinstance(whole, Resized) else whole[indices]
+        every: Any = self.images
+        images: Any = every.subset(indices) if isinstance(every, Resized) else every[indices]
         return replace(self, images=images, labels=self.labels[indices], paths=paths, origin="")
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The parts of a data set, of one list of classes. `validation` is None where none is set apart."""
+    """The splits of a data set, which have the same classes. `validation` is None if there is no validation set."""
 
     train: Dataset
     test: Dataset
     validation: Dataset | None = None
 
     def __post_init__(self) -> None:
-        for part in (self.test, self.validation):
-            if part is not None and part.classes != self.train.classes:
-                raise NeoclassicError(f"{part.name} has other classes than {self.train.name}")
+        for split in (self.test, self.validation):
+            if split is not None and split.classes != self.train.classes:
+                raise NeoclassicError(f"{split.name} has other classes than {self.train.name}")
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of every part."""
+        """The name of each label, in every split."""
         return self.train.classes
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """Files of any part that could not be read, each with the reason."""
-        parts = (self.train, self.validation, self.test)
-        return tuple(pair for part in parts if part is not None for pair in part.skipped)
+        """The files of any split that could not be read, each with the reason."""
+        splits = (self.train, self.validation, self.test)
+        return tuple(pair for split in splits if split is not None for pair in split.skipped)
 
     def preprocessing(
         self, size: tuple[int, int], channels: int | None = None, fit: str | None = None
     ) -> Preprocessing:
-        """The record that brings these images to a size: their own channels, the middle of each."""
+        """Return the record that brings these images to a size; by default with their own channels and a crop."""
         return Preprocessing(size, channels or self.train.shape[2], fit or "crop")
 
-    def part(self, name: str, p: Preprocessing, strict: bool = False) -> Dataset | None:
-        """ "train", "validation" or "test" as p wants it; None where there is no such part."""
-        found: Dataset | None = getattr(self, name)
-        return found and replace(found, images=resized(found.images, p), origin=found.fingerprint)
+    def split(self, name: str, p: Preprocessing, strict: bool = False) -> Dataset | None:
+        """Return "train", "validation" or "test", resized as p says; None if there is no such split."""
+        split: Dataset | None = getattr(self, name)
+        return split and replace(split, images=resize(split.images, p), origin=split.fingerprint)
 
-    def test_set(self, p: Preprocessing, learnt: Mapping[str, Sequence[str]] | None = None) -> Dataset:
-        """What a model is tested on. learnt: of photos only, see `Folder.test_set`."""
-        test = self.part("test", p)
+    def test_set(self, p: Preprocessing, trained_on: Mapping[str, Sequence[str]] | None = None) -> Dataset:
+        """Return the test set, resized as p says. trained_on: only used by `Folder.test_set`."""
+        test = self.split("test", p)
         assert test is not None
         return test
 
-    def at(self, p: Preprocessing, strict: bool = False) -> Splits:
-        """Every part as p wants it."""
-        train, test, validation = (self.part(name, p, strict) for name in ("train", "test", "validation"))
+    def prepare(self, p: Preprocessing, strict: bool = False) -> Splits:
+        """Return every split, resized as p says."""
+        train, test, validation = (self.split(name, p, strict) for name in ("train", "test", "validation"))
         assert train is not None
         assert test is not None
         return Splits(train, test, validation)
 
 
 def stratified_split(labels: Array, fraction: float, seed: int) -> tuple[Array, Array]:
-    """Sorted indices to keep and to hold out: of each class's n images ⌊fraction·n + ½⌋ are held out, never all.
+    """Return the sorted indices to keep and to hold out.
 
-    Depends on the labels, the fraction and the seed alone. UsageError for a fraction outside [0, 1).
+    Of each class's n images, ⌊fraction·n + ½⌋ are held out, never all. The result depends only on the labels, the
+    fraction and the seed. UsageError for a fraction outside [0, 1).
     """
-    if not 0 <= fraction < 1:
-        raise UsageError(f"a fraction to hold out is at least 0 and below 1, not {fraction}")
+    require("the fraction to hold out", fraction, 0 <= fraction < 1, "at least 0 and below 1")
     rng = np.random.default_rng([seed, 0x5EED])
-    held = [np.empty(0, np.int64)]
+    held_out = [np.empty(0, np.int64)]
     for label in np.unique(labels):
         (members,) = np.nonzero(labels == label)
         n = min(int(fraction * len(members) + 0.5), len(members) - 1)
-        held.append(rng.permutation(members)[:n])
+        held_out.append(rng.permutation(members)[:n])
     mask = np.zeros(len(labels), bool)
-    mask[np.concatenate(held)] = True
+    mask[np.concatenate(held_out)] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
 def batches(n: int, size: int, seed: int, epoch: int, shuffle: bool = True, alone: bool = True) -> list[Array]:
-    """The indices 0 … n − 1 in batches, the last one perhaps smaller.
+    """Return the indices 0 … n − 1 in batches; the last one may be smaller.
 
-    alone: False where a batch of one image cannot be trained on: a last image on its own then joins the batch before
-    it. The order depends on (seed, epoch) alone: a resumed run sees what it would have seen.
+    alone: if False, a last batch of a single image is merged into the one before it, for networks that cannot train on
+    one image. The order depends only on (seed, epoch), so a resumed run sees the same batches.
     """
     order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle else np.arange(n)
     starts = list(range(0, n, size))
@@ -191,7 +196,7 @@ def batches(n: int, size: int, seed: int, epoch: int, shuffle: bool = True, alon
 
 
 def check_labels(name: str, labels: Array, classes: int) -> None:
-    """NeoclassicError naming the first label outside 0 … classes − 1."""
+    """Check that labels are in 0 … classes − 1. NeoclassicError, naming the first that is not."""
     (wrong,) = np.nonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         first = wrong[0]
@@ -199,11 +204,11 @@ def check_labels(name: str, labels: Array, classes: int) -> None:
 
 
 def _stacked(images: Sequence[Image.Image]) -> Array:
-    """Images of one size as uint8 N×H×W×C, grey where all are. UsageError where one has another size."""
+    """Images as uint8 N×H×W×C, grey if all of them are. UsageError if their sizes differ."""
     for i, image in enumerate(images):
         if image.size != images[0].size:
             sizes = f"image 0 is {_size(images[0])}, image {i} is {_size(image)}"
-            raise UsageError(f"{sizes}: bring them to one size first")
+            raise UsageError(f"{sizes}: resize them to one size first")
     channels = 1 if all(map(is_grey, images)) else 3
     return np.stack([full_size(image, channels) for image in images])
 
@@ -214,11 +219,7 @@ def _size(image: Image.Image) -> str:
 
 def _indices(labels: Array, classes: Sequence[str]) -> Array:
     index = {name: i for i, name in enumerate(classes)}
-    strangers = [name for name in np.unique(labels).tolist() if name not in index]
-    if strangers:
-        raise UsageError(f"label {strangers[0]!r} is not among the classes {', '.join(classes)}")
+    unknown = [name for name in np.unique(labels).tolist() if name not in index]
+    if unknown:
+        raise UsageError(f"label {unknown[0]!r} is not among the classes {', '.join(classes)}")
     return np.array([index[name] for name in labels.tolist()], np.int64)
-
-
-def _by(array: Array) -> str:
-    return "×".join(map(str, array.shape)) or "alone"

@@ -1,4 +1,4 @@
-"""Files from mirrors, with a checksum: resumed where they were cut, and never half a file under its name."""
+"""Downloading files from mirrors. Interrupted downloads resume, and a file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from neoclassic.base.progress import QUIET
 from neoclassic.data import cache
 
 TIMEOUT = 10  # seconds without a byte
-TRIES = 3  # of one mirror, each going on where the last was cut
+TRIES = 3  # per mirror, each resuming where the last one was cut off
 BLOCK = 1 << 16
-NETWORK = (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+NETWORK_ERRORS = (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
 class DownloadError(NeoclassicError):
-    """No mirror gave the file. The message says what each of them did."""
+    """No mirror delivered the file. The message says what each of them did."""
 
 
 def fetch(name: str, mirrors: Iterable[str], folder: Path, md5: str) -> Path:
-    """The file of that name in the folder, downloaded from the first mirror that gives it whole.
+    """Download a file into a folder from the first mirror that delivers all of it, and return its path.
 
-    What has come stands in `name.part` until the checksum is right, and is gone on from by the next call.
-    DownloadError when no mirror does; NeoclassicError when the folder cannot be written. The folder is marked as one
-    whose file `neoclassic cache --clear` may remove.
+    Until the checksum is right, the content is in `name.part`, and the next call resumes from it. The file is marked
+    as one that `neoclassic cache --clear` may remove. DownloadError if no mirror delivers it; NeoclassicError if the
+    folder cannot be written.
     """
     target, part = folder / name, folder / f"{name}.part"
-    faults = []
+    failures = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         cache.mark(folder, name)
@@ -45,32 +45,33 @@ def fetch(name: str, mirrors: Iterable[str], folder: Path, md5: str) -> Path:
             for _ in range(TRIES):
                 resumed = part.exists()
                 try:
-                    whole = _get(mirror + name, part)
-                except NETWORK as error:
-                    faults.append(f"{host}: {_reason(error)}")
+                    complete = _get(mirror + name, part)
+                except NETWORK_ERRORS as error:
+                    failures.append(f"{host}: {_reason(error)}")
                     break
-                if whole and _md5(part) == md5:
+                if complete and _md5(part) == md5:
                     os.replace(part, target)  # noqa: PTH105 — atomic on every system
                     return target
-                if whole:
+                if complete:
                     part.unlink()
                     if not resumed:
-                        faults.append(f"{host}: wrong checksum")
+                        failures.append(f"{host}: wrong checksum")
                         break
             else:
-                faults.append(f"{host}: cut {TRIES} times")
+                failures.append(f"{host}: interrupted {TRIES} times")
     except OSError as error:
         raise NeoclassicError(f"cannot write {part}: {error.strerror or error}; set NEOCLASSIC_CACHE") from None
-    raise DownloadError("; ".join(faults) or "no mirror is known")
+    raise DownloadError("; ".join(failures) or "it has no mirror")
 
 
 def _get(url: str, part: Path) -> bool:
-    """Append to `part` what is missing of it; whether it is whole."""
+    """Append what is missing to `part`. Return whether it is complete now."""
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "neoclassic", **({"Range": f"bytes={start}-"} if start else {})}
     try:
-        with build_opener().open(Request(url, headers=headers), timeout=TIMEOUT) as response:  # today's proxies
-            if response.status != 206:  # the mirror starts over
+        # a new opener reads the proxy settings as they are now
+        with build_opener().open(Request(url, headers=headers), timeout=TIMEOUT) as response:
+            if response.status != 206:  # the mirror sends the file from its beginning
                 start = 0
             length = int(response.headers.get("Content-Length") or -1)
             with (
@@ -82,7 +83,7 @@ def _get(url: str, part: Path) -> bool:
                     bar.update(len(block))
         return length < 0 or part.stat().st_size == start + length
     except HTTPError as error:
-        if error.code == 416 and start:  # there is nothing after the part: it is whole, or wrong
+        if error.code == 416 and start:  # nothing comes after `part`: it is complete, or wrong
             return True
         raise
 
@@ -97,5 +98,5 @@ def _md5(path: Path) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
-        return f"answers {error.code}"
+        return f"answered {error.code}"
     return " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__

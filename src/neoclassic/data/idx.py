@@ -1,7 +1,7 @@
-"""IDX files, the format of MNIST and its kin, plain or gzipped, read strictly.
+"""IDX files, the format of MNIST and Fashion-MNIST, plain or gzipped.
 
-A magic number (0, 0, type, dimensions), each dimension as a big-endian 32-bit integer, then the values:
-http://yann.lecun.com/exdb/mnist/, "The IDX file format". Here the values are unsigned bytes (type 8).
+A file holds a magic number (0, 0, type, number of dimensions), each dimension as a big-endian 32-bit integer, and the
+values: http://yann.lecun.com/exdb/mnist/, "The IDX file format". Only unsigned bytes (type 8) are read.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.dataset import Dataset, Splits, check_labels
-from neoclassic.data.given import read_text, same
 from neoclassic.data.preprocessing import Array
+from neoclassic.data.user_text import nfc, read_text
 
 GZIP = b"\x1f\x8b"
 UBYTE = 8
-LIMIT = 8 << 30  # bytes that one file may hold: a header that claims more is a lie or a bomb
+MAX_BYTES = 8 << 30  # per file: a header that claims more is wrong or malicious
 ROLES: tuple[str, ...] = ("train-images", "train-labels", "test-images", "test-labels")
-PARTS = {"train": ("train",), "test": ("t10k", "test")}
-FORMS = ("{part}-{kind}-idx{ndim}-ubyte", "{part}-{kind}.idx{ndim}-ubyte")
+PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
+FILE_NAMES = ("{prefix}-{kind}-idx{ndim}-ubyte", "{prefix}-{kind}.idx{ndim}-ubyte")
 
 
 def _unpack(data: bytes, n: int) -> tuple[bytes, bool]:
-    """The first n bytes of a file, unpacking no more than those, and whether it ends cleanly within them."""
+    """Unpack at most the first n bytes of a file. Also return whether the file ends cleanly within them."""
     if not data.startswith(GZIP):
         return data[:n], len(data) <= n
     inflate = zlib.decompressobj(wbits=31)
@@ -36,9 +36,9 @@ def _unpack(data: bytes, n: int) -> tuple[bytes, bool]:
 
 
 def read(path: Path, ndim: int, md5: str | None = None) -> Array:
-    """The uint8 array of an IDX file of `ndim` dimensions. `md5`: what the uncompressed bytes must have.
+    """Read an IDX file with `ndim` dimensions as uint8. md5: the checksum that the uncompressed bytes must have.
 
-    NeoclassicError, naming the file: unreadable, not IDX, truncated, damaged, or with surplus bytes.
+    NeoclassicError, naming the file, if it cannot be read, is not IDX, is truncated or damaged, or is too long.
     """
     start, magic = 4 + 4 * ndim, bytes((0, 0, UBYTE, ndim))
     try:
@@ -50,9 +50,9 @@ def read(path: Path, ndim: int, md5: str | None = None) -> Array:
             raise NeoclassicError(f"{path}: truncated: it ends inside the header")
         shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(4, start, 4))
         n = prod(shape)
-        if n > LIMIT:
+        if n > MAX_BYTES:
             raise NeoclassicError(
-                f"{path}: its header claims {n / 2**30:,.0f} GiB, more than the {LIMIT >> 30} allowed"
+                f"{path}: its header claims {n / 2**30:,.0f} GiB, more than the {MAX_BYTES >> 30} allowed"
             )
         contents, complete = _unpack(data, start + n + 1)
     except OSError as error:
@@ -68,56 +68,57 @@ def read(path: Path, ndim: int, md5: str | None = None) -> Array:
     return np.frombuffer(contents, np.uint8, offset=start).reshape(shape)
 
 
-def find(folder: Path) -> dict[str, Path]:
-    """The files of a folder that are part of a data set, by role."""
-    found: dict[str, Path] = {}
+def find_files(folder: Path) -> dict[str, Path]:
+    """Return the files in a folder that belong to a data set, by role."""
+    files: dict[str, Path] = {}
     for role in ROLES:
-        part, kind = role.split("-")
-        for prefix in PARTS[part]:
-            for form in FORMS:
-                name = form.format(part=prefix, kind=kind, ndim=3 if kind == "images" else 1)
+        split, kind = role.split("-")
+        for prefix in PREFIXES[split]:
+            for form in FILE_NAMES:
+                name = form.format(prefix=prefix, kind=kind, ndim=3 if kind == "images" else 1)
                 for path in (folder / name, folder / f"{name}.gz"):
-                    if role not in found and path.is_file():
-                        found[role] = path
-    return found
+                    if role not in files and path.is_file():
+                        files[role] = path
+    return files
 
 
 def load(folder: Path, name: str, classes: tuple[str, ...] | None = None, md5: dict[str, str] | None = None) -> Splits:
-    """Training and test set of a folder of four IDX files.
+    """Load the training and test set from a folder of four IDX files.
 
-    classes: their names; else those of the folder's classes.txt, one a line; else the labels of the training
-    set, which must then be 0 … n − 1 without a gap. NeoclassicError for files that are wrong or missing.
+    classes: their names. By default those in the folder's classes.txt, one per line, or, without that file, the labels
+    of the training set, which must then be 0 … n − 1 without a gap. NeoclassicError for wrong or missing files.
     """
-    files = find(folder)
+    files = find_files(folder)
     for role in ROLES:
         if role not in files:
-            part, kind = role.split("-")
-            wanted = FORMS[0].format(part=PARTS[part][0], kind=kind, ndim=3 if kind == "images" else 1)
-            raise NeoclassicError(f"{folder}: the {part} {kind} are missing ({wanted}, plain or .gz)")
-    sums = md5 or {}
-    arrays = {role: read(path, 3 if "images" in role else 1, sums.get(role)) for role, path in files.items()}
+            split, kind = role.split("-")
+            name = FILE_NAMES[0].format(prefix=PREFIXES[split][0], kind=kind, ndim=3 if kind == "images" else 1)
+            raise NeoclassicError(f"{folder}: the {split} {kind} are missing ({name}, plain or .gz)")
+    checksums = md5 or {}
+    arrays = {role: read(path, 3 if "images" in role else 1, checksums.get(role)) for role, path in files.items()}
     if classes is None:
         classes = _classes(folder, files["train-labels"], arrays["train-labels"])
-    parts = {}
-    for part in PARTS:
-        images, labels = arrays[f"{part}-images"], arrays[f"{part}-labels"]
+    splits = {}
+    for split in PREFIXES:
+        images, labels = arrays[f"{split}-images"], arrays[f"{split}-labels"]
         if len(images) != len(labels):
-            path = files[f"{part}-labels"]
+            path = files[f"{split}-labels"]
             raise NeoclassicError(f"{path}: {len(images):,} images but {len(labels):,} labels")
-        check_labels(str(files[f"{part}-labels"]), labels, len(classes))
-        parts[part] = Dataset(name, images[..., None], labels.astype(np.int64), classes)
-    return Splits(parts["train"], parts["test"])
+        check_labels(str(files[f"{split}-labels"]), labels, len(classes))
+        splits[split] = Dataset(name, images[..., None], labels.astype(np.int64), classes)
+    return Splits(splits["train"], splits["test"])
 
 
 def _classes(folder: Path, path: Path, labels: Array) -> tuple[str, ...]:
+    """The names in classes.txt, or the labels themselves. `path`: the file of the labels, for errors."""
     listing = folder / "classes.txt"
     if listing.is_file():
-        names = tuple(same(line.strip()) for line in read_text(listing).split("\n") if line.strip())
+        names = tuple(nfc(line.strip()) for line in read_text(listing).split("\n") if line.strip())
         if len(names) <= labels.max(initial=0):
             raise NeoclassicError(f"{listing}: names {len(names)} classes, but labels reach {labels.max(initial=0)}")
         return names
-    present = np.bincount(labels, minlength=1)
-    gaps = np.flatnonzero(present == 0)
+    counts = np.bincount(labels, minlength=1)
+    gaps = np.flatnonzero(counts == 0)
     if len(gaps):
-        raise NeoclassicError(f"{path}: labels reach {len(present) - 1}, but no image has label {gaps[0]}")
-    return tuple(map(str, range(len(present))))
+        raise NeoclassicError(f"{path}: labels reach {len(counts) - 1}, but no image has label {gaps[0]}")
+    return tuple(map(str, range(len(counts))))

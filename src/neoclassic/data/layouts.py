@@ -1,307 +1,247 @@
-"""What a folder of photos means: which of its folders are parts of the data set, and which are classes.
+"""The layout of a folder of photos: which of its folders are splits of the data set, and which are classes.
 
-A folder is a part if its name says so, in one of several languages, and it holds folders of classes. A reading
-that is not certain is said in `doubts`; of two that are equally good none is taken.
+A folder is a split if its name says so, in one of many languages, and it holds folders of classes. A layout that is
+read with some doubt is reported in `warnings`; one that can be read in two equally good ways is refused.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from neoclassic.base.errors import NeoclassicError
-from neoclassic.data.given import same
-from neoclassic.data.listing import Place
+from neoclassic.data.listing import Directory
+from neoclassic.data.split_names import parse_name, split_roles
+from neoclassic.data.user_text import nfc
 
-ByClass = dict[str, list[Path]]
+PhotosByClass = dict[str, list[Path]]
 
-HELD = "held out"  # the test set, or the validation set where there is another test set
-_WORDS = {
-    "train": """train training trainings trn entrainement apprentissage entrenamiento treino treinamento addestramento
-        allenamento trening treningowy treningowe traning træning trenovaci egitim latih обучение обучающая обучающие
-        тренировка тренировочная 训练 訓練 学習 훈련 학습""",
-    "validation": """val valid validate validating validation validations dev development validierung validierungs
-        validacion validacao validazione validatie validering walidacja walidacyjny validacni dogrulama validasi
-        валидация валидационная 验证 驗證 検証 검증""",
-    "test": """test tests testing tst prueba pruebas teste testes prova testowy testowe testovaci uji тест тестовая
-        тестовые тестирование 测试 測試 テスト 테스트""",
-    HELD: "eval evaluate evaluation evaluierung holdout heldout evaluacion evaluasi 评估 評価 평가",
-    "unlabelled": "pred predict prediction predictions unlabeled unlabelled unsup unsupervised inference submission",
-}
-_FILLERS = """set sets data dataset datasets subset split part partition folder dir samples examples images image imgs
-    img pictures pics photos daten datensatz bilder menge jeu de donnees ensemble conjunto datos imagenes dados imagens
-    dati immagini zbior выборка данные 集 数据 資料 データ セット 用 데이터 세트"""
-USUAL = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # which need no word
+USUAL = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # these need no explanation
 NAMES = {"train": "training set", "validation": "validation set", "test": "test set"}
-LOOSE = (
+REMEDY = (
     "put the photos of each class into a folder of its name, or list them in a .csv table with columns path and label"
 )
 
 
 @dataclass
-class Reading:
-    """What a folder, or a table, was taken for.
+class Layout:
+    """How a folder, or a table, is read.
 
-    parts    the photos of each class of each part: "all" where there are none, else "train", "validation", "test"
-    layout   how it is read where that is not plain, in words
-    doubts   what may be meant otherwise, or is left out
-    surplus  files that are not read
+    splits    the photos of each class of each split: "all" if there are no splits, else "train", "validation", "test"
+    notes     how it is read, in words, if that is not obvious
+    warnings  what may be meant differently, or is left out
+    unused    files that are not read
     """
 
-    parts: dict[str, ByClass] = field(default_factory=dict)
-    layout: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    surplus: list[Path] = field(default_factory=list)
+    splits: dict[str, PhotosByClass] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    unused: list[Path] = field(default_factory=list)
 
 
-# ── names of parts ───────────────────────────────────────────────────────────────────────────────────
+def read_layout(root: Directory, classes: Sequence[str] | None = None) -> Layout:
+    """Find the splits and classes of a folder. classes: a model's, if known: folders of these names are classes.
 
-
-def _plain(text: str) -> str:
-    """Small letters without accents."""
-    letters = unicodedata.normalize("NFKD", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text))
-    return "".join(c for c in letters if unicodedata.category(c) != "Mn").casefold()
-
-
-_ROLES = {_plain(word): role for role, words in _WORDS.items() for word in words.split()}
-_SURPLUS = tuple(_plain(word) for word in _FILLERS.split())
-
-
-def roles(names: Sequence[str]) -> dict[str, str]:
-    """Which part each name tells: "train", "validation", "test", "unlabelled". Other names are left out.
-
-    `training_set`, `TrainImages` and `Trainingsdaten` tell it alone; `seg_train` does beside `seg_test`.
+    NeoclassicError, saying what to rename or move, for photos outside the folders of classes and for a layout that
+    can be read in two ways.
     """
-    told = {name: _told(name) for name in names}
-    found = {
-        name: role
-        for name, (role, rest) in told.items()
-        if role in _WORDS and (not rest or any(other not in ("", role) and rest == its for other, its in told.values()))
-    }
-    held = "validation" if "test" in found.values() else "test"
-    return {name: held if role == HELD else role for name, role in found.items()}
+    layout = _read(root, {nfc(name) for name in classes or ()})
+    used = {photo for by_class in layout.splits.values() for photos in by_class.values() for photo in photos}
+    layout.unused = [path for directory in root.walk() for path in directory.files if path not in used]
+    links = [link for directory in root.walk() for link in directory.skipped_links]
+    layout.warnings += [f"{link} is left out: it links to a folder that is read already" for link in links]
+    return layout
 
 
-def _told(name: str) -> tuple[str, tuple[str, ...]]:
-    text = re.sub(r"\b(hold|held)[\W_]*out", "holdout", _plain(name))
-    words = [_without_ending(word) for word in re.findall(r"[^\W\d_]+", text)]
-    words = [word for word in words if word not in _SURPLUS]
-    telling = {_ROLES[word]: word for word in words if word in _ROLES}
-    rest = tuple(word for word in words if word not in telling.values())
-    return (next(iter(telling)), rest) if len(telling) == 1 else ("several" if telling else "", rest)
-
-
-def _without_ending(word: str) -> str:
-    """`trainset` without the set, and so on."""
-    for filler in _SURPLUS:
-        if word not in _ROLES and word not in _SURPLUS and word.endswith(filler):
-            return _without_ending(word.removesuffix(filler))
-    return word
-
-
-# ── folders ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def read(root: Place, classes: Sequence[str] | None = None) -> Reading:
-    """What a folder means. classes: those of a model, which settle what is a class.
-
-    NeoclassicError, saying what to rename or move: photos outside folders of classes, two readings.
-    """
-    reading = _read(root, {same(name) for name in classes or ()})
-    used = {photo for by_class in reading.parts.values() for photos in by_class.values() for photo in photos}
-    reading.surplus = [path for place in root.places for path in place.files if path not in used]
-    links = [link for place in root.places for link in place.unfollowed]
-    reading.doubts += [f"{link} is left out: it links to a folder that is read already" for link in links]
-    return reading
-
-
-def _read(place: Place, classes: set[str]) -> Reading:
-    reading = Reading()
+def _read(directory: Directory, classes: set[str]) -> Layout:
+    layout = Layout()
     while True:
-        known = {folder.name for folder in place.folders if folder.all_photos}
-        if (known and known <= classes) or not _as_parts(place, classes, reading):
-            inner = None if known & classes else _wrapped(place)
+        names = {folder.name for folder in directory.folders if folder.all_photos}
+        if (names and names <= classes) or not _as_splits(directory, classes, layout):
+            inner = None if names & classes else _wrapped(directory)
             if inner is not None:
-                reading.layout.append(
-                    f"the photos are read from the subfolder {inner.path.name!r}, which holds all of them"
-                )
-                place = inner
+                text = f"the photos are read from the subfolder {inner.path.name!r}, which holds all of them"
+                layout.notes.append(text)
+                directory = inner
                 continue
-            _as_classes(place, reading)
-        return reading
+            _as_classes(directory, layout)
+        return layout
 
 
-def _wrapped(place: Place) -> Place | None:
-    """The only folder that can hold what the others ought to, one level too deep."""
-    likely = [folder for folder in place.folders if folder.all_photos or not (folder.files or folder.folders)]
-    if place.photos or len(likely) != 1:
+def _wrapped(directory: Directory) -> Directory | None:
+    """The only inner folder that can hold the splits or classes, if they are one level too deep."""
+    likely = [folder for folder in directory.folders if folder.all_photos or not (folder.files or folder.folders)]
+    if directory.photos or len(likely) != 1:
         return None
     (inner,) = likely
     return inner if not inner.photos and any(folder.all_photos for folder in inner.folders) else None
 
 
-def _unwrapped(part: Place, classes: set[str]) -> Place:
-    """The folder in a part that holds the folders of classes: `seg_train/seg_train`, say."""
-    if any(folder.name in classes for folder in part.folders):
-        return part
-    inner = _wrapped(part)
+def _unwrapped(split: Directory, classes: set[str]) -> Directory:
+    """The folder inside a split that holds the folders of classes, such as `seg_train/seg_train`."""
+    if any(folder.name in classes for folder in split.folders):
+        return split
+    inner = _wrapped(split)
     if inner is not None:
         return _unwrapped(inner, classes)
-    only = part.folders[0] if len(part.folders) == 1 and not part.photos else None
-    if only and only.photos and (only.name == part.name or only.name in roles([only.name, part.name])):
+    only = split.folders[0] if len(split.folders) == 1 and not split.photos else None
+    if only and only.photos and (only.name == split.name or only.name in split_roles([only.name, split.name])):
         return only
-    return part
+    return split
 
 
-# ── as parts ─────────────────────────────────────────────────────────────────────────────────────────
+# ── as splits ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _as_parts(place: Place, classes: set[str], reading: Reading) -> bool:
-    """Read the folders whose names tell a part, if they hold folders of classes."""
-    named = roles([folder.name for folder in place.folders])
-    parts = [folder for folder in place.folders if named.get(folder.name, "unlabelled") != "unlabelled"]
-    inner: dict[Place, Place] = {}
-    for part in sorted(parts, key=lambda part: named[part.name] != "train"):  # whose classes are known to the others
-        inner[part] = _unwrapped(part, classes)
-        classes = classes or {folder.name for folder in inner[part].folders}
-    classed = [part for part in parts if _holds_classes(inner[part])]
-    loose = [part for part in parts if part not in classed and part.all_photos]
-    others = [folder for folder in place.folders if folder not in parts and folder.all_photos]
-    strangers = [folder for folder in others if folder.name not in named]
+def _as_splits(directory: Directory, classes: set[str], layout: Layout) -> bool:
+    """Read the folders that are named like splits, if they hold folders of classes. False if they do not."""
+    roles = split_roles([folder.name for folder in directory.folders])
+    named = [folder for folder in directory.folders if roles.get(folder.name, "unlabelled") != "unlabelled"]
+    class_root: dict[Directory, Directory] = {}  # the folder inside each split that holds the folders of classes
+    for split in sorted(named, key=lambda split: roles[split.name] != "train"):  # its classes help to read the others
+        class_root[split] = _unwrapped(split, classes)
+        classes = classes or {folder.name for folder in class_root[split].folders}
+    classed = [split for split in named if _holds_classes(class_root[split])]
+    loose = [split for split in named if split not in classed and split.all_photos]
+    others = [folder for folder in directory.folders if folder not in named and folder.all_photos]
+    strangers = [folder for folder in others if folder.name not in roles]
     if not classed:
-        if loose and (not strangers or len({named[part.name] for part in loose}) > 1):
-            raise _outside(place, loose)
-        for part in loose:
-            text = f"{part.name!r} is read as a class, like {_names(strangers)}"
-            reading.doubts.append(f"{text}: as a part it would hold a folder for each class")
+        if loose and (not strangers or len({roles[split.name] for split in loose}) > 1):
+            raise _no_classes(directory, loose)
+        for split in loose:
+            text = f"{split.name!r} is read as a class, like {_names(strangers)}"
+            layout.warnings.append(f"{text}: as a split it would hold a folder for each class")
         return False
-    if unread := [part for part in loose if named[part.name] == "train"]:
-        raise _outside(place, unread)
-    if len(parts) == 1 and len(others) == len(strangers):
-        _certain(place, inner[parts[0]], parts[0], named[parts[0].name], strangers)
-    for part in classed:
-        role = named[part.name]
-        if role in reading.parts:
-            first = next(other for other in classed if named[other.name] == role)
-            names = f"{first.name!r} and {part.name!r}"
-            raise NeoclassicError(f"{place.path}: two folders are the {role} set, {names}: rename one, or merge them")
-        reading.parts[role] = _by_class(inner[part], reading)
-    where = {part: str(inner[part].path.relative_to(place.path)) for part in classed}
+    if unread := [split for split in loose if roles[split.name] == "train"]:
+        raise _no_classes(directory, unread)
+    if len(named) == 1 and len(others) == len(strangers):
+        _refuse_ambiguous(directory, named[0], roles[named[0].name], class_root[named[0]], strangers)
+    for split in classed:
+        role = roles[split.name]
+        if role in layout.splits:
+            first = next(other for other in classed if roles[other.name] == role)
+            text = f"two folders are the {role} set, {first.name!r} and {split.name!r}: rename one, or merge them"
+            raise NeoclassicError(f"{directory.path}: {text}")
+        layout.splits[role] = _by_class(class_root[split], layout)
+    where = {split: str(class_root[split].path.relative_to(directory.path)) for split in classed}
     if any(path.lower() not in USUAL for path in where.values()):
-        reading.layout.append(", ".join(f"{path} is the {NAMES[named[part.name]]}" for part, path in where.items()))
-    _unlabelled(reading, {named[part.name]: part.name for part in classed})
-    for part in (part for part in parts if part not in classed):
-        what = f"its {_images(len(part.all_photos))} are in no class's folder" if part in loose else "it is empty"
-        reading.doubts.append(f"{part.name!r} is left out: {what}")
+        layout.notes.append(", ".join(f"{path} is the {NAMES[roles[split.name]]}" for split, path in where.items()))
+    _drop_unlabelled(layout, {roles[split.name]: split.name for split in classed})
+    for split in (split for split in named if split not in classed):
+        reason = f"its {_images(len(split.all_photos))} are in no class's folder" if split in loose else "it is empty"
+        layout.warnings.append(f"{split.name!r} is left out: {reason}")
     for folder in others:
         text = f"{folder.name!r} is left out with its {_images(len(folder.all_photos))}"
         if folder in strangers:
-            reading.doubts.append(f"{text}: name it train, val or test if it is one of these parts")
+            layout.warnings.append(f"{text}: name it train, val or test if it is one of these splits")
         else:
-            reading.layout.append(text)
+            layout.notes.append(text)
     return True
 
 
-def _holds_classes(place: Place) -> bool:
-    return bool(place.folders) and (not place.photos or any(folder.all_photos for folder in place.folders))
+def _holds_classes(directory: Directory) -> bool:
+    return bool(directory.folders) and (not directory.photos or any(inner.all_photos for inner in directory.folders))
 
 
-def _certain(place: Place, inner: Place, part: Place, role: str, strangers: Sequence[Place]) -> None:
-    """NeoclassicError if the only folder that is named like a part may as well be a class beside others."""
-    classes = {folder.name for folder in inner.folders}
-    likely = [other for other in strangers if not _told(other.name)[0]]  # `test_stg1` is hardly a class
+def _refuse_ambiguous(
+    directory: Directory, split: Directory, role: str, class_root: Directory, strangers: Sequence[Directory]
+) -> None:
+    """NeoclassicError if the only folder named like a split may as well be a class, like the folders next to it."""
+    classes = {folder.name for folder in class_root.folders}
+    likely = [other for other in strangers if not parse_name(other.name)[0]]  # `test_stg1` is hardly a class
     rivals = [other for other in likely if other.photos or not classes & {folder.name for folder in other.folders}]
     if rivals:
-        beside = _names(rivals)
+        others = _names(rivals)
         raise NeoclassicError(
-            f"{place.path}: {part.name!r} can be the {NAMES[role]}, of the classes {_names(inner.folders)}, or a class "
-            f"like {beside}: rename it if it is a class, or move {beside} elsewhere if it is not"
+            f"{directory.path}: {split.name!r} can be the {NAMES[role]}, of the classes {_names(class_root.folders)}, "
+            f"or a class like {others}: rename it if it is a class, or move {others} elsewhere if it is not"
         )
 
 
-def _unlabelled(reading: Reading, names: dict[str, str]) -> None:
-    """Leave out the parts to test on that have no photos, or all of them in one folder that is no class."""
-    classes = reading.parts.get("train", {})
-    for role in [role for role in reading.parts if role != "train" and classes]:
-        by_class = reading.parts[role]
+def _drop_unlabelled(layout: Layout, names: dict[str, str]) -> None:
+    """Leave out validation and test sets that have no photos, or have all of them in one folder that is no class."""
+    classes = layout.splits.get("train", {})
+    for role in [role for role in layout.splits if role != "train" and classes]:
+        by_class = layout.splits[role]
         if not any(by_class.values()):
             reason = "it holds no images"
         elif len(classes) > 1 == len(by_class) and not classes.keys() & by_class.keys():
-            reason = f"its images are all in the folder {next(iter(by_class))!r}, which is no class of the training set"
+            folder = next(iter(by_class))
+            reason = f"its images are all in the folder {folder!r}, which is not a class of the training set"
         else:
             continue
-        del reading.parts[role]
-        reading.doubts.append(f"{names[role]!r} is left out: {reason}")
+        del layout.splits[role]
+        layout.warnings.append(f"{names[role]!r} is left out: {reason}")
 
 
-def _outside(place: Place, folders: Sequence[Place]) -> NeoclassicError:
-    n = sum(len(folder.all_photos) for folder in folders)
-    return NeoclassicError(f"{place.path}: found {_images(n)} in {_names(folders)}, but no folders of classes: {LOOSE}")
+def _no_classes(directory: Directory, folders: Sequence[Directory]) -> NeoclassicError:
+    found = f"{_images(sum(len(folder.all_photos) for folder in folders))} in {_names(folders)}"
+    return NeoclassicError(f"{directory.path}: found {found}, but no folders of classes: {REMEDY}")
 
 
 # ── as classes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _as_classes(place: Place, reading: Reading) -> None:
-    if place.photos and not any(folder.all_photos for folder in place.folders):
-        raise NeoclassicError(f"{place.path}: found {_images(len(place.photos))}, but no folders of classes: {LOOSE}")
-    empty = [folder for folder in place.folders if not folder.all_photos and roles([folder.name])]
-    folders = [folder for folder in place.folders if folder not in empty or len(place.folders) == len(empty)]
-    if len(folders) < len(place.folders):
-        reading.doubts += [f"{folder.name!r} is left out: it holds no images" for folder in empty]
-    inside = {folder: roles([inner.name for inner in folder.folders]) for folder in folders}
-    if len(folders) > 1 and all(_divided(folder, inside[folder]) for folder in folders):
+def _as_classes(directory: Directory, layout: Layout) -> None:
+    """Read the folders as classes, each perhaps with splits inside."""
+    if directory.photos and not any(folder.all_photos for folder in directory.folders):
+        found = _images(len(directory.photos))
+        raise NeoclassicError(f"{directory.path}: found {found}, but no folders of classes: {REMEDY}")
+    empty = [folder for folder in directory.folders if not folder.all_photos and split_roles([folder.name])]
+    folders = [folder for folder in directory.folders if folder not in empty or len(directory.folders) == len(empty)]
+    if len(folders) < len(directory.folders):
+        layout.warnings += [f"{folder.name!r} is left out: it holds no images" for folder in empty]
+    roles = {folder: split_roles([inner.name for inner in folder.folders]) for folder in folders}
+    if len(folders) > 1 and all(_is_split(folder, roles[folder]) for folder in folders):
         for folder in folders:
             for inner in folder.folders:
-                part = reading.parts.setdefault(inside[folder][inner.name], {other.name: [] for other in folders})
-                part[folder.name] += inner.all_photos
-        reading.layout.append("each class's folder is divided into parts")
+                split = layout.splits.setdefault(roles[folder][inner.name], {other.name: [] for other in folders})
+                split[folder.name] += inner.all_photos
+        layout.notes.append("each class's folder is divided into splits")
         return
-    halves = [folder for folder in folders if {"train", "test"} <= set(inside[folder].values())]
-    reading.doubts += [f"{folder.name!r} is read as a class, with its train and test in one" for folder in halves]
+    mixed = [folder for folder in folders if {"train", "test"} <= set(roles[folder].values())]
+    layout.warnings += [f"{folder.name!r} is read as a class, with its train and test in one" for folder in mixed]
     inner_names = [{inner.name for inner in folder.folders if inner.all_photos} for folder in folders]
     common = sorted(set.intersection(*inner_names)) if len(folders) > 1 else []
-    if len(common) > 1 and not halves and not any(folder.photos for folder in folders):
-        reading.doubts.append(
+    if len(common) > 1 and not mixed and not any(folder.photos for folder in folders):
+        layout.warnings.append(
             f"{_names(folders)} are read as the classes, though each holds the folders {_listed(common)}: "
             "if these are the classes, name the folders around them train, val and test"
         )
-    reading.parts["all"] = _by_class(place, reading, folders)
+    layout.splits["all"] = _by_class(directory, layout, folders)
 
 
-def _divided(folder: Place, inside: dict[str, str]) -> bool:
-    """Whether a class's folder holds a training set and others, and nothing else."""
-    found = [inside.get(inner.name, "") for inner in folder.folders]
+def _is_split(folder: Directory, roles: dict[str, str]) -> bool:
+    """Whether a class's folder holds a training set and other splits, and nothing else."""
+    found = [roles.get(inner.name, "") for inner in folder.folders]
     several = "train" in found and len(found) > 1 and len(set(found)) == len(found)
-    deeper = any(inner.all_photos for part in folder.folders for inner in part.folders)
+    deeper = any(inner.all_photos for split in folder.folders for inner in split.folders)
     return several and set(found) <= NAMES.keys() and not folder.photos and not deeper
 
 
-def _by_class(place: Place, reading: Reading, folders: Sequence[Place] | None = None) -> ByClass:
-    """The photos of each class, whose folders are those of `place`. Names of two Unicode forms are one class."""
-    if place.photos:
-        found_outside = f"{_images(len(place.photos))} outside the folders of classes"
-        reading.doubts.append(f"{place.name!r} holds {found_outside}, left out (first: {place.photos[0].name})")
-    found: ByClass = {}
-    for folder in place.folders if folders is None else folders:
-        found.setdefault(folder.name, []).extend(folder.all_photos)
-    nested = [folder for folder in place.folders if any(inner.all_photos for inner in folder.folders)]
+def _by_class(directory: Directory, layout: Layout, folders: Sequence[Directory] | None = None) -> PhotosByClass:
+    """The photos of each class; its folders are in `directory`. Two Unicode forms of a name are one class."""
+    if directory.photos:
+        outside = f"{_images(len(directory.photos))} outside the folders of classes"
+        first = directory.photos[0].name
+        layout.warnings.append(f"{directory.name!r} holds {outside}, which are left out (first: {first})")
+    photos: PhotosByClass = {}
+    for folder in directory.folders if folders is None else folders:
+        photos.setdefault(folder.name, []).extend(folder.all_photos)
+    nested = [folder for folder in directory.folders if any(inner.all_photos for inner in folder.folders)]
     if nested:
-        told = "; ".join(f"{folder.name} with {_names(folder.folders)}" for folder in nested[:3])
-        reading.layout.append(
-            f"folders inside a class's folder belong to the class: {told}{' …' if nested[3:] else ''}"
-        )
-    return found
+        examples = "; ".join(f"{folder.name} with {_names(folder.folders)}" for folder in nested[:3])
+        more = " …" if nested[3:] else ""
+        layout.notes.append(f"folders inside a class's folder belong to the class: {examples}{more}")
+    return photos
 
 
 def _images(n: int) -> str:
     return "1 image" if n == 1 else f"{n:,} images"
 
 
-def _names(folders: Sequence[Place]) -> str:
+def _names(folders: Sequence[Directory]) -> str:
     return _listed([folder.name for folder in folders])
 
 

@@ -1,7 +1,7 @@
-"""Data sets by name: what they are called, where they are looked for, and what they are fetched from.
+"""Data sets by name: what they contain, where they are searched for, and where they are downloaded from.
 
-`load` looks in the folder given, in the package, in the user's cache and in Debian's data-set folders, in
-this order; only then it downloads, into the cache.
+`load` searches the given folder, the package, the user's cache and Debian's data-set folders, in this order. If the
+data set is in none of them, it is downloaded into the cache.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from neoclassic.base.files import expanded
 from neoclassic.data import cache, cifar, idx
 from neoclassic.data.dataset import Splits
 from neoclassic.data.folders import Folder, scan
-from neoclassic.data.given import same
+from neoclassic.data.user_text import nfc
 
 DEBIAN = Path("/usr/share/datasets")
 PACKAGE = Path(__file__).parent
 
 
 class Reader(Protocol):
-    """A module that reads the files of a format: `find` those of a folder by role, and `load` them."""
+    """A module that reads a file format: `find_files` finds its files in a folder, by role, and `load` reads them."""
 
     ROLES: tuple[str, ...]
 
-    def find(self, folder: Path) -> dict[str, Path]: ...
+    def find_files(self, folder: Path) -> dict[str, Path]: ...
 
     def load(self, folder: Path, name: str, classes: tuple[str, ...], md5: dict[str, str] | None = None) -> Splits: ...
 
@@ -37,15 +37,15 @@ class Reader(Protocol):
 class Source:
     """A data set that has a name.
 
-    shape    of an image: channels, height, width
-    classes  in the order of the labels
-    about    what the images show, in a few words
-    reader   of its files
-    aliases  what else its folder is called, by torchvision for one
-    packaged its folder inside the package, empty when it is not shipped
-    md5      of the packaged files, uncompressed, by role
-    files    to download: the name of each and its MD5
-    mirrors  addresses that the files' names are appended to, in the order they are tried
+    shape     channels, height and width of an image
+    classes   in the order of the labels
+    about     what the images show, in a few words
+    reader    of its files
+    aliases   other names of its folder, such as torchvision's
+    packaged  its folder inside the package; empty if it is not shipped
+    md5       checksums of the packaged files, uncompressed, by role
+    files     to download: the name and MD5 of each
+    mirrors   URLs to which the file names are appended, in the order in which they are tried
     """
 
     name: str
@@ -107,72 +107,74 @@ SOURCES = {source.name: source for source in _SOURCES}
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
-    """The data set of that name, or the one of the folder at that path.
+    """Load a data set by its name, or from the folder of arrays at that path.
 
-    data_dir: a folder to look in first. NeoclassicError when it is nowhere, with the places looked at;
-    UsageError for a name or folder that cannot be.
+    data_dir: a folder to search first. NeoclassicError, listing the searched folders, if the data set is not found;
+    UsageError for an unknown name or a folder that does not exist.
     """
     if name not in SOURCES:
         path = expanded(name)
         if not path.is_dir():
-            raise _nowhere(name)
-        if len(cifar.find(path)) == len(cifar.ROLES):
+            raise _no_such(name)
+        if len(cifar.find_files(path)) == len(cifar.ROLES):
             return cifar.load(path, "cifar-10", SOURCES["cifar-10"].classes)
         return idx.load(path, path.resolve().name)
     source = SOURCES[name]
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
-    given = [] if data_dir is None else list(_under(expanded(data_dir), source))
-    own = [PACKAGE / source.packaged] if source.packaged else []
-    kept = cache.place(source.name)
-    places = [*given, *own, *([kept] if kept else []), DEBIAN / source.name]
-    for place in places:
-        found = source.reader.find(place)
-        if len(found) == len(source.reader.ROLES) or (found and place in given):
-            return source.reader.load(place, name, source.classes, source.md5 if place in own else None)
-    return source.reader.load(_download(source, places), name, source.classes)
+    given = [] if data_dir is None else list(_candidates(expanded(data_dir), source))
+    packaged = [PACKAGE / source.packaged] if source.packaged else []
+    cached = cache.path(source.name)
+    folders = [*given, *packaged, *([cached] if cached else []), DEBIAN / source.name]
+    for folder in folders:
+        files = source.reader.find_files(folder)
+        if len(files) == len(source.reader.ROLES) or (files and folder in given):
+            return source.reader.load(folder, name, source.classes, source.md5 if folder in packaged else None)
+    return source.reader.load(_download(source, folders), name, source.classes)
 
 
-def find(
+def open_dataset(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     validation: float = 0.0,
     seed: int = 0,
 ) -> Splits | Folder:
-    """The same, photos included: a `Folder` where the path is a folder of photos by class, or a CSV table.
+    """Open any data set: as `load` does, or as a `Folder` if the path is a folder of photos or a CSV table.
 
-    Both know their `classes`, choose a `preprocessing(size)`, and give each `part(name, preprocessing)`.
-    classes, validation, seed: see `folders.scan`; of arrays, only that the classes are the same is seen to.
+    Both results have `classes`, `preprocessing(size)`, `split(name, preprocessing)` and `prepare(preprocessing)`.
+    classes, validation, seed: see `folders.scan`; for arrays, only `classes` is used, and must be those of the data.
     """
     if is_photos(name):
         return scan(name, classes, validation, seed)
     splits = load(name, data_dir)
-    if classes is not None and [*map(same, splits.classes)] != [*map(same, classes)]:
+    if classes is not None and [*map(nfc, splits.classes)] != [*map(nfc, classes)]:
         theirs, ours = ", ".join(splits.classes[:10]), ", ".join(classes[:10])
         raise NeoclassicError(f"the classes of {splits.train.name} ({theirs}) are not the model's ({ours})")
     return splits
 
 
 def is_photos(name: str) -> bool:
-    """Whether it is the path of a folder or table of photos, and neither a name nor a folder of arrays."""
+    """Return whether a name is the path of a folder or table of photos, not a data set or a folder of arrays."""
     path = expanded(name)
-    return name not in SOURCES and path.exists() and not (idx.find(path) or cifar.find(path))
+    return name not in SOURCES and path.exists() and not (idx.find_files(path) or cifar.find_files(path))
 
 
-def _nowhere(name: str) -> UsageError:
+def _no_such(name: str) -> UsageError:
     if len(Path(name).parts) > 1 or Path(name).exists():
         return UsageError(f"no data folder {name!r}")
     return unknown("data set", name, SOURCES)
 
 
-def _under(folder: Path, source: Source) -> Iterator[Path]:
-    for place in (*(folder / name for name in (source.name, *source.aliases)), folder):
-        yield place
-        yield place / "raw"
+def _candidates(folder: Path, source: Source) -> Iterator[Path]:
+    """The folders in which a data set may be, if users name `folder`."""
+    for candidate in (*(folder / name for name in (source.name, *source.aliases)), folder):
+        yield candidate
+        yield candidate / "raw"
 
 
-def _download(source: Source, places: list[Path]) -> Path:
+def _download(source: Source, searched: list[Path]) -> Path:
+    """Download a data set into the cache, and return its folder."""
     from neoclassic.data.download import DownloadError, fetch
 
     folder = cache.folder() / source.name
@@ -181,9 +183,9 @@ def _download(source: Source, places: list[Path]) -> Path:
             if not (folder / name).is_file():
                 fetch(name, source.mirrors, folder, md5)
     except DownloadError as error:
-        looked = ", ".join(str(place) for place in places if place.name != "raw")
+        places = ", ".join(str(path) for path in searched if path.name != "raw")
         raise NeoclassicError(
-            f"{source.name} is not on this machine (looked in {looked}) and cannot be downloaded ({error}): "
+            f"{source.name} is not on this machine (searched {places}) and cannot be downloaded ({error}): "
             f"put {', '.join(name for name, _ in source.files)} into a folder and name it with --data-dir"
         ) from None
     return folder

@@ -101,7 +101,7 @@ def verify(
     recipe = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
     source = data_of(model, data, data_dir, **recipe)
     p = model.preprocessing
-    parts = {role: part for role in ("validation", "test") if (part := source.part(role, p)) is not None}
+    parts = {role: part for role in ("validation", "test") if (part := source.split(role, p)) is not None}
     if not any(map(len, parts.values())):
         raise NeoclassicError(f"{data or 'the data'} has no validation or test images to verify with")
     role, part = max(parts.items(), key=lambda item: min(len(item[1]), n))  # the first that has n images

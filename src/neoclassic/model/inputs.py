@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from neoclassic.data.augmentation import Draw, augment
-from neoclassic.data.preprocessing import Array, Enlarged, Preprocessing, Resized, to_input
+from neoclassic.data.preprocessing import Array, Preprocessing, to_input
+from neoclassic.data.resizing import Enlarged, Resized
 from neoclassic.engines import Engine
 
 

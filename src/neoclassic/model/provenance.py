@@ -15,14 +15,14 @@ from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.dataset import Splits
 from neoclassic.data.folders import Folder
-from neoclassic.data.sources import SOURCES, find
+from neoclassic.data.sources import SOURCES, open_dataset
 from neoclassic.model.artefact import Model
 
 
 def data_of(
     model: Model, data: str | None = None, data_dir: str | None = None, validation: float = 0.0, seed: int = 0
 ) -> Splits | Folder:
-    """The data of a model, or the data that `data` names. The other arguments are those of `data.find`.
+    """The data of a model, or the data that `data` names. The other arguments are those of `data.open_dataset`.
 
     NeoclassicError, one line, if the model's own data are not found.
     """
@@ -30,11 +30,11 @@ def data_of(
     data_dir = data_dir or run.get("data_dir")
     name = files.on_disk(str(data or model.recipe.get("data") or model.data.get("name", "")))
     if data or name in SOURCES:
-        return find(name, data_dir, model.classes, validation, seed)
+        return open_dataset(name, data_dir, model.classes, validation, seed)
     other = None
     for path in dict.fromkeys((path_of(name, run.get("place")), name)):
         if files.expanded(path).absolute().exists():
-            found = find(path, data_dir, model.classes, validation, seed)
+            found = open_dataset(path, data_dir, model.classes, validation, seed)
             if _same(found, model):
                 return found
             other = other or path
@@ -64,5 +64,5 @@ def _same(found: Splits | Folder, model: Model) -> bool:
     """
     if isinstance(found, Folder):
         known = {mark for marks in model.data.get("photos", {}).values() for mark in marks}
-        return not known or any(mark in known for marks in found.marks.values() for mark in marks)
+        return not known or any(mark in known for marks in found.digests.values() for mark in marks)
     return model.data.get("fingerprint") in (None, found.train.fingerprint)

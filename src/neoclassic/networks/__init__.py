@@ -1,4 +1,4 @@
-"""The zoo: one file a family; a network is a row of its file's `NETWORKS`, and a row is an `Entry`."""
+"""The zoo: one file per family of networks. Each network is an `Entry` in its file's `NETWORKS`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from neoclassic.networks import (
     resnet,
     vgg,
 )
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import Node
 
 __all__ = ["Entry", "differences", "entry", "list_networks", "network"]
@@ -37,36 +37,36 @@ _FAMILIES: tuple[ModuleType, ...] = (
     densenet,
     mobilenet,
 )
-_ENTRIES: dict[str, Entry] = {row.name: row for family in _FAMILIES for row in family.NETWORKS}
+_ENTRIES: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entry in family.NETWORKS}
 
 
 def list_networks(pattern: str = "*") -> list[str]:
-    """The names that match a shell pattern, by year, then as their file lists them."""
+    """Return the names that match a shell pattern, by year, then in the order of their files."""
     return [e.name for e in sorted(_ENTRIES.values(), key=lambda e: e.year) if fnmatchcase(e.name, pattern)]
 
 
 def entry(name: str) -> Entry:
-    """The row of a network: how it is built, and its published input and classes. UsageError if unknown."""
+    """Return the `Entry` of a network: how it is built, its published input and classes. UsageError if unknown."""
     if name in _ENTRIES:
         return _ENTRIES[name]
     family, _, variant = name.partition(":")
     variants = [e.name for e in _ENTRIES.values() if e.family == family]
     if variant and variants:
-        raise UsageError(f"unknown variant {variant!r} of {family!r}: there is {', '.join(variants)}")
+        raise UsageError(f"unknown variant {variant!r} of {family!r}: choose one of {', '.join(variants)}")
     raise unknown("network", name, _ENTRIES, see="'neoclassic list' shows them all")
 
 
 def network(name: str, classes: int | None = None, **knobs: object) -> Node:
-    """The tree of a network of the zoo.
+    """Return the tree of a network of the zoo.
 
-    classes: outputs of the last layer; the published number when omitted. knobs: what the paper's own
-    tables vary, as keyword arguments. UsageError for a name, a number or a knob that cannot be.
+    classes: outputs of the last layer; by default the published number. knobs: what the paper's tables vary, as keyword
+    arguments. UsageError for an unknown name or knob, and for an invalid value.
     """
     return entry(name).tree(classes, **knobs)
 
 
 def differences(name: str) -> str:
-    """How a network departs from its paper, and why: what the top of its family file says of it."""
+    """Return how a network differs from its paper, and why: its entry under "Differences" in its family's file."""
     family = next(f for f in _FAMILIES if entry(name) in f.NETWORKS)
     _, _, section = (inspect.getdoc(family) or "").partition("Differences\n")
     for point in re.split(r"^- ", section, flags=re.MULTILINE)[1:]:

@@ -4,18 +4,18 @@ A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convo
 NIPS 2012.
 
 Differences
-- `alexnet` — none in structure: the two towers are two groups in the convolutions 2, 4 and 5. The image is 227×227,
-  which the printed 55×55 of the first layer needs; the paper says 224.
+- `alexnet` — none in structure: the two towers are two groups in convolutions 2, 4 and 5. The paper says that images
+  are 224×224, but its 55×55 output of the first layer requires 227×227, which is used here.
 - `alexnet:torchvision` — one tower of 64-192-384-256-256 maps without LRN, after A. Krizhevsky, "One weird trick
-  for parallelizing convolutional neural networks", arXiv 1404.5997; padding 2 makes 224×224 fit; dropout stands
-  before the fully connected layers.
+  for parallelizing convolutional neural networks", arXiv 1404.5997; padding 2 makes 224×224 fit; dropout comes before
+  the fully connected layers.
 - `alexnet:taught` — *Dive into Deep Learning*, chapter 7.1: the 2012 widths in one tower without LRN; padding 1 in the
-  first convolution, so 54-26-12-5; grey images and ten classes.
+  first convolution, so maps are 54-26-12-5; grey images and ten classes.
 """
 
 from __future__ import annotations
 
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,
     Conv2d,
@@ -29,7 +29,7 @@ from neoclassic.tree import (
     Sequential,
 )
 
-LRN = LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)  # section 3.3, whose α = 1e-4 is not divided by n = 5
+LRN = LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)  # section 3.3 has α = 1e-4; torch divides alpha by n = 5
 
 
 def alexnet(classes: int) -> Node:

@@ -3,15 +3,15 @@
 Six 3×3 convolutions in three pairs, then two fully connected layers.
 
 Differences
-- `deepconvnet` — none from the book. Two of its habits are kept because they make the network what it is: the fourth
-  convolution pads by 2 (so 14×14 grows to 16×16), and a second dropout stands *after* the last layer. In
-  training that dropout zeroes half of the logits, so the training loss cannot fall below 0.83 however good
-  the network is; at test it does nothing. Do not copy it into a new network.
+- `deepconvnet` — none. Two peculiarities of the book are kept: the fourth convolution pads by 2, so 14×14 grows to
+  16×16, and a second dropout comes *after* the last layer. In training, that dropout zeroes half of the logits, so the
+  training loss cannot fall below 0.83, however good the network is; in evaluation it does nothing. Do not copy it into
+  a new network.
 """
 
 from __future__ import annotations
 
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import Conv2d, Dropout, Flatten, Linear, MaxPool2d, Node, ReLU, Sequential
 
 

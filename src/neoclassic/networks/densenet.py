@@ -5,10 +5,10 @@ G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely connected convoluti
 Differences
 - `densenet121`, `densenet161`, `densenet169`, `densenet201`, `densenet264` — none: the BC networks for ImageNet, growth
   rate 32 (161: 48), bottlenecks, transitions that halve the channels.
-- `densenet40-*`, `densenet100-*` — none: the plain CIFAR networks, depth and growth rate in the name.
+- `densenet40-*`, `densenet100-*` — none: the plain CIFAR networks; the name gives depth and growth rate.
 - `densenet-bc*` — none: the BC CIFAR networks.
 - `densenet:taught` — *Dive into Deep Learning*, chapter 7.7: four blocks of four 3×3 convolutions without bottleneck
-  (the paper's "C"), biases kept; grey images and ten classes.
+  (the paper's "C"), with biases; grey images and ten classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from neoclassic.base.errors import UsageError
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -33,7 +33,7 @@ from neoclassic.tree import (
     Sequential,
 )
 
-# Table 1: layers of each block
+# Table 1: layers per block
 BLOCKS = {121: (6, 12, 24, 16), 161: (6, 12, 36, 24), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
 
 Layers = Callable[[int], tuple[Node, ...]]
@@ -61,7 +61,7 @@ def densenet(
     layers: Layers = bottleneck,
     transition: Callable[[int], Node] = transition,
 ) -> Node:
-    """Blocks of layers that each add `growth_rate` channels; transitions between them keep a fraction `compression`."""
+    """Blocks of layers that each add `growth_rate` channels, and transitions that keep a fraction `compression`."""
     dense: dict[str, Node] = {}
     for i, count in enumerate(blocks, 1):
         layer = Concat(input=Identity(), new=Sequential(*layers(growth_rate)))
@@ -81,43 +81,44 @@ def imagenet(classes: int, blocks: tuple[int, ...], growth_rate: int = 32, compr
 
 
 def cifar(classes: int, depth: int, growth_rate: int, compression: float = 1.0) -> Node:
-    return densenet(classes, 16, conv3x3(16), three(depth, 1), growth_rate, compression, layers=plain)
+    return densenet(classes, 16, conv3x3(16), blocks_of(depth, 1), growth_rate, compression, layers=plain)
 
 
 def cifar_bc(classes: int, depth: int, growth_rate: int, compression: float = 0.5) -> Node:
     channels = 2 * growth_rate
-    return densenet(classes, channels, conv3x3(channels), three(depth, 2), growth_rate, compression)
+    return densenet(classes, channels, conv3x3(channels), blocks_of(depth, 2), growth_rate, compression)
 
 
 def conv3x3(width: int) -> Node:
     return Conv2d(width, 3, padding=1, bias=False)
 
 
-def three(depth: int, convolutions: int) -> tuple[int, ...]:
-    """Layers of three equal blocks: a layer has so many convolutions; stem, transitions and output are the other 4."""
+def blocks_of(depth: int, convolutions: int) -> tuple[int, ...]:
+    """The layers per block of three equal blocks. The depth counts `convolutions` per layer, and the stem, two
+    transitions and the output."""
     n, rest = divmod(depth - 4, 3 * convolutions)
     if rest or n < 1:
-        raise UsageError(f"the depth is {3 * convolutions}n + 4, not {depth}")
+        raise UsageError(f"the depth must be {3 * convolutions}n + 4, not {depth}")
     return (n, n, n)
 
 
 def densenet_taught(classes: int) -> Node:
     stem = Sequential(Conv2d(64, 7, 2, 3), BatchNorm2d(), ReLU(), MaxPool2d(3, 2, 1))
-    layers, between = partial(plain, bias=True), partial(transition, bias=True)
-    return densenet(classes, 64, stem, (4, 4, 4, 4), 32, 0.5, layers, between)
+    layers, transitions = partial(plain, bias=True), partial(transition, bias=True)
+    return densenet(classes, 64, stem, (4, 4, 4, 4), 32, 0.5, layers, transitions)
 
 
 def bc(depth: int, growth_rate: int) -> Entry:
-    made = partial(imagenet, blocks=BLOCKS[depth], growth_rate=growth_rate)
+    build = partial(imagenet, blocks=BLOCKS[depth], growth_rate=growth_rate)
     vary = ("blocks", "growth_rate", "compression")
-    return Entry(f"densenet{depth}", made, 2016, (3, 224, 224), 1000, f"BC, growth rate {growth_rate}", vary)
+    return Entry(f"densenet{depth}", build, 2016, (3, 224, 224), 1000, f"BC, growth rate {growth_rate}", vary)
 
 
 def small(name: str, build: Callable[..., Node], depth: int, growth_rate: int) -> Entry:
-    made = partial(build, depth=depth, growth_rate=growth_rate)
+    build = partial(build, depth=depth, growth_rate=growth_rate)
     about = f"for CIFAR-10, growth rate {growth_rate}"
     vary = ("depth", "growth_rate", "compression")
-    return Entry(f"{name}{depth}-{growth_rate}", made, 2016, (3, 32, 32), 10, about, vary)
+    return Entry(f"{name}{depth}-{growth_rate}", build, 2016, (3, 32, 32), 10, about, vary)
 
 
 NETWORKS = (

@@ -4,13 +4,13 @@ C. Szegedy et al., "Going deeper with convolutions", arXiv 1409.4842, 2014. With
 "Batch normalization", arXiv 1502.03167, 2015.
 
 Differences
-- `googlenet` — none in Table 1's widths. The paper leaves open the constants of LRN and how poolings round: both
-  follow BVLC's Caffe model (n = 5, α = 1e-4, β = 0.75, k = 1; up). The first and the 5a row of the printed
-  table disagree with the network that it describes.
-- `googlenet:bn` — none in Figure 5 of the 2015 paper, but that the pooled branch of 4c and 4d has 96 maps: the printed
+- `googlenet` — none in the widths of Table 1. The paper does not give the constants of LRN or the rounding of pooled
+  sizes: both follow BVLC's Caffe model (n = 5, α = 1e-4, β = 0.75, k = 1; sizes are rounded up). The first row and the
+  5a row of the printed table do not match the network that it describes.
+- `googlenet:bn` — one in Figure 5 of the 2015 paper: the pooling branch of 4c and 4d has 96 maps, because the printed
   128 do not add up to the printed 576.
-- `googlenet:torchvision` — batch norm (ε = 1e-3) instead of biases and LRN; 3×3 where the paper has 5×5, a mistake
-  kept for its published weights; a 2×2 fourth pooling; dropout 0.2 where the paper has 0.4.
+- `googlenet:torchvision` — batch norm (ε = 1e-3) instead of biases and LRN; 3×3 instead of the paper's 5×5, a mistake
+  that is kept for torchvision's published weights; a 2×2 fourth pooling; dropout 0.2 instead of the paper's 0.4.
 - `googlenet:taught` — *Dive into Deep Learning*, chapter 7.4: no LRN, no dropout, no auxiliary heads; poolings padded
   by 1; grey images and ten classes.
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,
     Auxiliary,
@@ -75,12 +75,12 @@ def with_bn(width: int, kernel_size: int, stride: int = 1, eps: float = 1e-5) ->
 
 
 def inception(row: str, conv: Conv = plain, large: int = 5) -> Node:
-    one, reduce3, three, reduce5, five, proj = TABLE[row]
+    n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj = TABLE[row]
     return Concat(
-        branch1x1=Sequential(*conv(one, 1)),
-        branch3x3=Sequential(*conv(reduce3, 1), *conv(three, 3)),
-        branch5x5=Sequential(*conv(reduce5, 1), *conv(five, large)),
-        branch_pool=Sequential(MaxPool2d(3, 1, 1), *conv(proj, 1)),
+        branch1x1=Sequential(*conv(n1x1, 1)),
+        branch3x3=Sequential(*conv(n3x3_reduce, 1), *conv(n3x3, 3)),
+        branch5x5=Sequential(*conv(n5x5_reduce, 1), *conv(n5x5, large)),
+        branch_pool=Sequential(MaxPool2d(3, 1, 1), *conv(pool_proj, 1)),
     )
 
 
@@ -88,12 +88,12 @@ def head(classes: int, pool: Node, conv: Conv = plain) -> Node:
     return Auxiliary(pool, *conv(128, 1), Flatten(), *(Linear(1024), ReLU(), Dropout(0.7)), Linear(classes), weight=0.3)
 
 
-def body(stage1: Node, stage2: Node, module: Callable[[str], Node], pool4: Node, side: Node, top: Sequential) -> Node:
+def body(stage1: Node, stage2: Node, module: Callable[[str], Node], pool4: Node, aux: Node, top: Sequential) -> Node:
     def modules(*rows: str) -> dict[str, Node]:
         return {f"inception{row}": module(row) for row in rows}
 
     stage3 = modules("3a", "3b") | {"pool3": POOL}
-    stage4 = modules("4a") | {"auxiliary1": side} | modules("4b", "4c", "4d") | {"auxiliary2": side} | modules("4e")
+    stage4 = modules("4a") | {"auxiliary1": aux} | modules("4b", "4c", "4d") | {"auxiliary2": aux} | modules("4e")
     stage5 = {"pool4": pool4} | modules("5a", "5b") | {"pool5": AdaptiveAvgPool2d(1)}
     return Sequential(
         stage1=stage1, stage2=stage2, **stage3, **stage4, **stage5, flatten=Flatten(), **dict(top.children)
@@ -106,7 +106,7 @@ def googlenet(classes: int) -> Node:
         stage2=Sequential(*plain(64, 1), *plain(192, 3), LRN, POOL),
         module=inception,
         pool4=POOL,
-        side=head(classes, AvgPool2d(5, 3)),
+        aux=head(classes, AvgPool2d(5, 3)),
         top=Sequential(Dropout(0.4), Linear(classes)),
     )
 
@@ -118,7 +118,7 @@ def googlenet_torchvision(classes: int) -> Node:
         stage2=Sequential(*conv(64, 1), *conv(192, 3), POOL),
         module=partial(inception, conv=conv, large=3),
         pool4=MaxPool2d(2, 2, ceil_mode=True),
-        side=head(classes, AdaptiveAvgPool2d(4), conv),
+        aux=head(classes, AdaptiveAvgPool2d(4), conv),
         top=Sequential(Dropout(0.2), Linear(classes)),
     )
 
@@ -142,20 +142,20 @@ def googlenet_taught(classes: int) -> Node:
 
 
 def inception_bn(row: str) -> Node:
-    one, reduce3, three, reduce_double, double, pool, proj = TABLE_BN[row]
+    n1x1, n3x3_reduce, n3x3, double_reduce, double, pool, pool_proj = TABLE_BN[row]
     return Concat(
-        branch1x1=Sequential(*with_bn(one, 1)),
-        branch3x3=Sequential(*with_bn(reduce3, 1), *with_bn(three, 3)),
-        branch_double=Sequential(*with_bn(reduce_double, 1), *with_bn(double, 3), *with_bn(double, 3)),
-        branch_pool=Sequential(pool, *with_bn(proj, 1)),
+        branch1x1=Sequential(*with_bn(n1x1, 1)),
+        branch3x3=Sequential(*with_bn(n3x3_reduce, 1), *with_bn(n3x3, 3)),
+        branch_double=Sequential(*with_bn(double_reduce, 1), *with_bn(double, 3), *with_bn(double, 3)),
+        branch_pool=Sequential(pool, *with_bn(pool_proj, 1)),
     )
 
 
-def halving(reduce3: int, three: int, reduce_double: int, double: int) -> Node:
-    """The modules 3c and 4e: stride 2, no 1×1 branch, and the pooled input passed through."""
+def reduction(n3x3_reduce: int, n3x3: int, double_reduce: int, double: int) -> Node:
+    """The modules 3c and 4e: stride 2, no 1×1 branch, and a pooling branch without projection."""
     return Concat(
-        branch3x3=Sequential(*with_bn(reduce3, 1), *with_bn(three, 3, stride=2)),
-        branch_double=Sequential(*with_bn(reduce_double, 1), *with_bn(double, 3), *with_bn(double, 3, stride=2)),
+        branch3x3=Sequential(*with_bn(n3x3_reduce, 1), *with_bn(n3x3, 3, stride=2)),
+        branch_double=Sequential(*with_bn(double_reduce, 1), *with_bn(double, 3), *with_bn(double, 3, stride=2)),
         branch_pool=MaxPool2d(3, 2, 1),
     )
 
@@ -165,9 +165,9 @@ def googlenet_bn(classes: int) -> Node:
         stage1=Sequential(*with_bn(64, 7, stride=2), POOL),
         stage2=Sequential(*with_bn(64, 1), *with_bn(192, 3), POOL),
         **{f"inception{row}": inception_bn(row) for row in ("3a", "3b")},
-        inception3c=halving(128, 160, 64, 96),
+        inception3c=reduction(128, 160, 64, 96),
         **{f"inception{row}": inception_bn(row) for row in ("4a", "4b", "4c", "4d")},
-        inception4e=halving(128, 192, 192, 256),
+        inception4e=reduction(128, 192, 192, 256),
         **{f"inception{row}": inception_bn(row) for row in ("5a", "5b")},
         pool=AdaptiveAvgPool2d(1),
         flatten=Flatten(),

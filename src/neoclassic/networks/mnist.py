@@ -1,15 +1,15 @@
-"""The two MNIST networks of a widely followed PyTorch practice course: an Inception and a residual net in miniature.
+"""The two MNIST networks of *PyTorch Deep Learning Practice*: a small Inception network and a small residual network.
 
 Differences
 - `mnist-inception` — its module is Inception v3's "A" scaled down (C. Szegedy et al., arXiv 1512.00567): average
-  pooling and a double 3×3 branch, joined in the order 1×1, 5×5, 3×3, pool. As taught, nothing inside a module
-  is non-linear, so each branch is one linear map; the ReLUs stand after the two poolings.
+  pooling and a double 3×3 branch, concatenated in the order 1×1, 5×5, 3×3, pool. As taught, a module has no activation,
+  so each branch is one linear map; the only ReLUs come after the two poolings.
 - `mnist-residual` — a residual block of K. He et al., arXiv 1512.03385, without batch norm.
 """
 
 from __future__ import annotations
 
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import AvgPool2d, Concat, Conv2d, Flatten, Identity, Linear, MaxPool2d, Node, ReLU, Sequential, Sum
 
 

@@ -4,13 +4,14 @@ A. Howard et al., "MobileNets", arXiv 1704.04861, 2017 (V1). M. Sandler et al., 
 linear bottlenecks", arXiv 1801.04381, 2018. A. Howard et al., "Searching for MobileNetV3", arXiv 1905.02244, 2019.
 
 Differences
-- `mobilenet-v1`, `mobilenet-v1:0.*` — none: ReLU as the paper writes (the authors' code has ReLU6); the last depthwise
-  convolution has stride 1, as its printed output needs. The resolution multiplier is the input size.
+- `mobilenet-v1`, `mobilenet-v1:0.*` — none: ReLU as in the paper (the authors' code has ReLU6); the last depthwise
+  convolution has stride 1, as its printed output requires. The resolution multiplier is the input size.
 - `mobilenet-v1:taught` — the same network for grey images and ten classes.
-- `mobilenet-v2*` — none: widths are rounded to multiples of 8 and the last 1280 maps never shrink, as published.
-- `mobilenet-v3-*:minimalistic` — the authors' plain form: no squeeze-and-excite, ReLU for h-swish, 3×3 for 5×5.
-- `mobilenet-v3-*` — none but that the last 1×1 convolution of Small has no squeeze-and-excite: the published 2.5
-  million parameters do not include it. The fully connected layer before the last does not shrink with the width.
+- `mobilenet-v2*` — none: widths are rounded to multiples of 8, and the last layer always has at least 1280 maps, as
+  published.
+- `mobilenet-v3-*:minimalistic` — the authors' simplified form: no squeeze-and-excite, ReLU for h-swish, 3×3 for 5×5.
+- `mobilenet-v3-*` — one: the last 1×1 convolution of Small has no squeeze-and-excite, because the published 2.5
+  million parameters do not include it. The hidden fully connected layer does not shrink with the width.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,
     BatchNorm2d,
@@ -42,9 +43,9 @@ BN, BN_V3 = BatchNorm2d(), BatchNorm2d(eps=1e-3, momentum=0.01)
 
 
 def scaled(channels: float) -> int:
-    """The nearest multiple of 8, the next one where that would lose over a tenth."""
-    near = max(8, int(channels + 4) // 8 * 8)
-    return near + 8 if near < 0.9 * channels else near
+    """Round to a multiple of 8, but never down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def conv(width: int, kernel_size: int, stride: int, act: Node, groups: int = 1, bn: Node = BN) -> Node:
@@ -72,7 +73,7 @@ def mobilenet_v1(classes: int, width: float = 1.0) -> Node:
 
 # ── V2 ───────────────────────────────────────────────────────────────────────────────────────────────
 
-# Table 2: expansion, output channels, blocks, stride of the first
+# Table 2: expansion, output channels, blocks, stride of the first block
 V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
@@ -86,7 +87,7 @@ def inverted_residual(
     bn: Node = BN,
     excite: Node | None = None,
 ) -> Node:
-    """Wide inside, narrow and linear at its ends; the sum joins the narrow ends where they fit."""
+    """An expansion, a depthwise convolution and a linear projection; with a shortcut if the shapes match."""
     parts = {} if expanded == channels else {"expand": conv(expanded, 1, 1, act, bn=bn)}
     parts["depthwise"] = conv(expanded, kernel_size, stride, act, expanded, bn)
     if excite:
@@ -139,7 +140,7 @@ def minimalistic(table: Table) -> Table:
 
 
 def squeeze_and_excite(channels: int) -> Node:
-    """Each channel times a gate that has seen all of them."""
+    """Multiply each channel by a gate that is computed from all of them."""
     gate = (AdaptiveAvgPool2d(1), Conv2d(scaled(channels // 4), 1), ReLU(), Conv2d(channels, 1), Hardsigmoid())
     return Product(input=Identity(), gate=Sequential(*gate))
 
@@ -147,10 +148,10 @@ def squeeze_and_excite(channels: int) -> Node:
 def mobilenet_v3(classes: int, table: Table, hidden: int, act: Node = HS, width: float = 1.0) -> Node:
     before, channels = 16, scaled(16 * width)
     layers = {"stem": conv(channels, 3, 2, act, bn=BN_V3)}
-    for i, (kernel_size, wide, after, excites, inner, stride) in enumerate(table, 1):
-        expanded, out = scaled(channels * wide / before), scaled(after * width)
+    for i, (kernel_size, hidden_width, after, excites, inner_act, stride) in enumerate(table, 1):
+        expanded, out = scaled(channels * hidden_width / before), scaled(after * width)
         gate = squeeze_and_excite(expanded) if excites else None
-        layers[f"block{i}"] = inverted_residual(channels, expanded, out, stride, kernel_size, inner, BN_V3, gate)
+        layers[f"block{i}"] = inverted_residual(channels, expanded, out, stride, kernel_size, inner_act, BN_V3, gate)
         before, channels = after, out
     return Sequential(
         **layers,

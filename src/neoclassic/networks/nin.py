@@ -1,19 +1,19 @@
 """Network in Network.
 
-M. Lin, Q. Chen, S. Yan, "Network in network", arXiv 1312.4400, 2013. The authors' Caffe models have the widths.
+M. Lin, Q. Chen, S. Yan, "Network in network", arXiv 1312.4400, 2013. The widths are those of the authors' Caffe models.
 
 Differences
-- `nin` — the authors' ImageNet model. The class maps go through a ReLU too, as the paper's formula says, so no logit
-  is ever negative.
-- `nin:cifar` — the authors' CIFAR-10 model, its second pooling an average.
+- `nin` — the authors' ImageNet model. The class maps pass through a ReLU as well, as in the paper's formula, so logits
+  are never negative.
+- `nin:cifar` — the authors' CIFAR-10 model, whose second pooling is an average.
 - `nin:taught` — *Dive into Deep Learning*, chapter 7.3: AlexNet's shapes, padding 1 in the first convolution, grey
-  images, ten classes. Its last ReLU can die: of 101 published runs 6 stayed at chance.
-- `nin:taught-linear` — the same without the last ReLU, which cannot.
+  images, ten classes. Its last ReLU can die: 6 of 101 published runs stayed at chance.
+- `nin:taught-linear` — the same without the last ReLU, so it cannot die.
 """
 
 from __future__ import annotations
 
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -28,7 +28,7 @@ from neoclassic.tree import (
 
 
 def mlpconv(conv: Conv2d, *widths: int) -> Node:
-    """A convolution and two fully connected layers at every pixel: 1×1 convolutions."""
+    """A convolution, and two 1×1 convolutions, which are fully connected layers at every pixel."""
     inner, outer = widths
     return Sequential(*(conv, ReLU()), *(Conv2d(inner, 1), ReLU()), *(Conv2d(outer, 1), ReLU()))
 

@@ -5,16 +5,17 @@ K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition",
 
 Differences
 - `resnet18`, `resnet34` — none: shortcuts are projections where the shape changes (option B).
-- `resnet50`, `resnet101`, `resnet152` — the stride stands in the 3×3 convolution, not in the first 1×1, as it is
-  trained today ("v1.5"), at 6 % more multiplications.
-- `resnet*:2015` — none: the stride in the first 1×1, the form behind the paper's 3.8, 7.6 and 11.3 billion.
-- `resnet*:a` — none: option A, shortcuts without parameters: every second pixel, new channels zero.
+- `resnet50`, `resnet101`, `resnet152` — the stride is in the 3×3 convolution, not in the first 1×1, as is usual today
+  ("v1.5"); this takes 6 % more multiplications.
+- `resnet*:2015` — none: the stride is in the first 1×1, which gives the paper's 3.8, 7.6 and 11.3 billion.
+- `resnet*:a` — none: option A, shortcuts without parameters, which take every second pixel and fill new channels with
+  zeros.
 - `resnet20`, `resnet32`, `resnet44`, `resnet56`, `resnet110` — none: the CIFAR-10 networks, option A.
 - `resnet*:v2` — batch norm and ReLU before each convolution, nothing after the sum; where the shape changes, the
-  shortcut is a bare projection of the activated input. The ImageNet bottlenecks have the stride in the 3×3, as v1.5
-  has; those for CIFAR-10 in the first 1×1, as published.
-- `resnet18:taught` — *Dive into Deep Learning*, chapter 7.6: convolutions keep their biases and the projections have
-  no batch norm; grey images and ten classes.
+  shortcut is a projection of the activated input, without batch norm. The ImageNet bottlenecks have the stride in the
+  3×3, as in v1.5; those for CIFAR-10 have it in the first 1×1, as published.
+- `resnet18:taught` — *Dive into Deep Learning*, chapter 7.6: convolutions have biases, and projections have no batch
+  norm; grey images and ten classes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from functools import partial
 
 from neoclassic.base.errors import UsageError
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -40,41 +41,41 @@ from neoclassic.tree import (
     Sum,
 )
 
-# Table 1: blocks of each stage
+# Table 1: blocks per stage
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-NARROW, WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)  # channels behind each stage: basic, bottleneck
+NARROW, WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)  # channels per stage: basic blocks, bottlenecks
 
 conv1x1 = partial(Conv2d, kernel_size=1, bias=False)
 conv3x3 = partial(Conv2d, kernel_size=3, padding=1, bias=False)
 
-# ── blocks: from so many channels to so many ─────────────────────────────────────────────────────────
+# ── blocks ───────────────────────────────────────────────────────────────────────────────────────────
 
-Block = Callable[[int, int, int], Node]
+Block = Callable[[int, int, int], Node]  # input channels, output channels, stride
 
 
 def projection(channels: int, width: int, stride: int) -> Node:
-    """Option B: the identity where it fits, else a 1×1 convolution."""
+    """Option B: the identity if the shape stays the same, otherwise a 1×1 convolution."""
     if channels == width and stride == 1:
         return Identity()
     return Sequential(conv1x1(width, stride=stride), BatchNorm2d())
 
 
 def padding(channels: int, width: int, stride: int) -> Node:
-    """Option A: the identity where it fits, else every second pixel, and zeros for new channels."""
+    """Option A: the identity if the shape stays the same, otherwise every second pixel and zeros for new channels."""
     if channels == width and stride == 1:
         return Identity()
     return Sequential(AvgPool2d(1, stride), PadChannels(width))
 
 
-def two(width: int, stride: int) -> tuple[Node, ...]:
+def basic_path(width: int, stride: int) -> tuple[Node, ...]:
     return conv3x3(width, stride=stride), BatchNorm2d(), ReLU(), conv3x3(width)
 
 
-def three(width: int, first: int, second: int) -> tuple[Node, ...]:
-    """A bottleneck; the strides of its first 1×1 and of its 3×3."""
+def bottleneck_path(width: int, stride1: int, stride2: int) -> tuple[Node, ...]:
+    """The convolutions of a bottleneck. stride1, stride2: of the first 1×1 and of the 3×3."""
     return (
-        *(conv1x1(width // 4, stride=first), BatchNorm2d(), ReLU()),
-        *(conv3x3(width // 4, stride=second), BatchNorm2d(), ReLU()),
+        *(conv1x1(width // 4, stride=stride1), BatchNorm2d(), ReLU()),
+        *(conv3x3(width // 4, stride=stride2), BatchNorm2d(), ReLU()),
         conv1x1(width),
     )
 
@@ -90,27 +91,27 @@ def preactivated(channels: int, width: int, stride: int, path: tuple[Node, ...])
 
 
 def basic(channels: int, width: int, stride: int, shortcut: Block = projection) -> Node:
-    return activated(Sequential(*two(width, stride), BatchNorm2d()), shortcut(channels, width, stride))
+    return activated(Sequential(*basic_path(width, stride), BatchNorm2d()), shortcut(channels, width, stride))
 
 
 def bottleneck(channels: int, width: int, stride: int) -> Node:
-    return activated(Sequential(*three(width, 1, stride), BatchNorm2d()), projection(channels, width, stride))
+    return activated(Sequential(*bottleneck_path(width, 1, stride), BatchNorm2d()), projection(channels, width, stride))
 
 
 def bottleneck_2015(channels: int, width: int, stride: int) -> Node:
-    return activated(Sequential(*three(width, stride, 1), BatchNorm2d()), projection(channels, width, stride))
+    return activated(Sequential(*bottleneck_path(width, stride, 1), BatchNorm2d()), projection(channels, width, stride))
 
 
 def basic_v2(channels: int, width: int, stride: int) -> Node:
-    return preactivated(channels, width, stride, two(width, stride))
+    return preactivated(channels, width, stride, basic_path(width, stride))
 
 
 def bottleneck_v2(channels: int, width: int, stride: int) -> Node:
-    return preactivated(channels, width, stride, three(width, 1, stride))
+    return preactivated(channels, width, stride, bottleneck_path(width, 1, stride))
 
 
 def bottleneck_v2_2016(channels: int, width: int, stride: int) -> Node:
-    return preactivated(channels, width, stride, three(width, stride, 1))
+    return preactivated(channels, width, stride, bottleneck_path(width, stride, 1))
 
 
 def taught(channels: int, width: int, stride: int) -> Node:
@@ -123,13 +124,13 @@ def taught(channels: int, width: int, stride: int) -> Node:
 
 
 def stages(block: Block, channels: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> dict[str, Node]:
-    """Stages of so many blocks; the first block of each but the first stage halves the map."""
-    made: dict[str, Node] = {}
+    """Return the stages, given the width and the number of blocks of each. All but the first halve the map."""
+    stages: dict[str, Node] = {}
     for i, (width, count) in enumerate(zip(widths, blocks, strict=True), 1):
         first = block(channels, width, 1 if i == 1 else 2)
         others = {f"block{j}": block(width, width, 1) for j in range(2, count + 1)}
-        made[f"stage{i}"], channels = Sequential(block1=first, **others), width
-    return made
+        stages[f"stage{i}"], channels = Sequential(block1=first, **others), width
+    return stages
 
 
 def top(classes: int) -> dict[str, Node]:
@@ -162,10 +163,10 @@ def resnet_taught(classes: int) -> Node:
 
 
 def blocks_of(depth: int, convolutions: int) -> tuple[int, ...]:
-    """Section 4.2: three stages of n blocks; the depth is 3n times a block's convolutions, and 2."""
+    """Section 4.2: three stages of n blocks. The depth is 3n times the convolutions per block, plus 2."""
     n, rest = divmod(depth - 2, 3 * convolutions)
     if rest or n < 1:
-        raise UsageError(f"the depth is {3 * convolutions}n + 2, not {depth}")
+        raise UsageError(f"the depth must be {3 * convolutions}n + 2, not {depth}")
     return (n, n, n)
 
 
@@ -188,10 +189,10 @@ def resnet_cifar_v2(classes: int, depth: int, block: Block) -> Node:
 
 
 def row(name: str, about: str, build: Callable[..., Node], block: Block, year: int = 2015) -> Entry:
-    """An ImageNet network: its depth stands in its name."""
+    """An ImageNet network, whose depth is in its name."""
     depth = int(name.removeprefix("resnet").partition(":")[0])
-    made = partial(build, block=block, widths=NARROW if depth < 50 else WIDE, blocks=BLOCKS[depth])
-    return Entry(name, made, year, (3, 224, 224), 1000, about, vary=("blocks",))
+    build = partial(build, block=block, widths=NARROW if depth < 50 else WIDE, blocks=BLOCKS[depth])
+    return Entry(name, build, year, (3, 224, 224), 1000, about, vary=("blocks",))
 
 
 NETWORKS = (

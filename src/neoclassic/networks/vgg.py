@@ -6,9 +6,9 @@ Differences
 - `vgg11`, `vgg13`, `vgg16`, `vgg19` — none: the configurations A, B, D and E.
 - `vgg11:lrn` — none: A-LRN, with AlexNet's local response normalisation after the first convolution.
 - `vgg16:c` — none: configuration C, whose last three stages end in a 1×1 convolution.
-- `vgg*:bn` — batch norm before every ReLU of the convolutions, as torchvision has it; biases stay.
+- `vgg*:bn` — batch norm after every convolution, as in torchvision; the biases stay.
 - `vgg11:taught` — *Dive into Deep Learning*, chapter 7.2: A for grey images and ten classes.
-- `vgg11:taught-quarter` — the same with a quarter of the maps, the form that the chapter trains.
+- `vgg11:taught-quarter` — the same with a quarter of the maps, as trained in that chapter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 from itertools import chain
 
 from neoclassic.networks.alexnet import LRN
-from neoclassic.networks.registry import Entry
+from neoclassic.networks.entries import Entry
 from neoclassic.tree import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Node, ReLU, Sequential
 
 # Table 1: the kernel sizes of each stage's convolutions

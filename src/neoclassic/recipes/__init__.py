@@ -1,4 +1,4 @@
-"""Published recipes and ours: one module a source, one function a row of its table."""
+"""Published recipes and our own: one module per source, one function per recipe."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ _RECIPES = {recipe.name: recipe for recipe in (row() for row in _ROWS)}
 
 
 def list_recipes(pattern: str = "*") -> list[Recipe]:
-    """Those whose name or network matches a shell pattern."""
+    """Return the recipes whose name or network matches a shell pattern."""
     return [r for r in _RECIPES.values() if fnmatchcase(r.name, pattern) or fnmatchcase(r.network, pattern)]
 
 
 def recipe(name: str) -> Recipe:
-    """By name. UsageError if unknown."""
+    """Return a recipe by its name. UsageError if it is unknown."""
     if name not in _RECIPES:
         if rows := [row for row in _RECIPES if row.startswith(f"{name}:")]:
-            raise UsageError(f"{name!r} is where recipes are from: choose one of them, {', '.join(rows)}")
+            raise UsageError(f"{name!r} is a source of several recipes: choose one of {', '.join(rows)}")
         raise unknown("recipe", name, _RECIPES, see="'neoclassic recipes' shows them all")
     return _RECIPES[name]
 
 
 def choose(network: str | None, name: str | None, data: str | None = None, weights: str | None = None) -> Recipe:
-    """The recipe of that name, which must be for `network` if both are given; a network's own when none is named.
+    """Return the recipe `name`, or the default recipe of `network`.
 
-    `default` names a network's own recipe, `neoclassic:<network>`; where `data` is a folder of photos it is the one
-    for so many photos, from `weights` or from scratch. UsageError where they disagree or nothing is named.
+    The default, also called `default`, is `neoclassic:<network>`; if `data` is a folder of photos, it is the recipe for
+    that number of photos, from `weights` or from scratch. UsageError if the recipe is for another network, or if
+    neither a recipe nor a network is given.
     """
     if name in (None, "default"):
         if network is None:
             raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
         if data is not None and is_photos(data):
-            n = len(scan(data).parts.get("train", ()))
+            n = len(scan(data).splits.get("train", ()))
             return neoclassic.photos(network, n, bool(weights)).but(data=data)
         return _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
     assert name is not None
-    found = recipe(name)
-    if network not in (None, found.network):
-        raise UsageError(f"recipe {name!r} trains {found.network!r}, not {network!r}: leave one of the two out")
-    return found
+    chosen = recipe(name)
+    if network not in (None, chosen.network):
+        raise UsageError(f"recipe {name!r} trains {chosen.network!r}, not {network!r}: leave one of the two out")
+    return chosen

@@ -1,7 +1,7 @@
 """*Dive into Deep Learning*, English edition 1.0, PyTorch: `d2l.Trainer` and chapters 7.6 to 8.7.
 
-A. Zhang, Z. Lipton, M. Li, A. Smola, d2l.ai. As the Chinese edition, but for batches of 128 everywhere and other
-rates. No published runs of these rows are gathered: `reaches` is what our own have reached, if any.
+A. Zhang, Z. Lipton, M. Li, A. Smola, d2l.ai. The recipes are those of the Chinese edition with other learning rates,
+and always with batches of 128. We have not collected published runs of them: `reaches` is what our own runs reached.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from neoclassic.recipes import d2l_zh
 from neoclassic.train.recipe import Recipe
 
 
-def _row(printed: Recipe, chapter: str, learning_rate: float, about: str = "", reaches: str = "") -> Recipe:
-    name = printed.name.replace("d2l-zh:", "d2l-en:")
+def _row(chinese: Recipe, chapter: str, learning_rate: float, about: str = "", reaches: str = "") -> Recipe:
+    name = chinese.name.replace("d2l-zh:", "d2l-en:")
     source = f"d2l.ai 1.0, chapter {chapter}"
-    there = replace(printed, name=name, source=source, about=about, reaches=reaches)
-    return there.but(batch_size=128, learning_rate=learning_rate)
+    recipe = replace(chinese, name=name, source=source, about=about, reaches=reaches)
+    return recipe.but(batch_size=128, learning_rate=learning_rate)
 
 
 def lenet() -> Recipe:
@@ -28,7 +28,7 @@ def lenet_bn() -> Recipe:
 
 
 def alexnet() -> Recipe:
-    about = "the same numbers as d2l-zh:alexnet"
+    about = "identical to d2l-zh:alexnet"
     return _row(d2l_zh.alexnet(), "8.1", 0.01, about, ".8668 to .8831 over 3 runs, torch in bf16 on a GPU")
 
 
@@ -37,12 +37,12 @@ def vgg11_quarter() -> Recipe:
 
 
 def nin() -> Recipe:
-    about = "may get stuck as its Chinese twin does, half as fast"
-    return _row(d2l_zh.nin(), "8.3", 0.05, about, ".1000 after 1 epoch, its loss still ln 10; one run, torch")
+    about = "may get stuck like d2l-zh:nin, with half its learning rate"
+    return _row(d2l_zh.nin(), "8.3", 0.05, about, ".1000 after 1 epoch, with the loss still at ln 10; one run, torch")
 
 
 def googlenet() -> Recipe:
-    reaches = ".1000 after 1 epoch, its loss just below ln 10; one run, torch"
+    reaches = ".1000 after 1 epoch, with the loss just below ln 10; one run, torch"
     return _row(d2l_zh.googlenet(), "8.4", 0.01, reaches=reaches)
 
 

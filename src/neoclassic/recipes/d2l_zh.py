@@ -1,8 +1,8 @@
 """*Dive into Deep Learning*, Chinese edition, PyTorch: `train_ch6` and its chapters.
 
-A. Zhang, Z. Lipton, M. Li, A. Smola, zh.d2l.ai. Common to all: Fashion-MNIST, values in [0, 1] and nothing
-else, 10 epochs of plain SGD at a constant rate, Xavier-uniform weights with torch's default biases, and the
-test set read after every epoch: there is no validation set, and the last model is kept.
+A. Zhang, Z. Lipton, M. Li, A. Smola, zh.d2l.ai. All recipes use Fashion-MNIST with values in [0, 1] and no other
+preprocessing, 10 epochs of plain SGD at a constant learning rate, and Xavier-uniform weights with torch's default
+biases. There is no validation set: the test set is evaluated after every epoch, and the last model is kept.
 
 `reaches` gives the final test accuracy over all distinct published executions of the notebooks, 2021 to 2023.
 """
@@ -41,7 +41,7 @@ def lenet_bn() -> Recipe:
         name="d2l-zh:lenet-bn",
         network="lenet:bn",
         source="zh.d2l.ai, chapter 7.5",
-        about="10 of its published runs end below .70",
+        about="10 of the published runs end below .70",
         batch_size=256,
         learning_rate=1.0,
         reaches="median .845, .571 to .894 over 246 published runs",
@@ -76,8 +76,8 @@ def nin() -> Recipe:
         network="nin:taught",
         source="zh.d2l.ai, chapter 7.3",
         about=(
-            "gets stuck: 21 of its 101 published runs end below .70, 6 of them at .100 with the loss ln 10, 2 as NaN; "
-            "its last ReLU leaves no gradient once all class maps are 0. neoclassic:nin:taught does not"
+            "may get stuck: 21 of the 101 published runs end below .70, 6 of them at .100 with the loss ln 10, "
+            "and 2 at NaN; once all class maps are 0, the last ReLU has no gradient. neoclassic:nin:taught avoids this"
         ),
         batch_size=128,
         learning_rate=0.1,
@@ -90,7 +90,7 @@ def googlenet() -> Recipe:
         name="d2l-zh:googlenet",
         network="googlenet:taught",
         source="zh.d2l.ai, chapter 7.4",
-        about="2 of its published runs end as NaN, and one of three of ours",
+        about="2 of the published runs end at NaN, and so does one of our three",
         batch_size=128,
         learning_rate=0.1,
         reaches="median .888, .100 to .902 over 110 published runs",
@@ -113,7 +113,7 @@ def densenet() -> Recipe:
         name="d2l-zh:densenet",
         network="densenet:taught",
         source="zh.d2l.ai, chapter 7.7",
-        about="one of its published runs ends below .70",
+        about="one of the published runs ends below .70",
         batch_size=256,
         learning_rate=0.1,
         reaches="median .878, .406 to .918 over 111 published runs",

@@ -1,7 +1,8 @@
 """G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, "Densely connected convolutional networks", arXiv 1608.06993.
 
-Section 4.2, CIFAR-10 with augmentation: 300 epochs of batches of 64, the rate divided by 10 after a half and after
-three quarters; crops of the image padded by 4 pixels, flips; no dropout. `reaches` is table 2's.
+Section 4.2, CIFAR-10 with augmentation: 300 epochs with batches of 64; the learning rate is divided by 10 after half
+and after three quarters of them; random crops of images padded by 4 pixels, and flips; no dropout. `reaches` is from
+table 2.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def bc100_12() -> Recipe:
         network="densenet-bc100-12",
         data="cifar-10",
         source="arXiv 1608.06993, section 4.2",
-        reaches=".9549, the paper's",
+        reaches=".9549 in the paper",
         epochs=300,
         batch_size=64,
         optimizer=Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=1e-4),

@@ -1,12 +1,12 @@
 """K. Saitoh, *Deep Learning from Scratch* (O'Reilly Japan 2016), chapter 8: DeepConvNet on MNIST.
 
-Two faults of the book's loop are not reproduced: it draws batches with replacement, so an epoch sees 63 % of
-the images, and it computes the logged loss again after the update, with another dropout mask. The network's
-dropout after its last layer *is* kept, so the training loss stays above 0.83 next to 99 % accuracy.
+Two bugs of the book's loop are not reproduced: it draws batches with replacement, so an epoch sees only 63 % of the
+images, and it logs the loss of a second forward pass, after the update and with another dropout mask. The network's
+dropout after the last layer *is* kept, so the training loss stays above 0.83 at an accuracy of 99 %.
 
-One thing is added: a moving average of the weights is what is kept. The rate is constant to the end, so the weights
-never come to rest, and the last epoch of the printed loop is a lottery of ±.001 (without: .9910 to .9941 over the
-last ten epochs of one run).
+One thing is added: the saved model is a moving average of the weights. The learning rate is constant to the end, so
+the weights keep fluctuating, and without the average the final accuracy varies by ±.001 at random (.9910 to .9941 over
+the last ten epochs of one run).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def deepconvnet() -> Recipe:
         network="deepconvnet",
         data="mnist",
         source="Deep Learning from Scratch, chapter 8.1",
-        about="two faults of the book's loop mended, and the weights averaged",
-        reaches=".9958, one run, numpy; .9935, the author's weights",
+        about="the book's loop without two bugs, and with averaged weights",
+        reaches=".9958, one run, numpy; .9935 with the author's weights",
         epochs=20,
         batch_size=100,
         optimizer=Optimizer("adam", eps=1e-7, average=0.999),

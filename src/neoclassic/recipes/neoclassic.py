@@ -1,4 +1,4 @@
-"""Ours: one for each network, that simply trains well. `neoclassic train <network>` uses it."""
+"""Our own recipes: for each network one that trains well. `neoclassic train <network>` uses it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lenet_bn() -> Recipe:
     return lenet().but(name="neoclassic:lenet:bn", network="lenet:bn", reaches=".9067 to .9091 over 3 runs, numpy")
 
 
-MOVED = Augmentation(shift=0.07, rotate=10, scale=0.1)  # digits, a little
+DIGITS = Augmentation(shift=0.07, rotate=10, scale=0.1)
 
 
 def deepconvnet() -> Recipe:
@@ -42,7 +42,7 @@ def deepconvnet() -> Recipe:
         network="deepconvnet",
         data="mnist",
         source="neoclassic",
-        about="Adam, cosine, images moved and turned a little, an average of the weights",
+        about="Adam, cosine, small shifts and rotations, averaged weights",
         reaches=".9955 to .9967 over 3 runs, torch in bf16",
         epochs=20,
         batch_size=100,
@@ -50,15 +50,15 @@ def deepconvnet() -> Recipe:
         learning_rate=0.002,
         schedule="cosine",
         warmup_epochs=0.2,
-        augmentation=MOVED,
+        augmentation=DIGITS,
         initialisation="he",
     )
 
 
-# What the twins of the printed Fashion-MNIST recipes share. The books blow 28×28 pixels up to 96×96 or 224×224, where
-# there is no more to see: the twins stay near the smallest size that the network can work on. VGG, which halves its
-# maps after the first layer, did better on 64 pixels (.9203) than on 32 (.9083, at a rate of 0.02).
-PRINTED = Recipe(
+# Shared by the counterparts of the books' Fashion-MNIST recipes. The books enlarge 28×28 pixels to 96×96 or 224×224,
+# which adds no information: these recipes stay near the smallest size that the network accepts. VGG, which halves its
+# maps after the first layer, reached more with 64 pixels (.9203) than with 32 (.9083, at a learning rate of 0.02).
+MOMENTUM = Recipe(
     name="",
     network="",
     data="fashion-mnist",
@@ -72,8 +72,8 @@ PRINTED = Recipe(
     initialisation="he",
     standardise=True,
 )
-# Where there is no batch norm, but for VGG: GoogLeNet ended at .8937 by momentum.
-ADAM = PRINTED.but(optimizer=Optimizer("adam"), learning_rate=0.001, warmup_epochs=0.2, clip=1.0)
+# For networks without batch norm, except VGG. With momentum, GoogLeNet reached only .8937.
+ADAM = MOMENTUM.but(optimizer=Optimizer("adam"), learning_rate=0.001, warmup_epochs=0.2, clip=1.0)
 
 
 def alexnet_taught() -> Recipe:
@@ -82,18 +82,18 @@ def alexnet_taught() -> Recipe:
         network="alexnet:taught",
         image_size=67,
         reaches=".9139, one run, torch in bf16 on a GPU; .9058 after 5 epochs, one run, torch",
-        about="Adam, cosine, flips, He's weights",
+        about="Adam, cosine, flips, He initialisation",
         learning_rate=0.0005,
     )
 
 
 def vgg11_taught_quarter() -> Recipe:
-    return PRINTED.but(
+    return MOMENTUM.but(
         name="neoclassic:vgg11:taught-quarter",
         network="vgg11:taught-quarter",
         image_size=64,
         reaches=".9203, one run, torch",
-        about="momentum, cosine, flips, He's weights",
+        about="momentum, cosine, flips, He initialisation",
         learning_rate=0.03,
         clip=1.0,
     )
@@ -105,7 +105,7 @@ def nin_taught() -> Recipe:
         network="nin:taught",
         image_size=67,
         reaches=".9186, one run, torch in bf16 on a GPU; .8959 after 3 epochs, one run, torch",
-        about="its last ReLU starts open; Adam, cosine, flips, He's weights",
+        about="the last ReLU starts active; Adam, cosine, flips, He initialisation",
         initialisation="he-open",
     )
 
@@ -114,7 +114,7 @@ def nin_taught_linear() -> Recipe:
     return nin_taught().but(
         name="neoclassic:nin:taught-linear",
         network="nin:taught-linear",
-        about="without the last ReLU: nothing can get stuck",
+        about="cannot get stuck, because there is no last ReLU",
         reaches=".9164 to .9219 over 3 runs, torch in bf16",
         initialisation="he",
     )
@@ -126,12 +126,12 @@ def googlenet_taught() -> Recipe:
         network="googlenet:taught",
         image_size=32,
         reaches=".9111 and .9129, two runs, torch in bf16",
-        about="Adam, cosine, flips, He's weights",
+        about="Adam, cosine, flips, He initialisation",
     )
 
 
 def resnet18_taught() -> Recipe:
-    return PRINTED.but(
+    return MOMENTUM.but(
         name="neoclassic:resnet18:taught",
         network="resnet18:taught",
         image_size=32,
@@ -142,7 +142,7 @@ def resnet18_taught() -> Recipe:
 
 
 def densenet_taught() -> Recipe:
-    return PRINTED.but(
+    return MOMENTUM.but(
         name="neoclassic:densenet:taught",
         network="densenet:taught",
         image_size=32,
@@ -153,7 +153,7 @@ def densenet_taught() -> Recipe:
 
 
 def mobilenet_v1_taught() -> Recipe:
-    return PRINTED.but(
+    return MOMENTUM.but(
         name="neoclassic:mobilenet-v1:taught",
         network="mobilenet-v1:taught",
         image_size=32,
@@ -164,15 +164,15 @@ def mobilenet_v1_taught() -> Recipe:
 
 
 def mnist_inception() -> Recipe:
-    return PRINTED.but(
+    return MOMENTUM.but(
         name="neoclassic:mnist-inception",
         network="mnist-inception",
         data="mnist",
         reaches=".9927, one run, torch in bf16",
-        about="momentum, cosine, images moved and turned a little",
+        about="momentum, cosine, small shifts and rotations",
         learning_rate=0.02,
         clip=1.0,
-        augmentation=MOVED,
+        augmentation=DIGITS,
     )
 
 
@@ -183,15 +183,15 @@ def mnist_residual() -> Recipe:
 
 
 def mnist_record() -> Recipe:
-    """ResNet-20 on 28×28: chosen on the validation set, tested once."""
+    """ResNet-20 on 28×28 pixels. The settings were chosen on the validation set; the test set was used once."""
     return Recipe(
         name="neoclassic:mnist-record",
         network="resnet20",
         data="mnist",
         image_size=28,
         source="neoclassic",
-        about="one-cycle, images moved, turned and scaled, an average of the weights; more seeds make an ensemble",
-        reaches=".9964, one run, torch; .9965 to .9968 over 3 runs in bf16 on a GPU, .9973 together",
+        about="one-cycle, shifts, rotations and scaling, averaged weights; several seeds make an ensemble",
+        reaches=".9964, one run, torch; .9965 to .9968 over 3 runs in bf16 on a GPU, .9973 as an ensemble",
         epochs=10,
         batch_size=128,
         optimizer=Optimizer("sgd", momentum=0.9, nesterov=True, weight_decay=5e-4, decay_all=False, average=0.999),
@@ -205,11 +205,11 @@ def mnist_record() -> Recipe:
 
 
 def fashion_record() -> Recipe:
-    """The same on clothes, which are mirrored instead, for longer."""
+    """The same for Fashion-MNIST, with crops and flips instead, and twice the epochs."""
     return mnist_record().but(
         name="neoclassic:fashion-record",
         data="fashion-mnist",
-        about="one-cycle, crops and flips, an average of the weights; evaluate with --flip",
+        about="one-cycle, crops and flips, averaged weights; evaluate with --flip",
         reaches=".9419 with --flip, .9391 without, one run, torch",
         epochs=20,
         augmentation=Augmentation(pad=2, flip=True),
@@ -217,13 +217,13 @@ def fashion_record() -> Recipe:
 
 
 def fashion_record_gpu() -> Recipe:
-    """ResNet-18, forty times the parameters, on images enlarged to 96×96 as its stem halves them twice: for a GPU."""
+    """ResNet-18, for a GPU: forty times the parameters, on 96×96 pixels because its stem halves them twice."""
     return fashion_record().but(
         name="neoclassic:fashion-record-gpu",
         network="resnet18",
         image_size=96,
-        about="one-cycle, crops, flips, erased rectangles, an average of the weights; evaluate with --flip",
-        reaches=".952 on validation images after 27 of its 30 epochs, one run that was cut there, torch in bf16",
+        about="one-cycle, crops, flips, random erasing, averaged weights; evaluate with --flip",
+        reaches=".952 on validation images after 27 of the 30 epochs, one run that was stopped there, torch in bf16",
         epochs=30,
         batch_size=256,
         learning_rate=0.2,
@@ -233,7 +233,7 @@ def fashion_record_gpu() -> Recipe:
 
 
 def default(network: str) -> Recipe:
-    """For a network without a recipe of its own."""
+    """Return the recipe for a network that has none."""
     return Recipe(
         name=f"neoclassic:{network}",
         network=network,
@@ -252,15 +252,15 @@ def default(network: str) -> Recipe:
 
 
 def photos(network: str, n: int, weights: bool = False) -> Recipe:
-    """For a folder with n photos to train on, from scratch or from weights.
+    """Return the recipe for a folder with n training photos, from scratch or from pretrained weights.
 
-    The fewer photos, the more epochs, so that a few hundred are seen often enough, each time another way. From
-    scratch they are brought to 128 pixels at most: as good for few photos as 224, in a third of the time. From
-    weights they keep the size that these were trained at, and the learning rate is a tenth.
+    Fewer photos get more epochs, so that each is seen often enough, always augmented differently. From scratch, images
+    have at most 128 pixels, which is as good as 224 for few photos and takes a third of the time. From weights, images
+    have the size that the weights were trained with, and the learning rate is a tenth.
     """
     size = max(networks.entry(network).input[1:])
     batch = 32 if n < 5000 else 128
-    steps, least, most = (500, 5, 30) if weights else (3000, 20, 100)
+    steps, min_epochs, max_epochs = (500, 5, 30) if weights else (3000, 20, 100)
     return Recipe(
         name="neoclassic:photos",
         network=network,
@@ -268,7 +268,7 @@ def photos(network: str, n: int, weights: bool = False) -> Recipe:
         source="neoclassic",
         about=f"{'from weights' if weights else 'from scratch'}: AdamW, cosine, augmented",
         image_size=min(size, 128) if size > 128 and not weights else None,
-        epochs=min(max(math.ceil(steps * batch / max(n, 1)), least), most),
+        epochs=min(max(math.ceil(steps * batch / max(n, 1)), min_epochs), max_epochs),
         batch_size=batch,
         optimizer=Optimizer("adamw", weight_decay=0.05, clip=1.0),
         learning_rate=1e-4 if weights else 1e-3,

@@ -1,4 +1,4 @@
-"""Course notes on the classic networks that go beyond *Dive into Deep Learning*: MobileNet V1, by the same loop."""
+"""Course notes that go beyond *Dive into Deep Learning*: MobileNet V1, trained with the same loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def mobilenet_v1() -> Recipe:
         name="notes:mobilenet-v1",
         network="mobilenet-v1:taught",
         source="course notes, after zh.d2l.ai",
-        about="its result was published as a picture only",
+        about="the result was published only as a figure",
         reaches=".8804 to .9002 over 3 runs, torch in bf16 on a GPU",
         batch_size=256,
         learning_rate=0.1,

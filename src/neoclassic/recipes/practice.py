@@ -1,7 +1,7 @@
-"""*PyTorch Deep Learning Practice*, a course on video: an Inception net and a residual net on MNIST.
+"""*PyTorch Deep Learning Practice*, a video course: an Inception network and a residual network on MNIST.
 
-Pixels less 0.1307, divided by 0.3081: mean and deviation of MNIST's training set. torch's own initial weights. The
-course's own numbers are not in print: `reaches` is what our own runs have reached.
+Pixels are standardised with mean 0.1307 and deviation 0.3081, those of MNIST's training set. The initial weights are
+torch's defaults. The course published no results in print: `reaches` is what our own runs reached.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import numpy as np
 from neoclassic.base.errors import UsageError
 from neoclassic.data.augmentation import Augmentation, Put, augment, mix, principal_colours
 from neoclassic.data.dataset import Dataset
-from neoclassic.data.preprocessing import Array, Preprocessing, Resized
+from neoclassic.data.preprocessing import Array, Preprocessing
+from neoclassic.data.resizing import Resized
 from neoclassic.engines import Engine
 from neoclassic.model.inputs import resident
 from neoclassic.train.recipe import Recipe
@@ -46,7 +47,7 @@ class Feed:
         """
         draw = self.augmentation.draw(len(index), self.preprocessing.size, rng, self.colours)
         if share != slice(None) and draw.mixture is None:
-            draw, index, share = draw.part(share), index[share], slice(None)
+            draw, index, share = draw.select(share), index[share], slice(None)
         place = self.put(index)
         pixels = self.put(self.pixels[index]) if isinstance(self.pixels, np.ndarray | Resized) else self.pixels[place]
         x_NHWC = augment(pixels, draw, self.preprocessing, self.xp, self.put)

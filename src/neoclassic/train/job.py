@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from neoclassic import data, engines, networks
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.check import brief
+from neoclassic.data.check import summary
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
@@ -62,7 +62,7 @@ class Job:
     splits          the data, every image of the input's size
     training        what is trained on
     monitored       what is evaluated after every epoch: the validation images, or the test set where there are none
-    marks           of photos: which were in which part
+    digests         of photos: the files of each split
     last_step       of the whole run, from 1
     lone_image      whether a batch of one image is possible
     """
@@ -77,7 +77,7 @@ class Job:
     splits: Splits
     training: Dataset
     monitored: Dataset
-    marks: dict[str, list[str]]
+    digests: dict[str, list[str]]
     last_step: int
     steps_per_epoch: int
     lone_image: bool
@@ -96,7 +96,7 @@ def prepare(
     these data; NeoclassicError for data or weights that cannot be read.
     """
     source = path_of(recipe.data, settings.place)
-    dataset = splits or data.find(source, settings.data_dir, None, recipe.validation, recipe.seed)
+    dataset = splits or data.open_dataset(source, settings.data_dir, None, recipe.validation, recipe.seed)
     if recipe.classes not in (None, len(dataset.classes)):
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     tree = networks.network(recipe.network, len(dataset.classes))
@@ -108,9 +108,9 @@ def prepare(
     start = transfer.start(recipe, fresh, preprocessing.channels)  # a bad file of weights is told before decoding
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
-        for line in (*start.notes, *(brief(photos, preprocessing) if photos else ())):
+        for line in (*start.notes, *(summary(photos, preprocessing) if photos else ())):
             note(line)
-    splits = dataset.at(preprocessing, settings.strict)
+    splits = dataset.prepare(preprocessing, settings.strict)
     training, monitored = _parts(recipe, splits)
     if norms and min(len(training), recipe.batch_size) < 2:
         wish = "--batch-size 2" if len(training) > 1 else "more images"
@@ -132,7 +132,7 @@ def prepare(
         splits=splits,
         training=training,
         monitored=monitored,
-        marks=photos.marks if photos else {},
+        digests=photos.digests if photos else {},
         last_step=min(recipe.epochs * len(sizes), settings.max_steps or sys.maxsize),
         steps_per_epoch=len(sizes),
         lone_image=not norms,

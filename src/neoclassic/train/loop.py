@@ -285,7 +285,7 @@ class Training:
             metrics={"epoch": self.state.best, kind: evaluation.summary},
             recipe=job.recipe.to_dict(),
             data={"name": train.name, "fingerprint": train.fingerprint, "images": len(job.training)}
-            | ({"photos": job.marks} if job.marks else {}),
+            | ({"photos": job.digests} if job.digests else {}),
             versions=versions(job.engine.name),
         )
 

@@ -1,12 +1,12 @@
-"""Files among the photos that are no images: what they are instead, and which are never opened."""
+"""Files among the photos that are not images: what they are, and which are never opened."""
 
 from __future__ import annotations
 
 import stat
 from pathlib import Path
 
-LARGEST = 512 << 20  # bytes of a file that is read: as much as the largest image takes uncompressed, at 16 bits
-STARTS = (
+MAX_FILE_BYTES = 512 << 20  # what the largest image takes uncompressed, with 16 bits per sample
+SIGNATURES = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the image itself: run 'git lfs pull'"),
     (b"\x00\x05\x16\x07", "is macOS metadata (AppleDouble), not an image: remove it"),
     (b"%PDF", "is a PDF document, not an image"),
@@ -15,7 +15,7 @@ STARTS = (
     (b"Rar!", "is a RAR archive, not an image: unpack it"),
     (b"7z\xbc\xaf", "is a 7z archive, not an image: unpack it"),
 )
-KINDS = (
+FILE_TYPES = (
     (stat.S_ISDIR, "is a folder, not an image"),
     (stat.S_ISFIFO, "is a named pipe, not a file"),
     (stat.S_ISSOCK, "is a socket, not a file"),
@@ -24,11 +24,11 @@ KINDS = (
 )
 
 
-def what_is(content: bytes) -> str | None:
-    """What the content of a file that is no image is instead, in words; None where that cannot be told."""
-    for start, told in STARTS:
-        if content.startswith(start):
-            return told
+def describe(content: bytes) -> str | None:
+    """Say what a file that is not an image is, judging by its content; None if it cannot be recognised."""
+    for signature, description in SIGNATURES:
+        if content.startswith(signature):
+            return description
     if content and not content.strip(b"\0"):
         return "holds only zeros: the download or copy was not finished"
     text = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -44,15 +44,15 @@ def what_is(content: bytes) -> str | None:
 
 
 def refusal(path: Path) -> str | None:
-    """Why a file is not opened: it is not there, is no regular file, or is too large. None for one that may be read."""
+    """Say why a file must not be opened: it is missing, is not a regular file, or is too large. None if it may be."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return "is a link to a file that is not there" if path.is_symlink() else "no such image"
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
-    if not stat.S_ISREG(found.st_mode):
-        return next((told for is_kind, told in KINDS if is_kind(found.st_mode)), "is not a regular file")
-    if found.st_size > LARGEST:
-        return f"has {found.st_size / 2**20:,.0f} MB, more than the {LARGEST >> 20} MB that an image may have"
+    if not stat.S_ISREG(status.st_mode):
+        return next((words for is_type, words in FILE_TYPES if is_type(status.st_mode)), "is not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        return f"has {status.st_size / 2**20:,.0f} MB, more than the {MAX_FILE_BYTES >> 20} MB that an image may have"
     return None

@@ -1,4 +1,4 @@
-"""What a family file says of each of its networks: one row, one `Entry`."""
+"""The entry of a network: how to build it, and what its paper says about it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Number = int | float | tuple[int, ...]
 class Entry:
     """One network of the zoo.
 
-    name    `name` or `name:variant`
-    build   `build(classes, **knobs)` makes the tree
-    year    of the paper
-    input   channels, height, width of the published form
-    classes of the published form
-    about   how it stands out, in a few words
-    vary    what the paper's own tables vary: arguments of `build` that users may set, the knobs
+    name     `name` or `name:variant`
+    build    `build(classes, **knobs)` makes the tree
+    year     of the paper
+    input    published channels, height and width
+    classes  published number of classes
+    about    what distinguishes it, in a few words
+    vary     the knobs: arguments of `build` that the paper's tables vary and users may set
     """
 
     name: str
@@ -37,19 +37,19 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """The name without its variant."""
+        """The name without the variant."""
         return self.name.partition(":")[0]
 
     @property
     def knobs(self) -> dict[str, Number]:
-        """The knobs, with their values in this network."""
+        """The knobs and their values in this network."""
         arguments = inspect.signature(self.build).parameters
         return {name: arguments[name].default for name in self.vary}
 
     def tree(self, classes: int | None = None, **knobs: object) -> Node:
-        """The network, with the published number of classes unless told otherwise.
+        """Return the network's tree, by default with the published number of classes.
 
-        UsageError for a number of classes or a knob that cannot be.
+        UsageError for an invalid number of classes, an unknown knob, or an invalid value of one.
         """
         classes = self.classes if classes is None else classes
         if classes < 1:
@@ -67,9 +67,9 @@ def _numbers(value: object) -> bool:
 
 
 def _check(knob: str, value: object, example: Number) -> None:
-    """UsageError unless the value is of the example's kind, and positive."""
+    """UsageError unless the value is positive and has the same form as the example."""
     kind = type(example)
     fits = _numbers(value) and (isinstance(value, kind) or (kind is float and isinstance(value, int)))
     if not fits or (isinstance(value, tuple) and isinstance(example, tuple) and len(value) != len(example)):
-        raise UsageError(f"{knob} is like {example!r}, not {value!r}")
+        raise UsageError(f"{knob} must be like {example!r}, not {value!r}")
     require(knob, value, all(n > 0 for n in (value if isinstance(value, tuple) else (value,))), "positive")

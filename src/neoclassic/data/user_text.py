@@ -1,4 +1,4 @@
-"""What people give, as their systems write it: names in either Unicode form, and text files."""
+"""Text that users provide, as their systems write it: file names in either Unicode form, and text files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from neoclassic.base.errors import NeoclassicError
 
-MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
-def same(name: str) -> str:
-    """A name of the file system in one form, whatever the system: as Unicode text, composed (NFC).
+def nfc(name: str) -> str:
+    """Return a file name as composed Unicode (NFC), so that names from different systems compare equal.
 
-    macOS decomposes accents; where the locale knows no accents, Python escapes their bytes.
+    macOS decomposes accents, and Python escapes their bytes if the locale does not know them.
     """
     with suppress(UnicodeError):
         name = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
@@ -22,9 +22,9 @@ def same(name: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    r"""The text of a file in UTF-8, or in UTF-16 as Excel and PowerShell write it, with every line ended by \n.
+    r"""Return the text of a file in UTF-8, or in UTF-16 as Excel and PowerShell write it; every line ends with \n.
 
-    NeoclassicError, naming the file and the line: unreadable, another encoding, NUL bytes.
+    NeoclassicError, naming the file and the line, if it cannot be read, has another encoding or contains NUL bytes.
     """
     try:
         content = path.read_bytes()
@@ -38,15 +38,15 @@ def read_text(path: Path) -> str:
         raise NeoclassicError(f"{path}, line {line}: this is not UTF-8 text: save the file as UTF-8") from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise NeoclassicError(f"{path}, line {line}: there is a NUL byte in the text: save the file anew as UTF-8")
+        raise NeoclassicError(f"{path}, line {line}: there is a NUL byte in the text: save the file again as UTF-8")
     return text
 
 
 def _encoding(content: bytes) -> str:
-    for mark, encoding in MARKS:
+    for mark, encoding in BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return encoding
-    if len(content) >= 8:  # of UTF-16 without a mark, every second byte of plain letters is zero
+    if len(content) >= 8:  # in UTF-16 without a mark, every second byte of ASCII letters is zero
         if not any(content[1:8:2]) and all(content[0:8:2]):
             return "utf-16-le"
         if not any(content[0:8:2]) and all(content[1:8:2]):

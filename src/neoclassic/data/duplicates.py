@@ -1,0 +1,85 @@
+"""Photos that occur more than once in a folder: the same file, or almost the same picture.
+
+Near duplicates are photos whose 16×16 grey thumbnails correlate above NEAR: the same picture at another size, quality
+or brightness. Mirrored, turned and cropped copies are not found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from neoclassic.data.findings import Finding
+from neoclassic.data.folders import Folder, Photo
+
+THUMBNAIL = (16, 16)
+NEAR = 0.995  # correlation
+FLAT = 4.0  # grey levels: a thumbnail with a smaller standard deviation shows nothing to compare
+MOST = 20_000  # photos among which near duplicates are searched: the work grows with the square
+
+Group = list[tuple[str, Photo]]  # photos with their splits
+
+
+def duplicates(folder: Folder) -> Iterator[Finding]:
+    """Find files with the same content."""
+    same: dict[str, Group] = defaultdict(list)
+    for split, photo in _all(folder):
+        if not folder.infos[photo.path].error:
+            same[folder.infos[photo.path].digest].append((split, photo))
+    groups = [group for group in same.values() if len(group) > 1]
+    yield from _findings(groups, "duplicate", "the same file")
+
+
+def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> Iterator[Finding]:
+    """Find photos that look the same, from their thumbnails, uint8 16×16."""
+    members = [one for one in _all(folder) if one[1].path in thumbnails]
+    photos = [photo for _, photo in members]
+    if len(photos) > MOST:
+        yield Finding("note", "unsought", f"near duplicates are searched only among at most {MOST:,} images")
+        return
+    rows = np.array([thumbnails[photo.path].ravel() for photo in photos], np.float32).reshape(len(photos), 16 * 16)
+    rows -= rows.mean(1, keepdims=True)
+    textured = np.flatnonzero(rows.std(1) > FLAT)
+    rows = rows[textured] / np.linalg.norm(rows[textured], axis=1, keepdims=True)
+    parent = list(range(len(photos)))  # union-find
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for start in range(0, len(rows), 1024):
+        block = rows[start : start + 1024] @ rows[start:].T
+        for i, j in np.argwhere(block > NEAR):
+            if i < j:
+                parent[root(int(textured[start + j]))] = root(int(textured[start + i]))
+    groups: dict[int, Group] = defaultdict(list)
+    for i, member in enumerate(members):
+        groups[root(i)].append(member)
+    unlike = [group for group in groups.values() if len({folder.infos[photo.path].digest for _, photo in group}) > 1]
+    yield from _findings(unlike, "near-duplicate", "almost the same picture")
+
+
+def _all(folder: Folder) -> Group:
+    return [(split, photo) for split, photos in folder.splits.items() for photo in photos]
+
+
+def _findings(groups: Collection[Group], kind: str, what: str) -> Iterator[Finding]:
+    """Up to three findings: groups across classes, groups across splits, and the rest."""
+    by_suffix: dict[str, list[str]] = {"-classes": [], "-parts": [], "": []}
+    for group in groups:
+        labels, splits = {photo.label for _, photo in group}, {split for split, _ in group}
+        suffix = "-classes" if len(labels) > 1 else "-parts" if len(splits) > 1 else ""
+        by_suffix[suffix].append(" = ".join(str(photo.path) for _, photo in group))
+    for suffix, severity, text in (
+        ("-classes", "error", f"{what} is in two classes: one label is wrong"),
+        ("-parts", "error", f"{what} is in two splits: the model is tested on images it has seen, and looks too good"),
+        ("", "note", f"{what} is twice in one class"),
+    ):
+        if paths := by_suffix[suffix]:
+            cases = "1 case" if len(paths) == 1 else f"{len(paths):,} cases"
+            yield Finding(severity, kind + suffix, f"{text} ({cases})", tuple(paths))

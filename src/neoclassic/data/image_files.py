@@ -1,0 +1,133 @@
+"""Opening image files: which formats are read, which files are refused, and why."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.data.not_images import describe, refusal
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
+MAX_PIXELS = 1 << 26  # per image, 67 megapixels: below Pillow's own limit, so that our error comes first
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
+
+File = str | os.PathLike[str] | BinaryIO
+
+pillow_lock = threading.Lock()  # warning filters and Pillow's plug-ins belong to the whole process
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of an image file. NeoclassicError, naming the file, if `refusal` refuses it."""
+    path = Path(path)
+    if reason := refusal(path):
+        raise NeoclassicError(f"{path}: {reason}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NeoclassicError(f"{path}: {error.strerror or error}") from None
+
+
+def open_image(file: File) -> Image.Image:
+    """Decode an image from a path or an open binary file; the first frame if it has several.
+
+    NeoclassicError, naming the file, if `refusal` refuses it, or if it is empty, not an image of a format in FORMATS,
+    larger than MAX_PIXELS (checked in the header, before anything is decoded), truncated or damaged.
+    """
+    return decode_image(*open_stream(file))
+
+
+def header(content: bytes, name: str) -> ImageFile.ImageFile:
+    """Open an image without decoding its pixels: size, mode and metadata are known. `name` is for error messages."""
+    return _open(io.BytesIO(content), name)
+
+
+def open_stream(file: File) -> tuple[BinaryIO, str]:
+    """Return a stream to read the file from, and its name for error messages."""
+    if isinstance(file, str | os.PathLike):
+        return io.BytesIO(read_file(file)), str(Path(file))
+    return file, str(getattr(file, "name", "the image"))
+
+
+def decode_image(stream: BinaryIO, name: str) -> Image.Image:
+    """Decode the image of a stream. NeoclassicError as from `open_image`."""
+    image = _open(stream, name)
+    try:
+        image.load()
+    except Exception as error:  # Pillow's readers raise exceptions of every type
+        raise NeoclassicError(f"{name}: {_reason(error)}") from None
+    return image
+
+
+def decoders() -> str:
+    """Identify what decides which images can be read: Pillow's formats, and the version of pillow-heif."""
+    with pillow_lock:
+        Image.init()
+        _register_heif()
+        version = getattr(sys.modules.get("pillow_heif"), "__version__", "")
+        return " ".join([*(name for name in FORMATS if name in Image.OPEN), version])
+
+
+def is_heif(start: bytes) -> bool:
+    """Return whether a file is HEIF (phones call it HEIC), from its first 12 bytes."""
+    return start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS
+
+
+def _register_heif() -> None:
+    """Let Pillow read HEIF through pillow-heif, if it is installed. The import is slow, so only HEIF files cause it."""
+    if "HEIF" not in Image.OPEN:
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except Exception:  # not installed, or the installation is broken: the error message asks for it
+            return
+
+
+def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
+    start = stream.read(1024)
+    if not start:
+        raise NeoclassicError(f"{name}: is empty")
+    stream.seek(0)
+    too_large = NeoclassicError(f"{name}: has more than {MAX_PIXELS / 1e6:.0f} million pixels: make it smaller first")
+    try:
+        with pillow_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.init()
+            if is_heif(start):
+                _register_heif()
+            image = Image.open(stream, formats=[f for f in FORMATS if f in Image.OPEN])
+    except UnidentifiedImageError:
+        raise NeoclassicError(f"{name}: {_unidentified(start)}") from None
+    except Image.DecompressionBombError:
+        raise too_large from None
+    except Exception as error:
+        raise NeoclassicError(f"{name}: {_reason(error)}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise too_large
+    if image.format == "PPM" and (arguments := image.tile[0][3]) and isinstance(arguments[-1], int):
+        image.info["maxval"] = arguments[-1]  # Pillow forgets it once it has decoded the image
+    return image
+
+
+def _unidentified(start: bytes) -> str:
+    if is_heif(start):
+        if "HEIF" in Image.OPEN:
+            return "is a HEIC image that is damaged, or of a kind that pillow-heif cannot read"
+        return "is a HEIC image: run 'pip install pillow-heif' to read it"
+    if start[4:12] in (b"ftypavif", b"ftypavis"):
+        if "AVIF" in Image.OPEN:
+            return "is an AVIF image that is damaged, or of a kind that Pillow cannot read"
+        return "is an AVIF image, which this Pillow cannot read: run 'pip install --upgrade pillow'"
+    return describe(start) or "is not an image, or its format is not supported"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:100] or type(error).__name__
+    return "is truncated" if "truncated" in text.lower() else f"is damaged: {text}"
