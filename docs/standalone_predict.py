@@ -3,8 +3,7 @@
     python standalone_predict.py model.onnx photo.jpg …          one line per image
     python standalone_predict.py --json model.onnx photo.jpg …   all probabilities
 
-The model file has all that is needed: the metadata `classes` and `preprocessing` are JSON, and the output
-`probabilities` is calibrated.
+The metadata `classes` and `preprocessing` of the model file are JSON. Its output `probabilities` is calibrated.
 """
 
 import contextlib
@@ -42,8 +41,7 @@ def narrow(image, maxval):
 def coloured(image, mode):
     """The image in mode L or RGB, with transparent pixels composited on white."""
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert(mode)
 
 
@@ -60,9 +58,7 @@ def middle(image, h, w, keep, kind):
 
 def to_input(path, p):
     """An image file as float32 C×H×W, preprocessed according to the record p."""
-    image = Image.open(
-        path, formats=[f for f in FORMATS if f in Image.OPEN]
-    )  # Pillow starts programs for some other formats
+    image = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])  # other formats may start programs
     maxval = image.tile[0][3][-1] if image.format == "PPM" else None
     image.load()  # before EXIF is read: Pillow rotates TIFF here
     turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
