@@ -29,7 +29,7 @@ def check(folder: str, image_size: int, as_json: bool) -> None:
     else:
         click.echo(report.text())
     if n := sum(finding.severity == "error" for finding in report.findings):
-        raise NeoclassicError(f"{folder}: {n} of {len(report.findings)} findings spoil the result; fix what is listed as an error")
+        raise NeoclassicError(f"{folder}: {n} of {len(report.findings)} findings spoil the result: fix them first")
 
 
 @verb
