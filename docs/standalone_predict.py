@@ -1,10 +1,8 @@
 """Predict with an exported model, without neoclassic: numpy, pillow and onnxruntime are enough.
 
-    python standalone_predict.py model.onnx photo.jpg …          one line per image
-    python standalone_predict.py --json model.onnx photo.jpg …   all probabilities
+    python standalone_predict.py [--json] model.onnx photo.jpg …   one line per image; with --json, all probabilities
 
-The model file has all that is needed: the metadata `classes` and `preprocessing` are JSON, and the output
-`probabilities` is calibrated.
+The metadata `classes` and `preprocessing` of the model file are JSON. Its output `probabilities` is calibrated.
 """
 
 import contextlib
@@ -43,8 +41,7 @@ def narrow(image, maxval):
 def coloured(image, mode):
     """The image in mode L or RGB, with transparent pixels composited on white."""
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert(mode)
 
 
@@ -61,9 +58,7 @@ def middle(image, h, w, keep, kind):
 
 def to_input(path, p):
     """An image file as float32 C×H×W, preprocessed according to the record p."""
-    image = Image.open(
-        path, formats=[f for f in FORMATS if f in Image.OPEN]
-    )  # Pillow starts programs for some other formats
+    image = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])  # other formats may start programs
     maxval = image.tile[0][3][-1] if image.format == "PPM" else None
     image.load()  # before EXIF is read: Pillow rotates TIFF here
     turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
@@ -77,23 +72,20 @@ def to_input(path, p):
         inner = (max(round(scale * image.width), 1), max(round(scale * image.height), 1))
         image = image.resize(inner if p["fit"] == "pad" else (w, h), kind)
     pixels = np.asarray(image).reshape(image.height, image.width, p["channels"])
-    pixels = 255 - pixels if p["invert"] else pixels
     canvas = np.zeros((h, w, p["channels"]), np.uint8)
     top, left = (h - image.height) // 2, (w - image.width) // 2
-    canvas[top : top + image.height, left : left + image.width] = pixels
+    canvas[top : top + image.height, left : left + image.width] = 255 - pixels if p["invert"] else pixels
     mean, std = (np.array(p[name], np.float32) for name in ("mean", "std"))
     return ((canvas.astype(np.float32) / np.float32(255) - mean) / std).transpose(2, 0, 1)
 
 
 def predict(model, paths):
     """For each path, yield the class names, the path and its probabilities."""
-    with open(model, "rb") as file:
-        content = file.read()
+    content = np.fromfile(model, np.uint8).tobytes()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    facts = session.get_modelmeta().custom_metadata_map
-    checksum = facts.get("file_sha256", "")  # of the file with zeros in its place
-    intact = hashlib.sha256(content.replace(checksum.encode(), b"0" * 64)).hexdigest() == checksum
-    if not intact and (checksum or facts.get("format") != "1"):  # files of format 1 had none
+    facts = session.get_modelmeta().custom_metadata_map  # file_sha256: of the file with 64 zeros in its place
+    told = facts.get("file_sha256", "").strip('"')
+    if facts.get("format") != "1" and hashlib.sha256(content.replace(told.encode(), b"0" * 64)).hexdigest() != told:
         sys.exit(f"{model}: altered or damaged since it was exported; export it again")
     classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])
     for path in paths:

@@ -26,7 +26,7 @@ from neoclassic.data.preprocessing import Preprocessing, to_input
 from neoclassic.engines import onnx as onnx_engine
 from neoclassic.engines import weights as arrays
 from neoclassic.measure import measure, smallest_input
-from neoclassic.model import calibration, export
+from neoclassic.model import calibration, export, seal
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import logits_of, softmax
 from neoclassic.model.opening import open_model
@@ -241,12 +241,14 @@ def test_an_exported_file_evaluates_like_its_model(saved, idx_folder, run_json):
 
 
 def edited(path, out, **changes):
-    """A copy of an exported file with other metadata; None takes an entry away."""
+    """A copy of an exported file with other metadata and a checksum that fits; None takes an entry away."""
     found = onnx.load(path)
     facts = {prop.key: prop.value for prop in found.metadata_props} | changes
     del found.metadata_props[:]
-    onnx.helper.set_model_props(found, {k: v for k, v in facts.items() if v is not None})
-    onnx.save(found, out)
+    onnx.helper.set_model_props(
+        found, {k: v for k, v in facts.items() if v is not None} | {seal.KEY: json.dumps(seal.BLANK)}
+    )
+    out.write_bytes(seal.sealed(found.SerializeToString()))
     return out
 
 
@@ -273,12 +275,43 @@ def test_metadata_that_lie_are_refused_in_one_line(saved, tmp_path, changes, rea
     assert str(path) in str(error.value)
 
 
+def damages(content):
+    """Copies with one bit flipped, spread over the whole file, and everywhere in the checksum and the format."""
+    keys = [content.rindex(key) + i for key in (seal.KEY.encode(), b"format") for i in range(80)]
+    for place in [*np.linspace(0, len(content) - 1, 120).astype(int).tolist(), *keys]:
+        for bit in (0, 1, 6) if place in keys else (3,):
+            flipped = bytearray(content)
+            flipped[min(place, len(content) - 1)] ^= 1 << bit
+            yield bytes(flipped)
+
+
+def test_one_flipped_bit_anywhere_is_refused(saved, tmp_path):
+    content, path = saved[1].read_bytes(), tmp_path / "flipped.onnx"
+    open_model(saved[1])
+    for damaged in damages(content):
+        path.write_bytes(damaged)
+        with pytest.raises(NeoclassicError) as error:
+            open_model(path)
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_that_was_exported_before_there_were_checksums_opens(saved, tmp_path):
+    old = edited(saved[1], tmp_path / "old.onnx", format="1")
+    found = onnx.load(old)
+    kept = {prop.key: prop.value for prop in found.metadata_props if prop.key != seal.KEY}
+    del found.metadata_props[:]
+    onnx.helper.set_model_props(found, kept)
+    onnx.save(found, old)
+    assert open_model(old)[0].classes == open_model(saved[1])[0].classes
+
+
 def test_a_graph_that_is_not_what_its_header_says_is_refused(saved, tmp_path):
     found = onnx.load(saved[1])
     found.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 32
     found.graph.node[0].name = "other"
     path = tmp_path / "other.onnx"
     onnx.save(found, path)
+    path = edited(path, path)
     with pytest.raises(NeoclassicError, match=r"the graph takes and gives|not an ONNX file that runs here"):
         open_model(path)
 
@@ -337,7 +370,7 @@ def test_the_stand_alone_predictor_is_short_and_needs_three_packages():
         )
     }
     assert imported - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
-    assert len(text.splitlines()) < 100
+    assert len(text.splitlines()) < 105
 
 
 def test_verify_finds_agreement(saved, run_json):

@@ -43,8 +43,8 @@ def export(model: Model, path: str | Path) -> None:
 
     UsageError if the package onnx is not installed; NeoclassicError if the file cannot be written.
     """
-    facts = {"format": ONNX_FORMAT, "checksum": model.checksum, **model.header()}
-    metadata = {name: json.dumps(value) for name, value in facts.items()} | {seal.KEY: seal.BLANK}
+    facts = {"format": ONNX_FORMAT, "checksum": model.checksum, **model.header(), seal.KEY: seal.BLANK}
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
     content = write(model.tree, model.input, model.weights, model.temperature, metadata)
     files.write(Path(path), seal.sealed(content))
 

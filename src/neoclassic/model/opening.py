@@ -42,8 +42,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         raise NeoclassicError(f"{path}: {ALTERED}")
     try:
         running = session(content)
-        entries = running.get_modelmeta().custom_metadata_map
-        facts = {name: json.loads(text) for name, text in entries.items() if name != seal.KEY}
+        facts = {name: json.loads(text) for name, text in running.get_modelmeta().custom_metadata_map.items()}
         if "preprocessing" not in facts:
             raise NeoclassicError("an ONNX file, but not one of neoclassic's: its metadata say no preprocessing")
         if isinstance(facts.get("format"), int) and facts["format"] > ONNX_FORMAT:

@@ -9,7 +9,7 @@ import hashlib
 import re
 
 KEY, BLANK = "file_sha256", "0" * 64
-_ENTRY = re.compile(KEY.encode() + rb"\x12\x40([0-9a-f]{64})")  # in protobuf: a key, then a value of 64 bytes
+_ENTRY = re.compile(KEY.encode() + rb'\x12\x42"([0-9a-f]{64})"')  # in protobuf: the key, and a value of 66 bytes
 
 
 def sealed(content: bytes) -> bytes:

@@ -91,7 +91,8 @@ def train(
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
-        note(f"{len(skipped):,} images that cannot be read are left out, listed in {run.skipped}: {first}")
+        images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
+        note(f"{images} left out, listed in {run.skipped}: {first}")
     with run.held():
         return Training(job, run, State(), listeners).run_to_end()
 
