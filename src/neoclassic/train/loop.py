@@ -90,12 +90,8 @@ def train(
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
-        what = (
-            f"{len(skipped):,} images that cannot be read are"
-            if len(skipped) > 1
-            else "an image that cannot be read is"
-        )
-        note(f"{what} left out, listed in {run.skipped}: {first}")
+        images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
+        note(f"{images} left out, listed in {run.skipped}: {first}")
     return Training(job, run, State(), listeners).run_to_end()
 
 
