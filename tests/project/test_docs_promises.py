@@ -169,12 +169,14 @@ def model_file(tmp_path):
 def test_a_tuned_setting_replaces_the_rule_and_the_run_records_it(tmp_path, monkeypatch, idx_folder, run):
     needs("torch")
     from neoclassic.engines import Speed
+    from neoclassic.recipes import choose
     from neoclassic.train import tuned
 
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
     train = ["train", "lenet", "--data", idx_folder, "--engine", "torch", "--device", "cpu", "--max-steps", 1]
+    batch = choose("lenet", None, str(idx_folder)).batch_size
     for n, precision in enumerate(("32", "bf16")):
-        tuned.remember("lenet", "cpu", Speed(precision, "off"))
+        tuned.remember("lenet", (28, 28), batch, "cpu", Speed(precision, "off"))
         code, _, err = run(*train, "--out", tmp_path / str(n))
         assert code == 0, err
         assert json.loads((tmp_path / str(n) / "recipe.json").read_text())["run"]["precision"] == precision

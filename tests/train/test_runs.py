@@ -70,7 +70,7 @@ def test_a_run_folder_is_complete_and_learns(engine, splits, tmp_path):
     assert result.test_accuracy > 0.4  # chance is 0.1
     assert result.validation_accuracy == float(log[result.best_epoch - 1]["validation_accuracy"])
     assert result.validation_accuracy > max(float(row["validation_accuracy"]) for row in log) - 0.02  # in bfloat16
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result.to_dict()
     assert Model.load(tmp_path / "run").metrics["test"]["accuracy"] == result.test_accuracy
 
 

@@ -60,7 +60,7 @@ def test_nan_metrics_are_null_and_nan_predictions_are_an_error():
     assert strict(asked(odd, engine, "GET", "/model")[1])["metrics"] == {"loss": None, "each": [1.0, None]}
     status, answer = asked(odd, engine, "POST", "/predict", picture(0))
     assert status == 400
-    assert "is not a number" in strict(answer)[0]["error"]
+    assert "not numbers" in strict(answer)[0]["error"]
 
 
 @pytest.mark.parametrize("name", ['a"b.png', "<b>.png", "caf\u00e9.png", "\x1b[31m.png", "-rf", "\u202egnp.exe"])
