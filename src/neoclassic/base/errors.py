@@ -23,6 +23,14 @@ class UsageError(NeoclassicError):
     exit_code = 2
 
 
+class InvalidType(UsageError, TypeError):
+    """An argument of the wrong type, which Python's users expect to be a TypeError."""
+
+
+class InvalidValue(UsageError, ValueError):
+    """An argument out of its range, which Python's users expect to be a ValueError."""
+
+
 class MissingAttribute(UsageError, AttributeError):
     """An attribute that an object lacks here. `hasattr` is False, and `getattr` returns its default."""
 

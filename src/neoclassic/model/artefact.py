@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,8 @@ from neoclassic.measure import Shape, measure
 from neoclassic.tree import Node, from_dict, to_dict
 
 FORMAT = 1
-LARGEST = 16 << 30  # bytes of activations for one image; no sensible image classifier needs more
+LARGEST = 1 << 30  # bytes of activations for one image; VGG takes half of it at 1024×1024 pixels
+HEADER = 32 << 20  # bytes of a header; half a million photos are listed in 20 MB
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
@@ -74,7 +76,7 @@ def read(path: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
 def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     """Return the JSON header, or raise the error that says why the file is refused."""
     size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or data[8:9] != b"{" or size > 100_000_000:
+    if len(data) < 8 or data[8:9] != b"{" or size > HEADER:
         raise NeoclassicError(f"{path}: not a neoclassic {kind} (not a .safetensors file)")
     truncated = NeoclassicError(f"{path}: truncated ({len(data):,} bytes are there); copy it again from its source")
     if len(data) < 8 + size:
@@ -82,7 +84,7 @@ def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     try:
         entries = json.loads(data[8 : 8 + size])
         header = json.loads(entries.pop("__metadata__", {}).get("neoclassic", "null"))
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        end = max((operator.index(entry["data_offsets"][1]) for entry in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise NeoclassicError(f"{path}: damaged (its header cannot be read); copy it again from its source") from None
     if not isinstance(header, dict):
@@ -181,7 +183,7 @@ class Model:
         except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise NeoclassicError(f"damaged header ({error})") from None
         if needs > LARGEST:
-            raise NeoclassicError(f"damaged header (a network that needs {needs / 2**30:,.0f} GiB for one image)")
+            raise NeoclassicError(f"damaged header (a network that needs {needs / 2**30:,.1f} GiB for one image)")
         if outputs != (len(model.classes),):
             raise NeoclassicError(f"damaged header ({len(model.classes)} class names for outputs {outputs})")
         if not 0 < temperature < float("inf"):

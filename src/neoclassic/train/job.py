@@ -16,7 +16,8 @@ from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
 from neoclassic.engines import Engine, Speed
 from neoclassic.engines import weights as arrays
-from neoclassic.measure import Row, Shape, measure
+from neoclassic.measure import Row, Shape, by, measure
+from neoclassic.model.artefact import LARGEST
 from neoclassic.model.provenance import path_of
 from neoclassic.train import transfer, tuned
 from neoclassic.train.parallel import World
@@ -102,7 +103,11 @@ def prepare(
     tree = networks.network(recipe.network, len(dataset.classes))
     preprocessing = dataset.preprocessing(size_of(recipe), recipe.channels, recipe.fit)
     shape = (preprocessing.channels, *preprocessing.size)
-    norms = [row.path for row in measure(tree, shape).layers if _needs_two_images(row)]  # impossible shapes fail here
+    measured = measure(tree, shape)  # impossible shapes fail here
+    norms = [row.path for row in measured.layers if _needs_two_images(row)]
+    if (needed := measured.memory(1).inference) > LARGEST:
+        size = f"{needed / 2**30:,.1f} GiB for one image, more than {LARGEST >> 30}"
+        raise UsageError(f"{recipe.network} at {by(shape)} needs {size}: choose a smaller --image-size")
 
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
     start = transfer.start(recipe, fresh, preprocessing.channels)  # a bad file of weights is told before decoding

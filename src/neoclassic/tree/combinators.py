@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from neoclassic.base.errors import InvalidType, InvalidValue
 from neoclassic.tree.node import Node
+
+DEEPEST, LARGEST = 64, 10_000  # levels and nodes of a tree; the zoo has up to 6 and 4,010
 
 
 def _kinds(nodes: tuple[Node, ...]) -> list[str]:
@@ -33,15 +36,21 @@ class Combinator(Node):
         for place, child in given:
             if not isinstance(child, Node):
                 hint = ": give the nodes one by one" if isinstance(child, list | tuple) else ""
-                raise TypeError(f"{type(self).__name__}: child {place!r} is {str(child)[:40]}, not a node{hint}")
+                raise InvalidType(f"{type(self).__name__}: child {place!r} is {str(child)[:40]}, not a node{hint}")
         children = (*zip(_kinds(nodes), nodes, strict=True), *named.items())
         for name, _ in children:
             if not name or "." in name:  # the dot separates the names of a path
-                raise ValueError(f"{type(self).__name__}: {name!r} cannot be the name of a child: leave dots out")
+                raise InvalidValue(f"{type(self).__name__}: {name!r} cannot be the name of a child: leave dots out")
         twice = [name for name, count in Counter(name for name, _ in children).items() if count > 1]
         if twice:
-            raise ValueError(f"{type(self).__name__}: the child name {twice[0]!r} is used twice")
+            raise InvalidValue(f"{type(self).__name__}: the child name {twice[0]!r} is used twice")
         object.__setattr__(self, "children", children)
+        inside = [(child.depth, child.nodes) for _, child in children]
+        object.__setattr__(self, "depth", 1 + max((depth for depth, _ in inside), default=0))
+        object.__setattr__(self, "nodes", 1 + sum(nodes for _, nodes in inside))
+        if self.depth > DEEPEST or self.nodes > LARGEST:
+            most, size = f"{DEEPEST} levels and {LARGEST:,} nodes", f"{self.depth} and {self.nodes:,}"
+            raise InvalidValue(f"{type(self).__name__}: a tree has at most {most}, not {size}")
 
     @classmethod
     def of(cls, children: Mapping[str, Node], **options: Any) -> Self:

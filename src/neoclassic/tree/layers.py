@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neoclassic.base.errors import InvalidValue
 from neoclassic.tree.node import Node
 
 # ── layers with weights ──────────────────────────────────────────────────────────────────────────────
@@ -53,13 +54,17 @@ class BatchNorm1d(BatchNorm2d):
 
 @dataclass(frozen=True, repr=False)
 class MaxPool2d(Node):
-    """Maximum over windows. Padding counts as −∞. `stride=None` means the kernel size."""
+    """Maximum over windows. Padding, at most half the kernel, counts as −∞. `stride=None` means the kernel size."""
 
     kind = "pool"
     kernel_size: int
     stride: int | None = None
     padding: int = 0
     ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_pool(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,6 +77,17 @@ class AvgPool2d(Node):
     padding: int = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_pool(self)
+
+
+def _check_pool(node: MaxPool2d | AvgPool2d) -> None:
+    """Padding of more than half the kernel would leave windows without a pixel; torch refuses it, too."""
+    if 2 * node.padding > node.kernel_size:
+        kernel = f"a kernel of {node.kernel_size}"
+        raise InvalidValue(f"{type(node).__name__}: padding must be at most half of {kernel}, not {node.padding}")
 
 
 @dataclass(frozen=True, repr=False)

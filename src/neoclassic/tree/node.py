@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from math import inf
 from typing import Any, ClassVar
 
-from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.errors import InvalidType, InvalidValue, NeoclassicError
 from neoclassic.base.records import number, whole
 
 
@@ -15,10 +15,12 @@ from neoclassic.base.records import number, whole
 class Node:
     """A layer or a combinator of layers. Nodes are immutable and compare by value; the repr is the constructor call.
 
-    Raises TypeError or ValueError for an invalid argument.
+    Raises InvalidType, a TypeError, or InvalidValue, a ValueError, for an invalid argument.
     """
 
     kind: ClassVar[str] = "node"  # names a child that is given by position
+    depth: ClassVar[int] = 1  # levels of the tree; combinators count their children's
+    nodes: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -61,17 +63,26 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tuple[int, ...]": (_is_row, "a tuple of whole numbers"),
     "tuple[tuple[int, ...], ...]": (_is_table, "a tuple of tuples of whole numbers, all of one length"),
 }
-_RANGES = {"p": (0, 1), "momentum": (0, 1), "eps": (0, inf), "weight": (0, inf), "padding": (0, inf)}
-_SIZES = (1, inf)  # the range of all other integers
+_RANGES = {
+    "p": (0, 1),
+    "momentum": (0, 1),
+    "eps": (0, inf),
+    "weight": (0, inf),
+    "padding": (0, 512),
+    "kernel_size": (1, 1 << 16),
+    "stride": (1, 1 << 16),
+    "output_size": (1, 1 << 12),
+}
+_SIZES = (1, 1 << 24)  # the range of all other integers: channels, features, groups
 
 
 def _check(node: Node, name: str, annotation: Any) -> None:
-    """Raise TypeError or ValueError, with the reason, if a field has an invalid value."""
+    """Raise InvalidType or InvalidValue, with the reason, if a field has an invalid value."""
     value, kind = getattr(node, name), annotation if isinstance(annotation, str) else annotation.__name__
     is_valid, description = _KINDS.get(kind, (lambda value: True, ""))
     if not is_valid(value):
-        raise TypeError(f"{type(node).__name__}: {name} must be {description}, not {str(value)[:40]}")
+        raise InvalidType(f"{type(node).__name__}: {name} must be {description}, not {str(value)[:40]}")
     low, high = _RANGES.get(name, _SIZES if kind.startswith("int") else (-inf, inf))
     if kind in ("int", "int | None", "float") and value is not None and not low <= value <= high:
-        wanted = f"at least {low}" if high == inf else f"from {low} to {high}"
-        raise ValueError(f"{type(node).__name__}: {name} must be {wanted}, not {value}")
+        wanted = f"from {low} to {high}" if high == 1 else f"at least {low}" if value < low else f"at most {high}"
+        raise InvalidValue(f"{type(node).__name__}: {name} must be {wanted}, not {value}")

@@ -1,13 +1,16 @@
 """A safe reader of the pickles in which the book keeps weights.
 
 A pickle can run any code. This reader replaces the names in a pickle by five stand-ins, which can only hold a shape, a
-dtype and bytes, and refuses every other name before anything is built.
+dtype and bytes, and refuses every other name before anything is built. What it builds is limited by the file's size:
+a memo has no gaps, and arrays that share their bytes are refused once they would outgrow the file.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import pickletools
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -34,14 +37,33 @@ class _Type:
             self.dtype = self.dtype.newbyteorder(">")
 
 
+class _Budget:
+    """The bytes that may still be built."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, data: Any) -> None:
+        self.left -= len(data) if isinstance(data, bytes | bytearray | str) else 0
+        if self.left < 0:
+            raise NeoclassicError("arrays that are larger than the file")
+
+
 class _Array:
     """Stands in for numpy.ndarray."""
 
     array: Array
 
+    def __init__(self, budget: _Budget) -> None:
+        self.budget = budget
+
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, data = state
-        self.array = _build(data, kind, shape, "F" if fortran else "C")
+        self.fill(data, kind, shape, "F" if fortran else "C")
+
+    def fill(self, data: Any, kind: Any, shape: Any, order: str) -> None:
+        self.budget.spend(data)
+        self.array = _build(data, kind, shape, order)
 
 
 def _build(data: Any, kind: Any, shape: Any, order: str) -> Array:
@@ -53,27 +75,28 @@ def _build(data: Any, kind: Any, shape: Any, order: str) -> Array:
     return values.astype(kind.dtype.newbyteorder("="))
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+def _reconstruct(budget: _Budget, *_: Any) -> _Array:
+    return _Array(budget)
 
 
-def _frombuffer(data: Any, kind: Any, shape: Any, order: str) -> _Array:
-    array = _Array()
-    array.array = _build(data, kind, shape, order)
+def _frombuffer(budget: _Budget, data: Any, kind: Any, shape: Any, order: str) -> _Array:
+    array = _Array(budget)
+    array.fill(data, kind, shape, order)
     return array
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(budget: _Budget, text: str, encoding: str) -> bytes:
     """Stands in for _codecs.encode, with which pickles of protocol 2 write bytes."""
+    budget.spend(text)
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise NeoclassicError("bytes that are not latin-1 text")
     return text.encode("latin1")
 
 
 _CORES = ("numpy.core", "numpy._core")
-_TABLE: dict[tuple[str, str], Any] = {
-    ("numpy", "dtype"): _Type,
-    ("numpy", "ndarray"): _Array,
+_TYPE = {("numpy", "dtype"): _Type}
+_BUILDERS: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _reconstruct,
     ("_codecs", "encode"): _encode,
     **{(f"{core}.multiarray", "_reconstruct"): _reconstruct for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): _frombuffer for core in _CORES},
@@ -81,10 +104,23 @@ _TABLE: dict[tuple[str, str], Any] = {
 
 
 class _Reader(pickle.Unpickler):
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._budget = _Budget(2 * len(content))  # bytes as text of protocol 2 are built twice
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _TABLE:
+        if (module, name) in _TYPE:
+            return _TYPE[module, name]
+        if (module, name) not in _BUILDERS:
             raise NeoclassicError(f"it asks for {module}.{name}")
-        return _TABLE[module, name]
+        return partial(_BUILDERS[module, name], self._budget)
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a memo index beyond the file's length: the reader's memo is a list of that length."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise NeoclassicError("a memo index beyond its end")
 
 
 def load_arrays(path: str | Path) -> dict[str, Array]:
@@ -96,7 +132,8 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
     except OSError as error:
         raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
     try:
-        content = _Reader(io.BytesIO(data)).load()
+        _check_memo(data)
+        content = _Reader(data).load()
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: refused, not a pickle of plain arrays: {error}") from None
     except Exception as error:  # a damaged pickle can raise any exception

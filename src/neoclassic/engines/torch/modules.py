@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neoclassic import tree as nodes
-from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines.contract import Array
 from neoclassic.engines.weights import counts
 from neoclassic.measure import Shape, measure, pooling
@@ -195,7 +195,9 @@ def _module(node: Node, path: str, in_channels: Mapping[str, int]) -> nn.Module:
 
 
 def build_combinator(node: nodes.Combinator, path: str, children: Mapping[str, nn.Module]) -> Combinator:
-    """The module of a combinator with these children."""
+    """The module of a combinator with these children. UsageError for a name that torch.nn.Module uses itself."""
+    if taken := [name for name in children if hasattr(Sequential, name) or name == "training"]:
+        raise UsageError(f"{join(path, taken[0])}: a module of PyTorch cannot have a child of this name: rename it")
     match node:
         case nodes.Sequential():
             return Sequential(children)

@@ -1,0 +1,109 @@
+"""What a network may be is stated once: a tree beyond it is refused where it is made, and so are files that hold one."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.preprocessing import Preprocessing
+from neoclassic.engines import create, weights
+from neoclassic.model.artefact import HEADER, Model
+from neoclassic.tree import (
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    Node,
+    ReLU,
+    Sequential,
+    Sum,
+    combinators,
+    from_dict,
+    to_dict,
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Conv2d(1, 1, stride=2**70), "Conv2d: stride must be from 1 to 65536"),
+        (lambda: Conv2d(1, 3, padding=10**6), "Conv2d: padding must be from 0 to 512"),
+        (lambda: Linear(1 << 40), "Linear: out_features must be from 1 to 16777216"),
+        (lambda: MaxPool2d(2, padding=2), "MaxPool2d: padding must be at most half of a kernel of 2, not 2"),
+        (lambda: AvgPool2d(3, padding=2), "AvgPool2d: padding must be at most half of a kernel of 3, not 2"),
+        (lambda: Sequential(*[ReLU()] * 10_000), "at most 64 levels and 10,000 nodes, not 2 and 10,001"),
+    ],
+)
+def test_an_argument_beyond_the_limits_is_refused_when_the_node_is_made(make, reason):
+    with pytest.raises(ValueError, match=reason) as error:
+        make()
+    assert isinstance(error.value, UsageError)  # one line on the command line
+
+
+def test_levels_are_counted_as_they_are_added():
+    tree: Node = Flatten()
+    for _ in range(combinators.DEEPEST - 1):
+        tree = Sequential(tree)
+    assert (tree.depth, tree.nodes) == (64, 64)
+    with pytest.raises(ValueError, match="at most 64 levels"):
+        Sequential(tree)
+    assert from_dict(to_dict(tree)) == tree
+
+
+def test_shared_subtrees_count_each_time():
+    tree: Node = ReLU()
+    with pytest.raises(ValueError, match="10,000 nodes"):
+        for _ in range(60):
+            tree = Sum(tree, tree)  # 2⁶⁰ nodes in 60 objects
+
+
+def test_json_beyond_the_limits_is_refused_in_one_line():
+    data = {"type": "ReLU"}
+    for _ in range(500):
+        data = {"type": "Sequential", "children": {"a": data}}
+    with pytest.raises(NeoclassicError, match="more than 64 levels") as error:
+        from_dict(data)
+    assert "\n" not in str(error.value)
+
+
+def model_of(tree, shape):
+    return Model("x", tree, shape, ("a", "b"), Preprocessing(shape[1:], shape[0]), weights.initial(tree, shape))
+
+
+def test_a_network_that_needs_gigabytes_for_one_image_is_refused(tmp_path):
+    wide = Sequential(Conv2d(300, 1), Conv2d(1, 64, stride=64), Flatten(), fc=Linear(2))
+    model_of(wide, (1, 1024, 1024)).save(tmp_path / "wide.safetensors")
+    with pytest.raises(NeoclassicError, match=r"needs 1.2 GiB for one image"):
+        Model.load(tmp_path / "wide.safetensors")
+
+
+@pytest.mark.parametrize("offset", ['"9"', "null", "[1]", "{}", "1.5"])
+def test_offsets_that_are_no_numbers_are_damage(offset, tmp_path):
+    inner = json.dumps(json.dumps({"kind": "model", "format": 1}))
+    header = (
+        f'{{"__metadata__":{{"neoclassic":{inner}}},"x":{{"dtype":"F32","shape":[1],"data_offsets":[0,{offset}]}}}}'
+    )
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0" * 4)
+    with pytest.raises(NeoclassicError, match="damaged"):
+        Model.load(path)
+
+
+def test_a_header_that_is_too_long_is_not_read(tmp_path):
+    path = tmp_path / "long.safetensors"
+    path.write_bytes(struct.pack("<Q", HEADER + 1) + b"{" + b" " * 100)
+    with pytest.raises(NeoclassicError, match="not a neoclassic model"):
+        Model.load(path)
+
+
+@pytest.mark.parametrize("name", ["forward", "type", "training", "children", "steps"])
+def test_names_that_pytorch_uses_itself_are_refused_there_and_answer_elsewhere(name):
+    tree, shape = Sequential.of({name: ReLU(), "f": Flatten(), "fc": Linear(2)}), (1, 4, 4)
+    drawn, images = weights.initial(tree, shape), np.zeros((1, *shape), np.float32)
+    assert create("numpy", tree, shape, drawn).logits(images).shape == (1, 2)
+    pytest.importorskip("torch")
+    with pytest.raises(UsageError, match=f"^{name}: a module of PyTorch cannot have a child of this name"):
+        create("torch", tree, shape, drawn, "cpu")
