@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from neoclassic.base.errors import NeoclassicError
-from neoclassic.tree.combinators import Combinator
+from neoclassic.tree.combinators import DEEPEST, Combinator
 from neoclassic.tree.node import Node
 
 
@@ -33,7 +33,12 @@ def _numbers(value: Any) -> Any:
 
 def from_dict(data: Any) -> Node:
     """The tree that `to_dict` wrote. Nothing in `data` is executed. Raises NeoclassicError if it is not a tree."""
-    known = {cls.__name__: cls for cls in node_types()}
+    return _from_dict(data, {cls.__name__: cls for cls in node_types()}, 1)
+
+
+def _from_dict(data: Any, known: Mapping[str, type[Node]], level: int) -> Node:
+    if level > DEEPEST:  # before Python's own limit of recursion, which the caller shares
+        raise NeoclassicError(f"not a network tree: it has more than {DEEPEST} levels")
     if not isinstance(data, dict) or data.get("type") not in known:
         raise NeoclassicError(f"not a network tree: unknown node {str(data)[:60]!r}")
     cls, options = known[data["type"]], {k: v for k, v in data.items() if k != "type"}
@@ -42,7 +47,7 @@ def from_dict(data: Any) -> Node:
     children = options.pop("children", {})
     try:
         options = {name: _numbers(value) for name, value in options.items()}
-        return cls(**options, **{name: from_dict(child) for name, child in children.items()})
+        return cls(**options, **{name: _from_dict(child, known, level + 1) for name, child in children.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise NeoclassicError(f"not a network tree: {error}") from None
 
