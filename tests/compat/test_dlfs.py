@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch.nn import functional
 from neoclassic import network
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.compat import dlfs
+from neoclassic.compat.dlfs.pickles import load_arrays
 from neoclassic.engines.torch import TorchEngine
 
 RNG = np.random.default_rng(0)
@@ -444,3 +446,38 @@ def test_names():
     assert all(getattr(dlfs, name) is not None for name in dlfs.__all__)
     with pytest.raises(AttributeError, match=r"did you mean dlfs\.DeepConvNet\?"):
         _ = dlfs.DeepConvNets
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80\x02Nr\xff\xff\xff\x0f.", b"\x80\x02Nr\xff\xff\xff\xff.", b"Np268435455\n."],
+    ids=["LONG_BINPUT", "the largest", "PUT"],
+)
+def test_a_memo_beyond_the_end_of_the_file_is_refused_before_it_is_made(content, tmp_path):
+    (tmp_path / "p.pkl").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NeoclassicError, match="a memo index beyond its end"):
+            load_arrays(tmp_path / "p.pkl")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_arrays_that_share_their_bytes_do_not_outgrow_the_file(tmp_path):
+    """Each array would be a copy of the one string of bytes in the file: a bomb of 1,000 times its size."""
+
+    class Shared:
+        def __init__(self, data):
+            self.data = data
+
+        def __reduce__(self):
+            make, given, _ = np.empty(0).__reduce__()
+            return make, given, (1, (len(self.data),), np.dtype("u1"), False, self.data)
+
+    data = bytes(100_000)
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps({str(i): Shared(data) for i in range(1000)}))
+    with pytest.raises(NeoclassicError, match="arrays that are larger than the file"):
+        load_arrays(tmp_path / "p.pkl")
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps({"one": Shared(data)}))
+    assert load_arrays(tmp_path / "p.pkl")["one"].shape == (100_000,)
