@@ -1,4 +1,4 @@
-"""The ASGI application of a service: its routes, its error responses and its check of the Host header.
+"""The ASGI application of a service: its routes, its error responses and its checks of the headers.
 
 POST /predict       one image as the body, or several as multipart/form-data; answers what `predict --json` prints
 GET  /model         the model that is served
@@ -51,22 +51,31 @@ def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in routes],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
-        middleware=[Middleware(_HostCheck, hosts=AllowedHosts.of(hosts))],
+        middleware=[Middleware(_HeaderCheck, hosts=AllowedHosts.of(hosts))],
         lifespan=service.running,
     )
     app.state.service = service
     return app
 
 
-class _HostCheck:
-    """Refuse what `AllowedHosts` refuses, before the body is read."""
+class _HeaderCheck:
+    """Refuse what `AllowedHosts` refuses, before the body is read, and requests whose end is ambiguous.
+
+    A proxy that goes by Content-Length where this server goes by Transfer-Encoding takes the end of one request for
+    the start of the next (request smuggling, RFC 9112, section 6.3).
+    """
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self.hosts.refusal(scope["method"], Headers(scope=scope)) if scope["type"] == "http" else None
-        await (error_response(*refusal) if refusal else self.app)(scope, receive, send)
+        headers = Headers(scope=scope) if scope["type"] == "http" else None
+        answer: ASGIApp = self.app
+        if headers and "content-length" in headers and "transfer-encoding" in headers:
+            answer = error_response(400, "the request has both Content-Length and Transfer-Encoding", close=True)
+        elif headers is not None and (refusal := self.hosts.refusal(scope["method"], headers)):
+            answer = error_response(*refusal)
+        await answer(scope, receive, send)
 
 
 async def _model(request: Request) -> Response:

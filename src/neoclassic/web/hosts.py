@@ -49,7 +49,10 @@ class AllowedHosts:
             return 421, f"this server does not answer to the host {name!r}: allow it with 'serve --allow-host NAME'"
         if method != "POST" or origin is None or headers.get("sec-fetch-site") == "same-origin":
             return None
-        site = urlsplit(origin).netloc
+        try:
+            site = urlsplit(origin).netloc
+        except ValueError:  # "http://["
+            site = ""
         if site and (site == host or ANY in self.names or _host_only(site) in self.names):
             return None
         return 403, f"pages of {origin[:100]!r} may not use this server: allow them with 'serve --allow-host NAME'"

@@ -26,9 +26,9 @@ class JsonResponse(Response):
         return json_text(content).encode()
 
 
-def error_response(status: int, message: str) -> Response:
+def error_response(status: int, message: str, close: bool = False) -> Response:
     """`{"error": message}`. 503 asks the client to retry; errors that leave a body unread close the connection."""
     headers = {"Retry-After": "1"} if status == 503 else {}
-    if status in (403, 408, 413, 421, 503):
+    if close or status in (403, 408, 413, 421, 503):
         headers["Connection"] = "close"
     return JsonResponse({"error": message}, status, headers)

@@ -22,18 +22,23 @@ from neoclassic.web.service import Limits, Service
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's protocol with a deadline for receiving a request; uvicorn itself waits for ever.
+    """uvicorn's protocol with deadlines for both sides; uvicorn itself waits for ever.
 
     The headers have `seconds` from the start of the connection or the end of the last request. The body has one second
-    more, in which the application can answer 408. A byte now and then does not extend a deadline.
+    more, in which the application can answer 408. A byte now and then does not extend a deadline. A client that does
+    not read has `seconds` to take what is written to it. One that has sent its requests and closed its own side still
+    gets its answers.
     """
 
     seconds = Limits.seconds
     deadline: asyncio.TimerHandle | None = None
     deadline_state: Any = None  # the h11 state that the deadline is for
+    unread: asyncio.TimerHandle | None = None  # runs while the client does not take what is written to it
+    ended = False  # whether the client has closed its side
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # `pause_writing` is called whenever anything waits to be taken
         self._update_deadline()
 
     def data_received(self, data: bytes) -> None:
@@ -42,7 +47,35 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
+        self._cancel_unread()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether the connection stays open: while a whole request waits for its answer."""
+        self.ended = True
+        return self._answering() and self.conn.their_state is not h11.SEND_BODY
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()  # goes on to the next request that was received, if there is one
+        if self.ended and not self._answering():
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._cancel_unread()
+        self.unread = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_unread()
+
+    def _cancel_unread(self) -> None:
+        if self.unread is not None:
+            self.unread.cancel()
+            self.unread = None
 
     def _update_deadline(self) -> None:
         state = self.conn.their_state

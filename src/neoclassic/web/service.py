@@ -242,7 +242,7 @@ async def _form_files(headers: Headers, body: bytes, limit: int) -> list[tuple[s
 
     try:
         form = await _InMemoryParser(headers, stream(), max_files=limit, max_fields=limit).parse()
-    except (MultiPartException, FormParserError) as error:  # older versions of starlette let the second through
+    except (MultiPartException, FormParserError, UnicodeError) as error:  # starlette does not catch the last two
         raise Refusal(400, f"the form cannot be read: {getattr(error, 'message', error)}") from None
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     files = [(_base_name(upload.filename), await upload.read()) for upload in uploads]
