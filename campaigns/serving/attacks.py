@@ -18,13 +18,14 @@ NONE = 0  # in `wanted`: the server may close the connection without an answer
 
 @dataclass(frozen=True)
 class Attack:
-    """What is sent, the statuses of which the first answer must have one, and how many answers there may be."""
+    """What is sent, the statuses of which the first answer must have one, and how many answers there must be."""
 
     kind: str
     name: str
     data: bytes
     wanted: tuple[int, ...]
     most: int = 1
+    least: int = 1  # answers, unless there may be none
 
 
 def attacks(image: bytes) -> Iterator[Attack]:
@@ -44,7 +45,7 @@ def _chunked(image: bytes) -> Iterator[Attack]:
     whole = b"".join(b"%x\r\n" % len(image[i : i + 99]) + image[i : i + 99] + b"\r\n" for i in range(0, len(image), 99))
     yield Attack("chunks", "an image", top + whole + b"0\r\n\r\n", (200,))
     yield Attack("chunks", "with trailers", top + whole + b"0\r\nX: y\r\n\r\n", (200,))
-    yield Attack("chunks", "and a second request", top + whole + b"0\r\n\r\n" + SECOND, (200,), most=2)
+    yield Attack("chunks", "and a second request", top + whole + b"0\r\n\r\n" + SECOND, (200,), 2, 2)
     yield Attack("chunks", "20,000 of one byte", top + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n", (400,))
     yield Attack("chunks", "larger than the limit", top + (b"10000\r\n" + bytes(1 << 16) + b"\r\n") * 20, (413, NONE))
     wrong = (b"-5", b"0x5", b"+5", b"1_0", b"", b"5 5", b"\xd9\xa3")
@@ -92,9 +93,9 @@ def _smuggled(image: bytes) -> Iterator[Attack]:
         yield Attack("smuggling", f"line {line[:19]!r}", top + line + b"\r\n\r\n" + end, (400, 421))
     yield Attack("smuggling", "no Host", b"GET /healthz HTTP/1.1\r\n\r\n" + SECOND, (400,))
     yield Attack("smuggling", "two Hosts", b"GET /healthz HTTP/1.1\r\n" + HOST + HOST + b"\r\n" + SECOND, (400,))
-    yield Attack("pipelining", "three requests", SECOND + post(image) + SECOND, (200,), most=3)
-    yield Attack("pipelining", "and nonsense", SECOND + b"nonsense\r\n\r\n", (200,), most=2)
-    yield Attack("pipelining", "200 requests", SECOND * 200, (200,), most=200)
+    yield Attack("pipelining", "three requests", SECOND + post(image) + SECOND, (200,), 3, 3)
+    yield Attack("pipelining", "and nonsense", SECOND + b"nonsense\r\n\r\n", (200,), 2, 2)
+    yield Attack("pipelining", "200 requests", SECOND * 200, (200,), 200, 200)
 
 
 def _large(image: bytes) -> Iterator[Attack]:
@@ -275,14 +276,12 @@ def _queries(image: bytes) -> Iterator[Attack]:
 
 def complaint(attack: Attack, statuses: list[int], bodies: list[bytes]) -> str:
     """What is wrong with these answers, or an empty string."""
-    if not statuses and NONE not in attack.wanted:
-        return "no answer"
+    if len(statuses) < (0 if NONE in attack.wanted else attack.least):
+        return f"{len(statuses)} answers" if statuses else "no answer"
     if statuses and statuses[0] not in attack.wanted:
         return f"answered {statuses[0]}, not {' or '.join(map(str, attack.wanted))}: {bodies[0][:100]!r}"
     if len(statuses) > attack.most:
         return f"{len(statuses)} answers to {attack.most}"
-    if attack.most > 1 and attack.name != "and nonsense" and len(statuses) < attack.most:
-        return f"only {len(statuses)} answers of {attack.most}"
     if any(word in body for body in bodies for word in (b"root:", b"secret", b"Traceback", b"evil.example/healthz")):
         return "the answer tells what it should not"
     classes = [name for name in CLASSES if name.encode() in b"".join(bodies)]
