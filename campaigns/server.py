@@ -18,6 +18,7 @@ that is written; a health check that is not answered in 5 seconds; open files or
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -95,7 +96,7 @@ async def mutated_requests(a: Attacker) -> None:
     originals += [post(image, query=b"?top=3&threshold=0.5", more=b"Origin: http://localhost\r\n")]
 
     def attack_with(data: bytes) -> Attack:
-        return Attack("mutated requests", "", data, (*STATUSES, NONE), most=data.count(b"\n\r\n") + 1)
+        return Attack("mutated requests", "", data, (*STATUSES, NONE), most=len(re.findall(rb"\n\r?\n", data)) + 1)
 
     async def one() -> None:
         attack = attack_with(mutated(originals[int(a.rng.integers(len(originals)))], a.rng))
