@@ -58,6 +58,7 @@ def test_another_host_name_is_refused(running, host, path):
         ({"Origin": "http://127.0.0.1:PORT@attacker.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": ""}, 403),
+        ({"Origin": "http://["}, 403),
     ],
 )
 def test_a_page_of_another_site_may_not_send_images(running, headers, status):

@@ -136,6 +136,7 @@ def archive():
     return stream.getvalue()
 
 
+FORM = form()[1]["Content-Type"]
 HOSTILE = [
     (b"", {}, 400, "no image in the request"),
     (b"hello", {}, 400, "is not an image"),
@@ -152,6 +153,7 @@ HOSTILE = [
     (b"--x\r\n", {"Content-Type": "multipart/form-data; boundary=x"}, 400, "no image in the request"),
     (b"no form", {"Content-Type": "multipart/form-data; boundary=x"}, 400, "the form cannot be read"),
     (b"no form", {"Content-Type": "multipart/form-data"}, 400, "the form cannot be read"),
+    (form(("a", b"b"))[0], {"Content-Type": f"{FORM}; charset=undefined"}, 400, "the form cannot be read"),
     (*form(*[("a", b"b")] * 65), 400, "Too many files"),
 ]
 
@@ -250,6 +252,41 @@ def test_the_deadline_holds_for_a_second_request_on_a_connection(running):
         answer += connection.recv(65536)
     connection.sendall(b"GET /heal")
     assert until_closed(connection) == b""
+
+
+def test_a_client_that_has_closed_its_side_gets_the_answers_to_all_its_requests(running):
+    image = picture(0)
+    top = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n".encode()
+    connection = connect(running, (top + image) * 3)
+    connection.shutdown(socket.SHUT_WR)
+    begun = time.monotonic()
+    assert until_closed(connection).count(b"HTTP/1.1 200 OK") == 3
+    assert time.monotonic() - begun < SECONDS + 3, "the connection was kept for nothing"
+
+
+def test_half_a_request_of_a_client_that_has_closed_its_side_is_dropped_at_once(running):
+    connection = connect(running, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(SECONDS - 0.5)
+    assert until_closed(connection) == b""
+
+
+def test_a_client_that_does_not_read_is_disconnected(running):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", running.port))
+        connection.settimeout(SECONDS + 5)
+        requests = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100_000  # more than fits in all buffers
+        with pytest.raises(ConnectionError):  # and no TimeoutError
+            connection.sendall(requests)
+
+
+def test_a_request_with_two_statements_of_its_length_is_refused_and_ends_the_connection(running):
+    second = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    top = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = until_closed(connect(running, top + b"0\r\n\r\n" + second))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_bytes_that_are_not_http_are_refused(running):
