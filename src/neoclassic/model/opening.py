@@ -32,7 +32,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         raise UsageError(f"{path} runs on --engine onnx, not on {engine}: for {engine}, give the .safetensors file")
     if device not in ("auto", "cpu"):
         raise UsageError(f"the onnx engine runs on the processor only, not on {device!r}")
-    from neoclassic.engines.onnx import OnnxEngine, session
+    from neoclassic.engines.onnx import OnnxEngine, check, session
 
     try:
         content = Path(path).read_bytes()
@@ -41,6 +41,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
     if seal.is_sealed(content) and not seal.is_intact(content):
         raise NeoclassicError(f"{path}: {ALTERED}")
     try:
+        check(content)
         running = session(content)
         facts = {name: json.loads(text) for name, text in running.get_modelmeta().custom_metadata_map.items()}
         if "preprocessing" not in facts:
