@@ -87,18 +87,7 @@ def test_stopping_while_photos_are_decoded_removes_what_was_half_made(how, tmp_p
     photos = fill_photos(tmp_path / "photos", ("cat", "dog"), n=300)
     program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     program += "from neoclassic.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [
-        "train",
-        "lenet",
-        "--engine",
-        "numpy",
-        "--image-size",
-        "224",
-        "--data",
-        photos,
-        "--out",
-        tmp_path / "run",
-    ]
+    command = [*TRAIN, "--image-size", "224", "--data", photos, "--out", tmp_path / "run"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, command)],
         env=os.environ | {"NEOCLASSIC_CACHE": str(tmp_path / "cache")},
