@@ -74,6 +74,12 @@ def read(path: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
     return arrays, header
 
 
+def is_bounded(data: bytes) -> bool:
+    """Whether parsing the header of a .safetensors file takes a bounded amount of memory."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return end <= 8 + HEADER and data.count(b"[", 8, end) + data.count(b"{", 8, end) <= BRACKETS
+
+
 def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     """Return the JSON header, or raise the error that says why the file is refused."""
     size = int.from_bytes(data[:8], "little")
@@ -82,7 +88,7 @@ def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     truncated = NeoclassicError(f"{path}: truncated ({len(data):,} bytes are there); copy it again from its source")
     if len(data) < 8 + size:
         raise truncated
-    if data.count(b"[", 8, 8 + size) + data.count(b"{", 8, 8 + size) > BRACKETS:
+    if not is_bounded(data):
         raise NeoclassicError(f"{path}: not a neoclassic {kind} (its header has too many entries)")
     try:
         entries = json.loads(data[8 : 8 + size])

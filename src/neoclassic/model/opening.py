@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from safetensors import safe_open
-
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Engine
 from neoclassic.model import seal
-from neoclassic.model.artefact import Model
+from neoclassic.model.artefact import HEADER, Model, is_bounded
 from neoclassic.model.weight_files import Found, read
 
 ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of their own
@@ -74,7 +72,9 @@ def _is_ours(path: str | Path) -> bool:
     if Path(path).is_dir():
         return True
     try:
-        with safe_open(path, "numpy") as file:
-            return "neoclassic" in (file.metadata() or {})
-    except Exception:  # whoever reads it reports what is wrong with it
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+            start += file.read(min(int.from_bytes(start, "little"), HEADER))
+        return is_bounded(start) and "neoclassic" in json.loads(start[8:]).get("__metadata__", {})
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # whoever reads it reports what is wrong
         return False
