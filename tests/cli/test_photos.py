@@ -217,7 +217,7 @@ def test_photos_that_cannot_be_read_are_listed_counted_and_left_out(run, tmp_pat
     code, out, err = run(*TRAIN, "--data", tmp_path / "garden", "--max-steps", 1, "--out", tmp_path / "run", "--json")
     assert code == 0
     assert json.loads(out)["skipped"] == 2
-    (line,) = (line for line in err.splitlines() if "left out, listed in" in line)
+    (line,) = (line for line in err.splitlines() if "cannot be read" in line)
     assert line.startswith(f"2 images that cannot be read are left out, listed in {tmp_path / 'run' / 'skipped.csv'}: ")
     rows = list(csv.DictReader((tmp_path / "run" / "skipped.csv").read_text().splitlines()))
     assert {Path(row["path"]).name: row["reason"] for row in rows} == {
