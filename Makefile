@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: setup check test test-all test-oldest fix
+.PHONY: setup check test test-all test-oldest campaign fix
 
 setup: .venv/ready
 .venv/ready: pyproject.toml
@@ -26,6 +26,9 @@ test-oldest:  # with the oldest versions that pyproject.toml allows; their own d
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check uv
 	.venv-oldest/bin/uv pip install --python .venv-oldest --resolution lowest-direct --editable '.[test]'
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/pytest -n auto --dist loadscope -m 'not slow' -W ignore::DeprecationWarning
+
+campaign: setup  # looks for faults by trying much: make campaign MINUTES=60 SEED=1 NAMES=server OUT=results/campaign.json
+	$(BIN)/python -m campaigns $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(NAMES)
 
 fix: setup
 	$(BIN)/ruff check --fix .

@@ -61,9 +61,10 @@ def _chunks(data: bytes) -> tuple[bytes, bytes]:
     raise ValueError("an answer in chunks is cut")
 
 
-def post(body: bytes, kind: bytes = b"image/png", query: bytes = b"", more: bytes = b"", host: bytes = b"x") -> bytes:
+def post(
+    body: bytes, kind: bytes = b"image/png", query: bytes = b"", more: bytes = b"", host: bytes = b"localhost"
+) -> bytes:
     """POST /predict. `more`: further header lines, each with its end."""
-    host = b"localhost" if host == b"x" else host
     top = b"POST /predict%s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n" % (query, host, kind)
     return top + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
 

@@ -269,3 +269,20 @@ def test_training_where_nothing_can_be_written_is_one_line(container):
     done = container("train", "lenet", "--engine", "numpy", "--max-steps", "2", **container.cache)
     assert done.returncode == 1
     assert re.fullmatch(r"(lenet on .*\n)?neoclassic: cannot make runs: .*\n", done.stderr)
+
+
+# ── security.md ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_proves_a_promise_of_security_exists():
+    rows = [row for row in page("docs/security.md").splitlines() if row.startswith("| ") and "`" in row.split("|")[2]]
+    assert len(rows) > 15
+    for row in rows:
+        proof = row.split("|")[2]
+        tests = re.findall(r"`(\w+/test_\w+\.py)`", proof)
+        campaigns = [
+            name for names in re.findall(r"campaigns? (`\w+`(?:, `\w+`)*)", proof) for name in names.split(", ")
+        ]
+        assert tests or campaigns, row
+        assert all((ROOT / "tests" / name).is_file() for name in tests), row
+        assert all((ROOT / "campaigns" / f"{name.strip('`')}.py").is_file() for name in campaigns), row
