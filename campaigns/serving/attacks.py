@@ -284,5 +284,5 @@ def complaint(attack: Attack, statuses: list[int], bodies: list[bytes]) -> str:
         return f"{len(statuses)} answers to {attack.most}"
     if any(word in body for body in bodies for word in (b"root:", b"secret", b"Traceback", b"evil.example/healthz")):
         return "the answer tells what it should not"
-    classes = [name for name in CLASSES if name.encode() in b"".join(bodies)]
+    classes = [name for name in CLASSES if b'"%s"' % name.encode() in b"".join(bodies)]
     return "the model's classes are told" if statuses[:1] == [421] and classes else ""

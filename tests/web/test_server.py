@@ -299,6 +299,23 @@ def test_a_client_that_disconnects_does_no_harm(running):
     assert running.predict(picture(0))[0] == 200
 
 
+def damaged_tiff(tag, count):
+    """A TIFF whose entry for a tag claims to have `count` values."""
+    content = bytearray(picture(0, kind="TIFF"))
+    start = struct.unpack_from("<I", content, 4)[0] + 2
+    for place in range(start, len(content) - 12, 12):
+        if struct.unpack_from("<H", content, place)[0] == tag:
+            struct.pack_into("<I", content, place + 4, count)
+            return bytes(content)
+    raise AssertionError(tag)
+
+
+@pytest.mark.parametrize(("tag", "count"), [(258, 9999), (284, 99_999), (273, 99_999), (259, 0)])
+def test_what_pillow_says_of_a_damaged_image_reaches_no_terminal(running, tag, count):
+    """The end of the shared server finds that its standard error is empty."""
+    assert running.predict(damaged_tiff(tag, count))[0] in (200, 400)
+
+
 def test_zz_nothing_was_written(running):
     """The last test of the shared server. Parsers usually write files as large as this one to disk."""
     body, headers = form(("large.png", picture(0, (480, 700))))

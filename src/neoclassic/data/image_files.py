@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 import threading
@@ -22,6 +23,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 
 File = str | os.PathLike[str] | BinaryIO
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of damaged images reaches the terminal
 pillow_lock = threading.Lock()  # warning filters and Pillow's plug-ins belong to the whole process
 
 

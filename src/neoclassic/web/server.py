@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -106,6 +107,7 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000, hosts: It
     app = application(service, (host, *hosts))
     listener = _listen(host, port)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns of damaged images while it decodes them
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again after its shutdown
         signal.signal(number, lambda *_: None)
     with closing(listener):
