@@ -3,7 +3,7 @@
 A real server with a small LeNet listens on the loopback in a process of its own. Each round tries, in random order:
 
 table     raw HTTP, hosts, origins, paths, methods, bodies, forms and queries (`serving/attacks.py`)
-mutated   damaged requests, damaged forms, damaged images
+mutated   damaged requests and forms; damaged images
 crowd     up to 64 clients at once, also while others send slowly, do not read, or leave
 flood     some hundred connections that say nothing
 slow      requests that come byte by byte, and clients that never read their answers
@@ -34,7 +34,7 @@ from campaigns.serving.life import life
 from campaigns.serving.pictures import Pictures, answer_to
 from campaigns.serving.process import TIMEOUT, Server, make_model
 from campaigns.serving.slow import SLOW, deaf, trickle
-from campaigns.serving.wire import FORM, HEALTH, Answer, Client, exchange, form, parse, post
+from campaigns.serving.wire import FORM, HEALTH, Client, exchange, form, parse, post
 
 STATUSES = (200, 307, 400, 403, 404, 405, 408, 413, 415, 421, 431, 501, 503)
 
@@ -146,9 +146,8 @@ async def crowd(a: Attacker, clients: int = 64) -> None:
             await _one_of_a_crowd(a, rng, client)
         client.close()
 
-    await asyncio.gather(
-        *(one(int(seed)) for seed in a.rng.integers(1 << 62, size=int(a.rng.integers(8, clients + 1))))
-    )
+    seeds = a.rng.integers(1 << 62, size=int(a.rng.integers(8, clients + 1)))
+    await asyncio.gather(*(one(int(seed)) for seed in seeds))
 
 
 async def _one_of_a_crowd(a: Attacker, rng: np.random.Generator, client: Client) -> None:
@@ -162,17 +161,16 @@ async def _one_of_a_crowd(a: Attacker, rng: np.random.Generator, client: Client)
         problem, status = await answer_to(client, post(body, FORM, query=b"?top=4"), some, a.pictures)
         a.count("crowd, forms", problem, status, body)
     elif dice < 0.93:
+        data = post(some[0])
         with suppress(OSError):
-            data = post(some[0])
-            await exchange(
-                a.server.port, data[: int(rng.integers(1, len(data)))], 0.01, half_close=bool(rng.random() < 0.5)
-            )
-        a.count("crowd, clients that leave", "", 200)
+            part = data[: int(rng.integers(1, len(data)))]
+            await exchange(a.server.port, part, 0.01, half_close=bool(rng.random() < 0.5))
+        a.count("crowd, clients that leave", "")
     else:
         path = (b"/healthz", b"/metrics", b"/model", b"/", b"/openapi.json")[int(rng.integers(5))]
         try:
-            answer: Answer | None = await client.ask(HEALTH.replace(b"/healthz", path))
-            problem = "" if answer and answer.status == 200 else f"{path!r} is not answered"
+            answer = await client.ask(HEALTH.replace(b"/healthz", path))
+            problem = "" if answer.status == 200 else f"{path!r} is not answered"
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             client.close()
             problem = f"{path!r}: {type(error).__name__}: {error}"
@@ -182,14 +180,14 @@ async def _one_of_a_crowd(a: Attacker, rng: np.random.Generator, client: Client)
 async def flood(a: Attacker, connections: int = 300) -> None:
     """Connections that say nothing: others are answered meanwhile, and they are closed when their time is over."""
     streams = [await asyncio.open_connection("127.0.0.1", a.server.port) for _ in range(connections)]
-    problem, status = await answer_to(
-        Client(a.server.port), post(a.pictures.good[0], query=b"?top=4"), [a.pictures.good[0]], a.pictures
-    )
+    image, client = a.pictures.good[0], Client(a.server.port)
+    problem, status = await answer_to(client, post(image), [image], a.pictures)
+    client.close()
     a.count("floods", problem and f"while {connections} are silent: {problem}", status)
     try:
         async with asyncio.timeout(TIMEOUT + SLACK):
-            said = await asyncio.gather(*(reader.read() for reader, _ in streams), return_exceptions=True)
-        problem = "" if set(said) == {b""} else f"silent clients are told {next(filter(None, said))!r}"
+            told = await asyncio.gather(*(reader.read() for reader, _ in streams), return_exceptions=True)
+        problem = "" if set(told) == {b""} else f"silent clients are told {next(filter(None, told))!r}"
     except TimeoutError:
         problem = "silent connections are held"
     for _, writer in streams:
