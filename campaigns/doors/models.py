@@ -207,7 +207,10 @@ def giants(work: Path) -> Iterator[Door]:
         raise AssertionError("opened, though it is beyond the limits")
 
     many = {"children": {f"n{i}": {"type": "ReLU"} for i in range(12_000)}}
-    few = [_giant(file, _wide()), *(_with_child(file, {"type": "Sequential", **inner}) for inner in (many, _nested(100)))]
+    few = [
+        _giant(file, _wide()),
+        *(_with_child(file, {"type": "Sequential", **inner}) for inner in (many, _nested(100))),
+    ]
     header = _giant(file, replace(sample(), recipe={"about": "x" * (40 << 20)}))
     contents = [*8 * few, header]  # the long header takes the longest
     file.write_bytes(few[0])
