@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from campaigns.common import Session, minimised
@@ -32,9 +33,11 @@ def run(session: Session) -> None:
     with _cache(session.work / "cache"):
         doors = [door for make in MAKERS for door in make(session.work)]
         holds = {door.kind: _held(door) for door in doors if door.proves}
-        while session.goes_on():
+        for turn in count():
             for door in doors:
-                if session.goes_on():
+                if not session.goes_on():
+                    return
+                if turn % door.every == 0:
                     _trial(session, door, holds.get(door.kind, ""))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import os
 import resource
 import signal
 import sys
@@ -42,6 +43,7 @@ class Door:
     damages  changes after which the file must be refused, or hold exactly what it held, if `proves`
     proves   whether the file has a checksum of its own
     edits    changes that leave a file of the right form: it may hold something else, and must not fail raw
+    every    it is tried once in so many rounds
     """
 
     kind: str
@@ -51,6 +53,7 @@ class Door:
     damages: tuple[Change, ...] = (mutated,)
     proves: bool = False
     edits: tuple[Change, ...] = ()
+    every: int = 1
 
 
 # ── one call ─────────────────────────────────────────────────────────────────────────────────────────
@@ -97,6 +100,20 @@ def _peak() -> int:
     """The largest memory that this process has had, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Discard what libraries in C write to standard error, such as libtiff."""
+    sys.stderr.flush()
+    before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nothing)
 
 
 @contextmanager

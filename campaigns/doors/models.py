@@ -214,7 +214,7 @@ def giants(work: Path) -> Iterator[Door]:
     header = _giant(file, replace(sample(), recipe={"about": "x" * (40 << 20)}))
     contents = [*8 * few, header]  # the long header takes the longest
     file.write_bytes(few[0])
-    yield Door("giant", file, few[0], opened, tuple(_always(content) for content in contents))
+    yield Door("giant", file, few[0], opened, tuple(map(_always, contents)), every=10)
 
 
 def _always(content: bytes) -> Change:
@@ -245,5 +245,5 @@ def _with_child(file: Path, child: dict[str, Any]) -> bytes:
     _, header, _ = _split(_giant(file, sample()))
     arrays = sample().weights
     del header["checksum"]
-    header["tree"]["children"] = {"first": child, **header["tree"]["children"]}
+    header["tree"]["children"] = {"first": {"type": "Sequential", **child}, **header["tree"]["children"]}
     return _sealed(arrays, header)

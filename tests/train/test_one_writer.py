@@ -11,6 +11,7 @@ from helpers import TRAIN, fill_photos, neoclassic
 
 from neoclassic.base import files, locks
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
 from neoclassic.train.run import Run
 
@@ -144,3 +145,11 @@ def test_a_resumed_run_sweeps_its_folder(trained):
     (trained / f".neoclassic-{gone.pid}-0").write_text("half")
     assert neoclassic("train", "--resume", trained).returncode == 0
     assert not list(trained.glob(".neoclassic-*"))
+
+
+@pytest.mark.parametrize("state", [None, {}, {"log": 3}, {"log": [{"epoch": 1}]}, {"log": [], "step": "x"}])
+def test_a_checkpoint_without_a_state_is_refused_in_one_line(tmp_path, state):
+    run = Run(tmp_path)
+    artefact.write(run.checkpoint, "checkpoint", {}, {"state": state, "data": ""})
+    with pytest.raises(NeoclassicError, match="damaged .*; remove it, and train --resume"):
+        run.load_checkpoint()

@@ -6,6 +6,7 @@ are replaced by inert ones.
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -137,6 +138,8 @@ def _of_pickle(path: Path) -> Found:
 def _saved(path: Path) -> Any:
     """The object that torch.save was given, with inert replacements for objects of unknown classes."""
     torch = _torch()
+    if zipfile.is_zipfile(path):
+        _check_zip(path)
     try:
         with path.open("rb") as file:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(file)
@@ -149,6 +152,13 @@ def _saved(path: Path) -> Any:
         path.open("rb") as file,
     ):
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse a damaged file: torch.load does not look at the checksums of the entries."""
+    with zipfile.ZipFile(path) as archive:
+        if name := archive.testzip():
+            raise ValueError(f"the checksum of {name!r} in it does not fit: copy it again from its source")
 
 
 def _state_dicts(saved: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
