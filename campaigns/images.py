@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -180,7 +181,9 @@ def _saved(kind: str, image: Image.Image, is_foreign: bool = False, **options: o
     """The file of an image; nothing if this Pillow cannot write it."""
     file = io.BytesIO()
     try:
-        image.save(file, kind, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that a later Pillow drops
+            image.save(file, kind, **options)
     except (OSError, KeyError, ValueError, AttributeError):
         return
     yield Seed(kind, file.getvalue(), is_foreign)

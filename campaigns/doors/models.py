@@ -212,7 +212,7 @@ def giants(work: Path) -> Iterator[Door]:
         *(_with_child(file, {"type": "Sequential", **inner}) for inner in (many, _nested(100))),
     ]
     header = _giant(file, replace(sample(), recipe={"about": "x" * (40 << 20)}))
-    contents = [*8 * few, header]  # the long header takes the longest
+    contents = [*4 * few, header]  # the long header takes the longest
     file.write_bytes(few[0])
     yield Door("giant", file, few[0], opened, tuple(map(_always, contents)), every=10)
 

@@ -77,6 +77,9 @@ def _entry(content: bytes, rng: np.random.Generator) -> bytes:
     return changed.getvalue()
 
 
+FAR = 1 << 27  # a list of that length takes 2 GiB
+
+
 # ── pickles ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -101,7 +104,7 @@ def _memo(content: bytes, rng: np.random.Generator) -> bytes:
     """A value stored far beyond the others: an unpickler makes a list of that length."""
     places = [place for _, _, place in pickletools.genops(content) if place is not None][2:]
     place = places[rng.integers(len(places))]
-    index = int([1 << 27, (1 << 27) + 1, 3, 200][rng.integers(4)])
+    index = int([FAR, FAR + 1, 3, 200][rng.integers(4)])
     return content[:place] + b"r" + index.to_bytes(4, "little") + content[place:]
 
 

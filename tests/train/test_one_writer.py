@@ -151,5 +151,5 @@ def test_a_resumed_run_sweeps_its_folder(trained):
 def test_a_checkpoint_without_a_state_is_refused_in_one_line(tmp_path, state):
     run = Run(tmp_path)
     artefact.write(run.checkpoint, "checkpoint", {}, {"state": state, "data": ""})
-    with pytest.raises(NeoclassicError, match="damaged .*; remove it, and train --resume"):
+    with pytest.raises(NeoclassicError, match=r"damaged .*; remove it, and train --resume"):
         run.load_checkpoint()

@@ -109,3 +109,15 @@ def test_names_that_pytorch_uses_itself_are_refused_there_and_answer_elsewhere(n
     pytest.importorskip("torch")
     with pytest.raises(UsageError, match=f"^{name}: a module of PyTorch cannot have a child of this name"):
         create("torch", tree, shape, drawn, "cpu")
+
+
+@pytest.mark.parametrize("kind", [{}, [], None, 1, {"type": "ReLU"}])
+def test_a_node_whose_type_is_no_name_is_refused(kind):
+    with pytest.raises(NeoclassicError, match="not a network tree: unknown node"):
+        from_dict({"type": kind})
+
+
+def test_a_tree_without_a_computing_layer_gives_its_images_back():
+    images = np.random.default_rng(0).random((5, 3, 4, 4), np.float32)
+    for tree in (Sequential(), Sequential(Sequential())):
+        np.testing.assert_array_equal(create("numpy", tree, (3, 4, 4), {}).logits(images), images)
