@@ -212,3 +212,12 @@ def test_the_home_of_a_user_who_is_not_known_is_one_line(run):
         code, out, err = run(*verb)
         assert (code, out) == (2, "")
         assert err.splitlines()[-1].startswith("neoclassic: ~nobody-here/x: the home folder of that user is not known")
+
+
+@pytest.mark.parametrize("header", ['path,"a\nb"', "path\x0clabel,split", "path,a\x1b[31m"])
+def test_an_odd_header_is_shown_in_one_line(tmp_path, header):
+    (tmp_path / "t.csv").write_text(header + "\na.png,x\n")
+    with pytest.raises(NeoclassicError, match="no column") as error:
+        scan(tmp_path / "t.csv")
+    assert len(str(error.value).splitlines()) == 1
+    assert "\x1b" not in str(error.value)

@@ -310,7 +310,7 @@ class Run:
             log = [record(Epoch, {**row, "epoch": int(row["epoch"] or 0)}) for row in rows]
         except FileNotFoundError:
             log = []
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
             raise NeoclassicError(f"{path}: damaged ({error})") from None
         if not log:
             raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")
