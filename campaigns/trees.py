@@ -23,46 +23,16 @@ import numpy as np
 
 from campaigns.common import Session
 from campaigns.doors import attempt, changed
-from neoclassic.base.errors import NeoclassicError
+from campaigns.doors.drawn import CLASSES, drawn, pick
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import create
 from neoclassic.engines.weights import initial
 from neoclassic.measure import Shape, measure
 from neoclassic.model.artefact import Model
-from neoclassic.tree import (
-    RBF,
-    AdaptiveAvgPool2d,
-    Auxiliary,
-    AvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    Concat,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Hardsigmoid,
-    Hardswish,
-    Identity,
-    Linear,
-    LocalResponseNorm,
-    MaxPool2d,
-    Node,
-    PadChannels,
-    Product,
-    ReLU,
-    ReLU6,
-    Select,
-    Sequential,
-    Sigmoid,
-    Sum,
-    Tanh,
-    from_dict,
-    to_dict,
-    walk,
-)
+from neoclassic.tree import Dropout, Node, from_dict, to_dict, walk
 
 TOLERANCE = 1e-3  # of the largest value
-CLASSES, IMAGES = 3, 4
+IMAGES = 4  # of a batch
 LEVELS, NODES = 64, 10_000  # as the documentation states them
 SMALL = 1 << 24  # bytes of activations for one image of an invalid tree that is accepted, and then run
 Rng = np.random.Generator
@@ -190,85 +160,6 @@ def _weights(tree: Node, input: Shape, rng: Rng) -> dict[str, np.ndarray]:
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-# ── drawing trees ────────────────────────────────────────────────────────────────────────────────────
-
-_LEAVES: tuple[Callable[[Rng, int], Node], ...] = (
-    lambda r, c: Conv2d(2 * _of(r, 1, 2, 3), _of(r, 1, 2, 3, 5), _of(r, 1, 1, 2, 3), _of(r, 0, 1, 2, 4), bias=_coin(r)),
-    lambda r, c: Conv2d(2 * c, _of(r, 1, 3), padding=1, groups=c),
-    lambda r, c: MaxPool2d(_of(r, 2, 3, 4), _of(r, None, 1, 2, 3), _of(r, 0, 0, 1), _coin(r)),
-    lambda r, c: AvgPool2d(_of(r, 2, 3, 4), _of(r, None, 1, 2, 3), _of(r, 0, 0, 1), _coin(r), _coin(r)),
-    lambda r, c: AdaptiveAvgPool2d(_of(r, 1, 2, 3, 5)),
-    lambda r, c: LocalResponseNorm(
-        _of(r, 1, 2, 3, 5, 9), _of(r, 1e-4, 0.1, 1.0), _of(r, 0.5, 0.75, 1.0), _of(r, 1.0, 2.0)
-    ),
-    lambda r, c: BatchNorm2d(_of(r, 1e-5, 1e-3)),
-    lambda r, c: Tanh(_of(r, 1.0, 1.7159), _of(r, 1.0, 2 / 3)),
-    lambda r, c: Select(tuple(int(i) for i in r.integers(0, c, _of(r, 1, 2, 4, 6)))),
-    lambda r, c: PadChannels(c + _of(r, 0, 1, 3)),
-    lambda r, c: Dropout(0.5),
-    *(lambda r, c, cls=cls: cls() for cls in (ReLU, ReLU6, Sigmoid, Hardswish, Hardsigmoid, Identity)),
-    lambda r, c: Auxiliary(AdaptiveAvgPool2d(2), Flatten(), Linear(CLASSES), weight=0.4),
-)
-_FLAT: tuple[Callable[[Rng], Node], ...] = (
-    lambda r: Linear(_of(r, 4, 7), bias=_coin(r)),
-    lambda r: BatchNorm1d(),
-    lambda r: Dropout(0.25),
-    lambda r: Sum(Identity(), Sequential(Linear(5), ReLU(), Linear(_FEATURES))),
-    *(lambda r, cls=cls: cls() for cls in (ReLU, Sigmoid, Tanh)),
-)
-_FEATURES, _WIDEST = 6, 24
-
-
-def _of(rng: Rng, *values: Any) -> Any:
-    return values[rng.integers(len(values))]
-
-
-def _coin(rng: Rng) -> bool:
-    return bool(rng.random() < 0.5)
-
-
-def drawn(rng: Rng, input: Shape) -> Node:
-    """A valid tree for this input: maps, then flat layers, then logits."""
-    body, _ = _maps(rng, input, 0)
-    flat = [Linear(_FEATURES), *(_FLAT[i](rng) for i in rng.integers(0, len(_FLAT), rng.integers(4)))]
-    head: list[Node] = [Linear(CLASSES)]
-    if _coin(rng):
-        head = [Linear(4), Tanh(), RBF(tuple(tuple(int(v) for v in row) for row in rng.choice([-1, 1], (CLASSES, 4))))]
-    tree = Sequential(body, Flatten(), *flat, *head)
-    try:
-        measure(tree, input)
-    except NeoclassicError:  # the sum wants another width
-        return Sequential(body, Flatten(), *head)
-    return tree
-
-
-def _maps(rng: Rng, x: Shape, level: int) -> tuple[Node, Shape]:
-    """Layers from maps to maps, each of which takes what it gets; and their output shape."""
-    nodes: list[Node] = []
-    for _ in range(int(rng.integers(1, 5))):
-        for _ in range(8):
-            node = _branches(rng, x, level) if level < 2 and rng.random() < 0.25 else _of(rng, *_LEAVES)(rng, x[0])
-            try:
-                y = measure(node, x).output
-            except NeoclassicError:
-                continue
-            if len(y) == 3 and y[0] <= _WIDEST:
-                nodes.append(node)
-                x = y
-                break
-    return Sequential(*nodes), x
-
-
-def _branches(rng: Rng, x: Shape, level: int) -> Node:
-    if rng.random() < 0.2:
-        return Product(Identity(), gate=Sequential(AdaptiveAvgPool2d(), Conv2d(x[0], 1), Hardsigmoid()))
-    branches = []
-    for _ in range(_of(rng, 2, 2, 3)):
-        node, y = (Identity(), x) if rng.random() < 0.3 else _maps(rng, x, level + 1)
-        branches.append(node if y == x else Sequential(node, AdaptiveAvgPool2d(x[1]), Conv2d(x[0], 1)))
-    return _of(rng, Sum, Concat, Product)(*branches)
-
-
 # ── invalid trees ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -278,7 +169,7 @@ def _invalid(session: Session) -> None:
         kind, data, never = "beyond the limits", _beyond(rng), True
     else:
         kind, data, never = "invalid", changed(to_dict(drawn(rng, input)), rng), False
-    outcome = attempt(lambda: _used(data, input))
+    outcome = attempt(lambda: from_dict(data) if never else _used(data, input))
     fault = outcome.fault or ("accepted" if never and not outcome.refusal else "")
     if fault:
         session.failed(kind, fault, content=json.dumps(data)[: 1 << 20].encode())
@@ -301,8 +192,8 @@ def _used(data: Any, input: Shape) -> str:
 
 def _beyond(rng: Rng) -> Any:
     """A tree with too many levels or nodes, given in any of the combinators."""
-    kind = _of(rng, "Sequential", "Sum", "Concat", "Product")
-    if _coin(rng):
+    kind = pick(rng, "Sequential", "Sum", "Concat", "Product")
+    if pick(rng, True, False):
         return {"type": kind, "children": {f"n{i}": {"type": "ReLU"} for i in range(NODES + int(rng.integers(1, 999)))}}
     data: dict[str, Any] = {"type": "ReLU"}
     for _ in range(LEVELS + int(rng.integers(0, 100))):

@@ -11,6 +11,9 @@ import pytest
 from helpers import write_idx
 from PIL import Image
 
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.data import scan
+
 TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", 28, "--epochs", 1, "--max-steps", 1)
 ROWS = [(f"img/{name}/{i}.jpg", name, "test" if i > 5 else "train") for name in ("chat", "ours") for i in range(8)]
 
