@@ -4,7 +4,8 @@ A trial damages a valid image, by bytes or in its header, and reads it as a phot
 
 - it ends in another way than with pixels of the right shape and type, or refused in one line;
 - a valid image is refused;
-- it takes more than 2 s of processor time, or raises the peak of memory by more than 1 GiB;
+- it takes more than 2 s of processor time, or 10 s if its header says over 16 million pixels, or raises the peak of
+  memory by more than 1 GiB;
 - Pillow opens it as another format than those of the documentation.
 """
 
@@ -26,7 +27,8 @@ from campaigns.doors import attempt, silent
 from neoclassic.data.preprocessing import Preprocessing, header, read_pixels
 
 READ = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
-SECONDS = 2.0
+SECONDS, SECONDS_LARGE = 2.0, 10.0  # of processor time
+LARGE = 16_000_000  # pixels
 FEW = 3  # failures of a kind whose inputs are minimised
 RECORDS = (
     Preprocessing((28, 28), 1, fit="pad", invert=True),
@@ -83,7 +85,9 @@ def _read(content: bytes, record: Preprocessing, is_foreign: bool) -> tuple[str,
     opened = attempt(lambda: header(content, "image"), SECONDS)
     if opened.value is not None and (opened.value.format not in READ or is_foreign):
         return f"opened as {opened.value.format}", False
-    outcome = attempt(lambda: read_pixels(io.BytesIO(content), record), SECONDS)
+    is_large = opened.value is not None and opened.value.width * opened.value.height > LARGE
+    seconds = SECONDS_LARGE if is_large else SECONDS
+    outcome = attempt(lambda: read_pixels(io.BytesIO(content), record), seconds)
     if outcome.fault or opened.fault or outcome.refusal:
         return outcome.fault or opened.fault, bool(outcome.refusal)
     if outcome.value.dtype != np.uint8 or outcome.value.shape != (*record.size, record.channels):
