@@ -190,8 +190,9 @@ def test_a_failure_that_is_remembered_is_not_believed(told, root, run, monkeypat
     monkeypatch.setattr(file_info, "SETTLED", -(10**18))
     before = run("check", root)
     (memory,) = (Path(os.environ["NEOCLASSIC_CACHE"])).glob("looks/*")
-    known = json.loads(memory.read_text("utf-8"))
-    memory.write_text(json.dumps({path: [stamp, told] for path, (stamp, _) in known.items()}), "utf-8")
+    known = json.loads(memory.read_text("utf-8"))["infos"]
+    infos = {path: [stamp, told] for path, (stamp, _) in known.items()}
+    memory.write_text(json.dumps({"infos": infos, "checksum": file_info._checksum(infos)}), "utf-8")
     assert run("check", root) == before
 
 

@@ -372,6 +372,15 @@ def test_a_cut_cifar_archive_is_refused(tmp_path):
         load("cifar-10", tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda d: d[:-8] + bytes(8), lambda d: d[:-8], lambda d: d + b"no gzip"])
+def test_a_cifar_archive_is_verified_to_its_end(tmp_path, damage):
+    cifar_archive(tmp_path / cifar.ARCHIVE, cifar_files())
+    whole = (tmp_path / cifar.ARCHIVE).read_bytes()
+    (tmp_path / cifar.ARCHIVE).write_bytes(damage(whole))
+    with pytest.raises(NeoclassicError, match="damaged"):
+        load("cifar-10", tmp_path)
+
+
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -327,9 +327,15 @@ def test_a_damaged_memory_is_not_relied_on(tmp_path, monkeypatch):
     monkeypatch.setattr(file_info, "SETTLED", -(10**18))
     before = scan(make(tmp_path, ants=4)).infos
     (memory,) = cache.folder().glob("looks/*")
-    whole = json.loads(memory.read_text())
-    for damaged in ("", "[]", "[1]", "{", json.dumps(dict.fromkeys(whole)), json.dumps({k: [[], []] for k in whole})):
+    text = memory.read_text()
+    infos = json.loads(text)["infos"]
+    other = text.replace('"RGB"', '"L"', 1)
+    assert other != text
+    for damaged in ("", "[]", "[1]", "{", "[" * 100_000, other, json.dumps(infos)):
         memory.write_text(damaged)
+        assert scan(tmp_path).infos == before
+    for wrong in (dict.fromkeys(infos), {k: [[], []] for k in infos}):
+        memory.write_text(json.dumps({"infos": wrong, "checksum": file_info._checksum(wrong)}))
         assert scan(tmp_path).infos == before
 
 

@@ -11,6 +11,9 @@ import pytest
 from helpers import write_idx
 from PIL import Image
 
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.data import scan
+
 TRAIN = ("train", "lenet", "--engine", "numpy", "--image-size", 28, "--epochs", 1, "--max-steps", 1)
 ROWS = [(f"img/{name}/{i}.jpg", name, "test" if i > 5 else "train") for name in ("chat", "ours") for i in range(8)]
 
@@ -212,3 +215,12 @@ def test_the_home_of_a_user_who_is_not_known_is_one_line(run):
         code, out, err = run(*verb)
         assert (code, out) == (2, "")
         assert err.splitlines()[-1].startswith("neoclassic: ~nobody-here/x: the home folder of that user is not known")
+
+
+@pytest.mark.parametrize("header", ['path,"a\nb"', "path\x0clabel,split", "path,a\x1b[31m"])
+def test_an_odd_header_is_shown_in_one_line(tmp_path, header):
+    (tmp_path / "t.csv").write_text(header + "\na.png,x\n")
+    with pytest.raises(NeoclassicError, match="no column") as error:
+        scan(tmp_path / "t.csv")
+    assert len(str(error.value).splitlines()) == 1
+    assert "\x1b" not in str(error.value)

@@ -86,6 +86,7 @@ def flip(data, at):
         (lambda d: rewritten(d, lambda h: h["classes"].reverse()), "altered or damaged"),
         (lambda d: rewritten(d, lambda h: h.update(format=FORMAT + 1)), "made by a newer neoclassic"),
         (lambda d: rewritten(d, lambda h: h.update(kind="checkpoint")), "a neoclassic checkpoint, not a model"),
+        (lambda d: rewritten(d, lambda h: h.update(kind="\n")), "a neoclassic \\u000a, not a model"),
         (lambda d: safetensors.numpy.save({"w": np.zeros(3)}), "without our header"),
         (lambda d: d[:8] + b"{" + b"\xff" * 50 + d[59:], "its header cannot be read"),
     ],
@@ -107,6 +108,12 @@ def test_a_header_that_lies_about_its_weights_is_refused(model, tmp_path):
     replace(model, tree=network("lenet")).save(tmp_path / "m.safetensors")
     with pytest.raises(NeoclassicError, match="the weights do not fit the network"):
         Model.load(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("side", [10**400, 10**4000, -1, 0])
+def test_a_header_with_an_impossible_input_is_refused(model, side):
+    with pytest.raises(NeoclassicError, match="damaged header"):
+        Model.of({**model.header(), "input": [1, side, 28]}, model.weights)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 import neoclassic as nc
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.weights import initial
+from neoclassic.model import weight_files
 from neoclassic.model.artefact import Model
 from neoclassic.model.torchvision import NETWORKS, to_torchvision
 from neoclassic.networks import network
@@ -396,3 +398,12 @@ def test_two_networks_in_one_file_are_not_guessed_at(small, tmp_path):
     torch.save({**prefixed("student.", small[1]), **prefixed("teacher.", other(small[1]))}, tmp_path / "w.pth")
     with pytest.raises(nc.NeoclassicError, match="several such networks, 'student' and 'teacher' among them"):
         nc.torch.create(NAME, weights=tmp_path / "w.pth")
+
+
+def test_a_damaged_number_in_a_file_of_torch_is_refused(tmp_path):
+    torch.save({"w": torch.arange(1000.0)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[content.index(np.float32(500).tobytes())] ^= 1
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(NeoclassicError, match="the checksum of 'w/data/0' in it does not fit: copy it again"):
+        weight_files.read(tmp_path / "w.pth")

@@ -5,14 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 
+import numpy as np
 import pytest
 from helpers import TRAIN, fill_photos, neoclassic
 
 from neoclassic.base import files, locks
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.engines import Optimizer, create
+from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
-from neoclassic.train.run import Run
+from neoclassic.train.run import Epoch, Run
+from neoclassic.tree import Flatten, Linear, Sequential
 
 HOLD = "import sys, time; from pathlib import Path; from neoclassic.base.locks import locked\n"
 HOLD += "with locked(Path(sys.argv[1]), 'it'): print('held', flush=True); time.sleep(60)"
@@ -144,3 +149,38 @@ def test_a_resumed_run_sweeps_its_folder(trained):
     (trained / f".neoclassic-{gone.pid}-0").write_text("half")
     assert neoclassic("train", "--resume", trained).returncode == 0
     assert not list(trained.glob(".neoclassic-*"))
+
+
+@pytest.mark.parametrize("state", [None, {}, {"log": 3}, {"log": [{"epoch": 1}]}, {"log": [], "step": "x"}])
+def test_a_checkpoint_without_a_state_is_refused_in_one_line(tmp_path, state):
+    run = Run(tmp_path)
+    artefact.write(run.checkpoint, "checkpoint", {}, {"state": state, "data": ""})
+    with pytest.raises(NeoclassicError, match=r"damaged .*; remove it, and train --resume"):
+        run.load_checkpoint()
+
+
+def test_a_log_with_an_infinite_epoch_is_refused_in_one_line(tmp_path):
+    names = ",".join(field.name for field in fields(Epoch))
+    (tmp_path / "log.csv").write_text(names + "\n" + "inf," + ",".join("1" * 9) + "\n")
+    with pytest.raises(NeoclassicError, match="damaged"):
+        Run(tmp_path).log()
+
+
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("key", "array"),
+    [
+        ("fc.weight.momentum_buffer", np.zeros(7)),
+        ("nowhere.momentum_buffer", np.zeros(3)),
+        ("fc.bias.step", np.array(np.inf)),
+        ("step", np.array(1.0)),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused_in_one_line(engine, key, array):
+    running = create(engine, Sequential(Flatten(), Linear(3)), (1, 2, 2), WEIGHTS, "cpu")
+    running.optimize(Optimizer(momentum=0.9))
+    with pytest.raises(NeoclassicError, match=f"the state of the optimizer does not fit the network: {key}"):
+        running.load_optimizer_state({key: array})
+
+
+WEIGHTS = {"fc.weight": np.zeros((3, 4), np.float32), "fc.bias": np.zeros(3, np.float32)}

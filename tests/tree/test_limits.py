@@ -120,3 +120,15 @@ def test_a_header_of_many_lists_is_refused_before_it_is_parsed(piece, tmp_path, 
     monkeypatch.setattr("neoclassic.model.artefact.json.loads", lambda _: pytest.fail("it was parsed"))
     with pytest.raises(NeoclassicError, match="its header has too many entries"):
         Model.load(path)
+
+
+@pytest.mark.parametrize("kind", [{}, [], None, 1, {"type": "ReLU"}])
+def test_a_node_whose_type_is_no_name_is_refused(kind):
+    with pytest.raises(NeoclassicError, match="not a network tree: unknown node"):
+        from_dict({"type": kind})
+
+
+def test_a_tree_without_a_computing_layer_gives_its_images_back():
+    images = np.random.default_rng(0).random((5, 3, 4, 4), np.float32)
+    for tree in (Sequential(), Sequential(Sequential())):
+        np.testing.assert_array_equal(create("numpy", tree, (3, 4, 4), {}).logits(images), images)

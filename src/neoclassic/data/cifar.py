@@ -5,6 +5,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,7 @@ FOLDER = "cifar-10-batches-bin"
 ROLES: tuple[str, ...] = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 RECORD = 1 + 3 * 32 * 32
 MAX_BYTES = 100_000 * RECORD  # per file, ten times the published size
+PADDING = 1 << 20  # bytes behind the last file of the archive; tar pads to 10 KB
 
 
 def find_files(folder: Path) -> dict[str, Path]:
@@ -50,13 +52,15 @@ def _unpack(path: Path) -> dict[str, bytes]:
     """Return the contents of the files, by name, without writing any. NeoclassicError for a damaged archive."""
     contents = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r:") as archive:
             for member in archive:
                 path_inside = PurePosixPath(member.name)
                 if path_inside.is_absolute() or ".." in path_inside.parts:
                     raise NeoclassicError(f"the name {member.name[:80]!r} leads out of its folder")
                 if path_inside.name in ROLES:
                     contents[path_inside.name] = _content(archive, member)
+            if len(packed.read(PADDING + 1)) > PADDING:  # reading to the end also verifies gzip's checksum
+                raise NeoclassicError("it does not end after its files")
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: damaged: {error}") from None
     except Exception as error:  # tarfile raises exceptions of every type

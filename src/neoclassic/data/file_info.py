@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
@@ -63,11 +64,7 @@ def read_infos(paths: Sequence[Path], root: Path) -> dict[Path, FileInfo]:
     Failures are not cached: permissions and plug-ins change without the file.
     """
     file = cache.path("looks", f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]}.json")
-    try:
-        cached = dict(json.loads(file.read_text("utf-8"))) if file else {}
-    except (OSError, ValueError, TypeError):
-        cached = {}
-
+    cached = _cached(file) if file else {}
     stamps = {path: _stamp(path) for path in paths}
     infos = {}
     for path, stamp in stamps.items():
@@ -84,8 +81,22 @@ def read_infos(paths: Sequence[Path], root: Path) -> dict[Path, FileInfo]:
     if file and to_cache != cached:
         with suppress(OSError, NeoclassicError):  # without a cache the next call is only slower
             file.parent.mkdir(parents=True, exist_ok=True)
-            files.write(file, json.dumps(to_cache))
+            files.write(file, json.dumps({"infos": to_cache, "checksum": _checksum(to_cache)}))
     return infos
+
+
+def _cached(file: Path) -> dict[str, Any]:
+    """Stamps and fields by path, as cached; empty if there are none, or if the file is damaged."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        infos: dict[str, Any] = record["infos"]
+        return infos if record["checksum"] == _checksum(infos) else {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
+def _checksum(infos: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(infos).encode()).hexdigest()
 
 
 def _stamp(path: Path) -> list[int]:

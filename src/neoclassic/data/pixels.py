@@ -98,8 +98,8 @@ def _to_8bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     white = (1 << bit_depth(image)) - 1
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+    table = ((np.arange(white + 1, dtype=np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+    return Image.fromarray(table[np.asarray(image)])
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -176,5 +176,5 @@ class Engine(Protocol):
         ...
 
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        """Continue from the state that `optimizer_state` returned."""
+        """Continue from the state that `optimizer_state` returned. Raises NeoclassicError if it does not fit."""
         ...

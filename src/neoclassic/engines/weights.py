@@ -170,6 +170,17 @@ def initial(tree: Node, input: Shape, scheme: str = "he", seed: int = 0) -> Weig
     return weights
 
 
+def check_state(tree: Node, input: Shape, state: Mapping[str, Array]) -> None:
+    """Raise NeoclassicError for an array of an update rule's state that does not fit the network."""
+    expected, trained = shapes(tree, input), set(parameters(tree, input))
+    for key, array in state.items():
+        name, _, slot = key.rpartition(".")
+        counts_steps = slot == "step" and (name == "average" or name in trained)
+        wanted = () if counts_steps else expected.get(name) if slot == "average" or name in trained else None
+        if tuple(array.shape) != wanted or (counts_steps and not np.isfinite(array)):
+            raise NeoclassicError(f"the state of the optimizer does not fit the network: {key} is {array.shape}")
+
+
 def check(tree: Node, input: Shape, weights: Mapping[str, Array]) -> None:
     """Raise NeoclassicError with a list of the arrays that are missing, surplus or of another shape."""
     expected = shapes(tree, input)

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from neoclassic import engines
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.text import printable
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine, Weights
 from neoclassic.engines.weights import check
@@ -102,7 +103,7 @@ def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
         made = f"its format is {header['format']}, this version reads up to {FORMAT}"
         raise NeoclassicError(f"{path}: made by a newer neoclassic ({made}); pip install --upgrade neoclassic")
     if header.get("kind") != kind:
-        raise NeoclassicError(f"{path}: a neoclassic {header.get('kind')}, not a {kind}")
+        raise NeoclassicError(f"{path}: a neoclassic {printable(str(header.get('kind'))[:40])}, not a {kind}")
     if len(data) < 8 + size + end:
         raise truncated
     return header
@@ -187,6 +188,8 @@ class Model:
                 versions=dict(header["versions"]),
                 calibration=dict(header.get("calibration", {})),
             )
+            if model.input != (model.preprocessing.channels, *model.preprocessing.size):  # whose sides are limited
+                raise NeoclassicError("damaged header (the preprocessing does not make the network's input)")
             measured = measure(model.tree, model.input)
             outputs, needs, temperature = measured.output, measured.memory(1).inference, model.temperature
         except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -197,8 +200,6 @@ class Model:
             raise NeoclassicError(f"damaged header ({len(model.classes)} class names for outputs {outputs})")
         if not 0 < temperature < float("inf"):
             raise NeoclassicError(f"damaged header (a temperature of {temperature})")
-        if model.input != (model.preprocessing.channels, *model.preprocessing.size):
-            raise NeoclassicError("damaged header (the preprocessing does not make the network's input)")
         return model
 
     @classmethod

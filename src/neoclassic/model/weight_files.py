@@ -147,6 +147,8 @@ def _saved(path: Path) -> Any:
         if inside > path.stat().st_size:  # torch.save compresses nothing
             raise ValueError("it is compressed, or damaged: save it again with torch.save")
     torch = _torch()
+    if zipfile.is_zipfile(path):
+        _check_zip(path)
     try:
         with path.open("rb") as file:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(file)
@@ -159,6 +161,13 @@ def _saved(path: Path) -> Any:
         path.open("rb") as file,
     ):
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse a damaged file: torch.load does not look at the checksums of the entries."""
+    with zipfile.ZipFile(path) as archive:
+        if name := archive.testzip():
+            raise ValueError(f"the checksum of {name!r} in it does not fit: copy it again from its source")
 
 
 def _state_dicts(saved: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -247,11 +247,17 @@ class Run:
             return None
         arrays, header = artefact.read(self.checkpoint, "checkpoint")
         parts: dict[str, Weights] = {"weights": {}, "optimizer": {}}
-        for key, array in arrays.items():
-            part, _, name = key.partition("/")
-            parts[part][name] = array
-        saved = header.pop("state")
-        state = State(**{**saved, "log": [Epoch(**row) for row in saved["log"]]})
+        try:
+            for key, array in arrays.items():
+                part, _, name = key.partition("/")
+                parts[part][name] = array
+            saved = dict(header.pop("state"))
+            log = [record(Epoch, row) for row in saved.pop("log")]
+            state = replace(record(State, saved), log=log)
+            header["data"]  # must be there
+        except (KeyError, TypeError, ValueError) as error:
+            again = f"remove it, and train --resume {self.folder} starts again"
+            raise NeoclassicError(f"{self.checkpoint}: damaged ({error}); {again}") from None
         return parts["weights"], parts["optimizer"], state, header
 
     def save_log(self, log: list[Epoch]) -> None:
@@ -304,7 +310,7 @@ class Run:
             log = [record(Epoch, {**row, "epoch": int(row["epoch"] or 0)}) for row in rows]
         except FileNotFoundError:
             log = []
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
             raise NeoclassicError(f"{path}: damaged ({error})") from None
         if not log:
             raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")

@@ -39,7 +39,7 @@ def from_dict(data: Any) -> Node:
 def _from_dict(data: Any, known: Mapping[str, type[Node]], level: int) -> Node:
     if level > DEEPEST:  # before Python's own limit of recursion, which the caller shares
         raise NeoclassicError(f"not a network tree: it has more than {DEEPEST} levels")
-    if not isinstance(data, dict) or data.get("type") not in known:
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str) or data["type"] not in known:
         raise NeoclassicError(f"not a network tree: unknown node {str(data)[:60]!r}")
     cls, options = known[data["type"]], {k: v for k, v in data.items() if k != "type"}
     if unknown := options.keys() - {f.name for f in fields(cls)}:

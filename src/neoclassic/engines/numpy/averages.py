@@ -50,6 +50,8 @@ class Averages:
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from `state`."""
+        if not self._optimizer.average:
+            return
         for name, array in state.items():
             key = name.removesuffix(".average")
             if key != name:

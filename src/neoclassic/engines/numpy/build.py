@@ -36,7 +36,7 @@ def build_program(
     logits = writer.write(tree, "", 0)
     heads = ((logits, 1.0), *writer.auxiliary_heads)
     kept = {writer.output(path) for path in keep} | {number for number, _ in heads}
-    widest = max(prod(i.shape) + prod(writer.rows[i.path].output) for i in writer.instructions)
+    widest = max((prod(i.shape) + prod(writer.rows[i.path].output) for i in writer.instructions), default=1)
     return Program(_linked(writer.instructions, kept), training, writer.outputs, heads, widest)
 
 

@@ -237,6 +237,7 @@ class NumpyEngine:
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
         if self._update is None:
             raise UsageError("call optimize() before load_optimizer_state()")
+        arrays.check_state(self.tree, self.input, state)
         self._update.load_state(state)
 
 

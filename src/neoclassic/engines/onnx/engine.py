@@ -37,7 +37,10 @@ class OnnxEngine:
     def logits(self, images: Array, exact: bool = True) -> Array:
         if tuple(images.shape[1:]) != tuple(self.input):
             raise UsageError(f"the network takes images of {by(self.input)}, not {by(images.shape[1:])}")
-        logits: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
+        try:
+            logits: Array = self._session.run(["logits"], {"images": np.ascontiguousarray(images, np.float32)})[0]
+        except Exception as error:  # onnxruntime has a class of exception for each error code
+            raise NeoclassicError(f"the ONNX graph does not run ({' '.join(str(error).split())[:120]})") from None
         return logits
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -62,7 +65,8 @@ def session(file: bytes | str | Path, threads: int = 0) -> Any:
     name = "the ONNX graph" if isinstance(file, bytes) else str(file)
     try:
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        cpu = ["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(content, options, providers=cpu, enable_fallback=0)  # it would print
     except OSError as error:
         raise NeoclassicError(f"cannot read {name}: {error.strerror}") from None
     except Exception as error:  # onnxruntime has a class of exception for each error code

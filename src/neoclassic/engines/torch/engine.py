@@ -292,5 +292,6 @@ class TorchEngine:
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
         if self._optimizer is None:
             raise UsageError("call optimize() before load_optimizer_state()")
+        arrays.check_state(self.tree, self.input, state)
         load_optimizer_state(self.module, self._optimizer, state)
         self._average.load(state)
