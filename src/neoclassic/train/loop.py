@@ -93,8 +93,6 @@ def train(
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
         note(f"{images} left out, listed in {run.skipped}: {first}")
-        images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
-        note(f"{images} left out, listed in {run.skipped}: {first}")
     with run.held():
         return Training(job, run, State(), listeners).run_to_end()
 
