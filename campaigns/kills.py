@@ -93,11 +93,8 @@ class Trial:
     def run(self) -> None:
         """Kill it one to four times, then let it end, and compare."""
         shutil.rmtree(self.session.work / "cache", ignore_errors=True)  # so that decoding photos is killed too
-        before: list[str] = []
-        for _ in range(int(self.session.rng.integers(1, 5))):
-            if not (self.folder / "result.json").exists():
-                before.append(self.kill())
-        story = ", ".join(before)
+        kills, result = range(int(self.session.rng.integers(1, 5))), self.folder / "result.json"
+        story = ", ".join([self.kill() for _ in kills if not result.exists()])
         if (self.folder / "recipe.json").exists() and self.session.rng.random() < 0.2:
             self.two_at_once(story)
         else:
