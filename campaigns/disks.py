@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from campaigns.common import Session
 from campaigns.forks import Leg, Outcome, Parent, Point, leg
 from campaigns.forks.runs import NETWORKS, TRAINING, contents, leftovers, make_data, unreadable
@@ -32,13 +34,15 @@ OUT, RUN, HALF, CACHED = Path("out"), Path("finished"), Path("half"), Path("cach
 class Command:
     """A command line that writes into `out`.
 
-    files  that it replaces, if anything stood there
+    files   that it replaces, if anything stood there
+    weight  how often it is tried
     """
 
     name: str
     arguments: tuple[str, ...]
     files: tuple[str, ...] = ()
     stdout: str = "stdout"
+    weight: float = 1.0
 
     @property
     def trains(self) -> bool:
@@ -58,8 +62,8 @@ COMMANDS = (
     Command("export", ("export", "finished", "out/model.onnx"), ("model.onnx",)),
     Command("predict --csv", ("predict", "finished", "photos/dog", "--csv", "out/p.csv"), ("p.csv",)),
     Command("predict --json", ("predict", "finished", "photos/dog", "--json"), (), "out/p.json"),
-    Command("report", ("report", "finished", "--out", "out/report.html"), ("report.html",)),
-    Command("evaluate", ("evaluate", "finished", "--out", "out"), ("confusion.png",)),
+    Command("report", ("report", "finished", "--out", "out/report.html"), ("report.html",), weight=0.2),
+    Command("evaluate", ("evaluate", "finished", "--out", "out"), ("confusion.png",), weight=0.2),
     Command("show", ("show", "lenet", "--svg", "out/lenet.svg"), ("lenet.svg",)),
     Command("cache --clear", ("cache", "--clear", "*")),
 )
@@ -85,8 +89,9 @@ def make_runs(parent: Parent) -> dict[str, tuple[Any, dict[str, int]]]:
 
 def disturb(session: Session, parent: Parent, known: dict[str, tuple[Any, dict[str, int]]]) -> None:
     """Disturb commands until the time is over. known: what undisturbed ones made and called, by name."""
+    weights = np.array([command.weight for command in COMMANDS])
     while session.goes_on():
-        command = COMMANDS[int(session.rng.integers(len(COMMANDS)))]
+        command = COMMANDS[int(session.rng.choice(len(COMMANDS), p=weights / weights.sum()))]
         trial = Trial(session, parent, command)
         if command.name not in known:
             known[command.name] = trial.undisturbed()
@@ -139,7 +144,7 @@ class Trial:
         if "Traceback" in done.err or (done.code and not done.one_line(1)):
             return f"{len(done.lines)} lines"
         if done.code == 0:
-            return "" if self.made() == expected else "exit code 0, but other files"
+            return self.wrong_files(done, expected)
         if (left := leftovers(self.out)) and not kept:
             return f"{left[0]} is left"
         if self.command.trains:
@@ -150,6 +155,17 @@ class Trial:
                 return f"{name} was lost"
         return ""
 
+    def wrong_files(self, done: Outcome, expected: Any) -> str:
+        """What is wrong with the files of a command that succeeded. It may lack pictures, if it says which."""
+        try:
+            made = self.made()
+        except (OSError, ValueError) as error:
+            return f"exit code 0, but {error}"
+        lacking = {name for name in expected if f"/{name} could not be made" in done.err}
+        others = [name for name in expected if made.get(name) != expected[name] and name not in lacking]
+        spoilt = [name for name in lacking if made.get(name) not in (None, BEFORE)]
+        return f"exit code 0, but {(others + spoilt)[0]} is not as it should be" if others + spoilt else ""
+
     def wrong_again(self, expected: Any, kept: bool) -> str:
         """What is wrong after the same command without a disturbance; "" if nothing is."""
         line = self.line()
@@ -158,8 +174,8 @@ class Trial:
         done = self.parent.run(line)
         if done.code and not (self.command.clears and "nothing in" in done.err):
             return f"afterwards, exit code {done.code}: {done.err[-300:]}"
-        if self.made() != expected:
-            return "afterwards, other files"
+        if what := self.wrong_files(done, expected):
+            return f"afterwards, {what}"
         left = [path for place in (OUT, "cache") for path in leftovers(self.session.work / place)]
         return f"afterwards, {left[0]} is left" if left and not kept else ""
 

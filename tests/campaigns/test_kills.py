@@ -1,5 +1,6 @@
 """The campaign of kills finds the faults that are planted in the library, and none without them."""
 
+import re
 import sys
 from contextlib import ExitStack
 
@@ -8,53 +9,71 @@ import pytest
 
 from campaigns import kills
 from campaigns.common import Session
-from campaigns.forks import Parent
+from campaigns.forks import Parent, leg
 from campaigns.forks.runs import make_data
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
-PLANTS = {
-    "files are written in place": """
+PLANTS = {  # Python source, and what is said of it
+    "files are written in place": (
+        """
 from neoclassic.base import files
 def replace(target, data):
     with target.open("wb") as file:
         file.write(data)
 files._replace = replace
 """,
-    "files are not on the disk before they replace others": """
+        "truncated|damaged|not a neoclassic",
+    ),
+    "files replace others before they are on the disk": (
+        """
 import os
-os.fsync = lambda file: None
-from campaigns.forks import calls
-calls.os = type("os", (), {**vars(os), "fsync": os.fsync})
-""",
-    "temporary files are not swept": """
 from neoclassic.base import files
-files.sweep = lambda folder: None
+def replace(target, data):
+    handle, temporary = files._temporary(target)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    temporary.replace(target)
+files._replace = replace
 """,
-    "there is no lock": """
+        "before its contents were on the disk",
+    ),
+    "temporary files are not swept": (
+        "from neoclassic.base import files; files.sweep = lambda folder: None",
+        "neoclassic-.* is left",
+    ),
+    "there is no lock": (
+        """
 from contextlib import nullcontext
 from neoclassic.train import run
 run.locked = lambda folder, what: nullcontext()
 """,
-    "the checkpoint comes before the model that it refers to": """
+        "both wrote the run",
+    ),
+    "the checkpoint comes before the model that it refers to": (
+        """
 from neoclassic.train.loop import Training
-class Late(Training):
-    def save(self):
-        best, self.best = self.best, None
-        Training.__mro__[0]._save(self)
-        self.best = best
-        self.save_best()
-Training._save = Training.save
-Training.save = Late.save
+save, save_best = Training.save, Training.save_best
+def late(self):
+    Training.save_best = lambda self: None
+    save(self)
+    Training.save_best = save_best
+    save_best(self)
+Training.save = late
 """,
-    "random numbers follow the hash seed": """
-from neoclassic.train import feed, loop
-loop.AUGMENTATION = hash("augmentation") & 0xFFFF
-""",
-    "a resumed run forgets its optimizer": """
+        "start a new run|differs|no model",
+    ),
+    "random numbers follow the hash seed": (
+        "from neoclassic.train import loop; loop.AUGMENTATION = hash('augmentation') & 0xFFFF",
+        "differs",
+    ),
+    "a resumed run forgets its optimizer": (
+        """
 from neoclassic.engines.numpy import NumpyEngine
 NumpyEngine.load_optimizer_state = lambda self, state: None
 """,
+        "differs",
+    ),
 }
 
 
@@ -75,6 +94,8 @@ def parents(tmp_path_factory):
     with ExitStack() as stack:
         parents = [stack.enter_context(Parent(work, seed)) for seed in kills.HASH_SEEDS]
         make_data(work, np.random.default_rng(0))
+        for parent in parents:
+            parent.run(leg(["list"]))
         yield parents
 
 
@@ -99,5 +120,7 @@ def test_no_fault_no_failure(parents, references, tmp_path):
 
 @pytest.mark.parametrize("fault", PLANTS)
 def test_a_planted_fault_is_found(fault, parents, references, tmp_path):
-    assert failed(attempt(parents, references, PLANTS[fault], 20, tmp_path)) == 1
-    assert list((tmp_path / "kept").rglob("what.txt"))
+    source, said = PLANTS[fault]
+    assert failed(attempt(parents, references, source, 20, tmp_path)) == 1
+    (what,) = (tmp_path / "kept").rglob("what.txt")
+    assert re.search(said, what.read_text("utf-8"))
