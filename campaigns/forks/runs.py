@@ -68,8 +68,8 @@ def difference(folder: Path, expected: dict[str, Any]) -> str:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files and locks in a folder."""
-    patterns = (".neoclassic-*", ".lock", ".making-*")
+    """Temporary files and locks in a folder, and folders that were being filled. An empty one costs nothing."""
+    patterns = (".neoclassic-*", ".lock", ".making-*/*")
     return sorted(str(path.relative_to(folder)) for pattern in patterns for path in folder.rglob(pattern))
 
 

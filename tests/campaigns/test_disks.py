@@ -79,7 +79,7 @@ def prepared(tmp_path_factory):
 def attempt(prepared, plant, seconds, tmp_path):
     parent, known = prepared
     parent.plant = plant
-    session = Short("disks", seconds, 1, parent.work, tmp_path / "kept")
+    session = Short("disks", seconds, 5, parent.work, tmp_path / "kept")
     disks.disturb(session, parent, known)
     return session
 

@@ -104,16 +104,16 @@ def references():
     return {}
 
 
-def attempt(parents, references, plant, seconds, tmp_path):
+def attempt(parents, references, plant, seed, seconds, tmp_path):
     for parent in parents:
         parent.plant = plant
-    session = Short("kills", seconds, 4, parents[0].work, tmp_path / "kept")
+    session = Short("kills", seconds, seed, parents[0].work, tmp_path / "kept")
     kills.kill(session, parents, references)
     return session
 
 
 def test_no_fault_no_failure(parents, references, tmp_path):
-    session = attempt(parents, references, "", 4, tmp_path)
+    session = attempt(parents, references, "", 5, 4, tmp_path)
     assert sum(counts.answered for counts in session.counts.values()) > 3
     assert not failed(session)
 
@@ -121,6 +121,6 @@ def test_no_fault_no_failure(parents, references, tmp_path):
 @pytest.mark.parametrize("fault", PLANTS)
 def test_a_planted_fault_is_found(fault, parents, references, tmp_path):
     source, said = PLANTS[fault]
-    assert failed(attempt(parents, references, source, 20, tmp_path)) == 1
-    (what,) = (tmp_path / "kept").rglob("what.txt")
-    assert re.search(said, what.read_text("utf-8"))
+    assert failed(attempt(parents, references, source, 6, 20, tmp_path))
+    told = [what.read_text("utf-8") for what in (tmp_path / "kept").rglob("what.txt")]
+    assert any(re.search(said, what) for what in told), told
