@@ -338,7 +338,7 @@ def test_what_a_killed_process_left_beside_the_memory_is_swept_after_an_hour(tmp
         path.write_text("half")
     for path in (old, living):
         os.utime(path, (time.time() - 4000,) * 2)
-    scan(make(tmp_path, ants=4))
+    assert scan(make(tmp_path, ants=4)).infos
     assert new.exists()
     assert living.exists()
     assert not old.exists()
