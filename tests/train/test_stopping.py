@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and a closed terminal: training ends after the step, everything is saved, and what is said holds."""
 
+import os
 import shlex
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 
 import pytest
-from helpers import neoclassic
+from helpers import TRAIN, fill_photos, neoclassic
 
 from neoclassic.model.artefact import Model
 
@@ -79,3 +80,28 @@ def test_between_the_steps_of_a_long_epoch_it_is_answered_too(how, idx_folder, t
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "resume with: neoclassic train --resume" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("how", STOPS, ids=lambda how: how.name)
+def test_stopping_while_photos_are_decoded_removes_what_was_half_made(how, tmp_path):
+    photos = fill_photos(tmp_path / "photos", ("cat", "dog"), n=300)
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from neoclassic.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [*TRAIN, "--image-size", "224", "--data", photos, "--out", tmp_path / "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, command)],
+        env=os.environ | {"NEOCLASSIC_CACHE": str(tmp_path / "cache")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    decoded = tmp_path / "cache" / "decoded"
+    until = time.monotonic() + 60
+    while not list(decoded.glob(".making-*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1]) == (1, "neoclassic: stopped")
+    assert not list(decoded.iterdir())
+    assert not (tmp_path / "run").exists()

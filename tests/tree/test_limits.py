@@ -109,3 +109,14 @@ def test_names_that_pytorch_uses_itself_are_refused_there_and_answer_elsewhere(n
     pytest.importorskip("torch")
     with pytest.raises(UsageError, match=f"^{name}: a module of PyTorch cannot have a child of this name"):
         create("torch", tree, shape, drawn, "cpu")
+
+
+@pytest.mark.parametrize("piece", [b"[],", b'{"a":[]},'])
+def test_a_header_of_many_lists_is_refused_before_it_is_parsed(piece, tmp_path, monkeypatch):
+    lists = piece * (1_100_000 // piece.count(b"[") // (1 + piece.count(b"{")))
+    header = b'{"__metadata__":{"neoclassic":"{}"},"x":[' + lists[:-1] + b"]}"
+    path = tmp_path / "lists.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    monkeypatch.setattr("neoclassic.model.artefact.json.loads", lambda _: pytest.fail("it was parsed"))
+    with pytest.raises(NeoclassicError, match="its header has too many entries"):
+        Model.load(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -81,7 +82,7 @@ data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder to search f
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 for success, 1 if the work failed, 2 for a wrong call."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    with _safe_streams(), _one_line_warnings():
+    with _safe_streams(), _one_line_warnings(), _stoppable():
         return _run(arguments)
 
 
@@ -158,6 +159,25 @@ def _safe_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end a command as Ctrl-C does: what it is writing is cleaned up."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    try:
+        before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
+    except ValueError:  # not the main thread
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

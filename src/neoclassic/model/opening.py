@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from safetensors import safe_open
-
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Engine
 from neoclassic.model import seal
-from neoclassic.model.artefact import Model
+from neoclassic.model.artefact import HEADER, Model, is_bounded
 from neoclassic.model.weight_files import Found, read
 
 ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of their own
@@ -32,7 +30,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         raise UsageError(f"{path} runs on --engine onnx, not on {engine}: for {engine}, give the .safetensors file")
     if device not in ("auto", "cpu"):
         raise UsageError(f"the onnx engine runs on the processor only, not on {device!r}")
-    from neoclassic.engines.onnx import OnnxEngine, session
+    from neoclassic.engines.onnx import OnnxEngine, check, session
 
     try:
         content = Path(path).read_bytes()
@@ -41,6 +39,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
     if seal.is_sealed(content) and not seal.is_intact(content):
         raise NeoclassicError(f"{path}: {ALTERED}")
     try:
+        check(content)
         running = session(content)
         facts = {name: json.loads(text) for name, text in running.get_modelmeta().custom_metadata_map.items()}
         if "preprocessing" not in facts:
@@ -73,7 +72,9 @@ def _is_ours(path: str | Path) -> bool:
     if Path(path).is_dir():
         return True
     try:
-        with safe_open(path, "numpy") as file:
-            return "neoclassic" in (file.metadata() or {})
-    except Exception:  # whoever reads it reports what is wrong with it
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+            start += file.read(min(int.from_bytes(start, "little"), HEADER))
+        return is_bounded(start) and "neoclassic" in json.loads(start[8:]).get("__metadata__", {})
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # whoever reads it reports what is wrong
         return False

@@ -6,6 +6,7 @@ are replaced by inert ones.
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import safetensors
 
 from neoclassic.base.errors import NeoclassicError, install
 from neoclassic.engines.contract import Array
+from neoclassic.model.artefact import is_bounded
 
 DEEPEST = 4  # levels of nested dictionaries that are searched for weights
 NUMBERS = {
@@ -59,8 +61,11 @@ def read(path: str | Path) -> Found:
         if start.startswith((b"PK", b"\x80")):
             return _of_pickle(path)
         if start[8:9] == b"{":
+            data = path.read_bytes()
+            if not is_bounded(data):
+                raise ValueError("its header has too many entries")
             deserialize: Any = safetensors.deserialize
-            return Found({name: _tensor(entry) for name, entry in deserialize(path.read_bytes())})
+            return Found({name: _tensor(entry) for name, entry in deserialize(data)})
         raise ValueError("it is neither a file of torch.save nor a .safetensors file")
     except NeoclassicError:
         raise
@@ -136,6 +141,11 @@ def _of_pickle(path: Path) -> Found:
 
 def _saved(path: Path) -> Any:
     """The object that torch.save was given, with inert replacements for objects of unknown classes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+        if inside > path.stat().st_size:  # torch.save compresses nothing
+            raise ValueError("it is compressed, or damaged: save it again with torch.save")
     torch = _torch()
     try:
         with path.open("rb") as file:

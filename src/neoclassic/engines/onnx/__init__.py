@@ -10,6 +10,7 @@ comment tells where ONNX defines the same word differently.
 
 from neoclassic.engines.onnx.engine import OnnxEngine, session
 from neoclassic.engines.onnx.graph import write
+from neoclassic.engines.onnx.limits import check
 from neoclassic.engines.onnx.packages import need
 
-__all__ = ["OnnxEngine", "need", "session", "write"]
+__all__ = ["OnnxEngine", "check", "need", "session", "write"]
