@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 HANGS = 60.0  # seconds after which a child counts as hung
+NOTES = ("lenet on ", "epoch ", "cannot use the cache at ")  # how lines begin that say how a training goes
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Outcome:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of its standard error that say why it failed, or anything else that is not about progress."""
-        return [line for line in self.err.splitlines() if not line.startswith(("lenet on ", "epoch ", "everything"))]
+        """The lines of its standard error that say why it failed, and any others that are no notes or warnings."""
+        lines = (line for line in self.err.splitlines() if not line.startswith(NOTES))
+        return [line for line in lines if " could not be made (" not in line]
 
     def one_line(self, *codes: int) -> bool:
         """Whether it ended with one of these exit codes and told why in one line that is no bug report."""
