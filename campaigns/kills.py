@@ -26,7 +26,7 @@ from campaigns.forks import Leg, Outcome, Parent, Point, leg
 from campaigns.forks.calls import UNSYNCED
 from campaigns.forks.runs import NETWORKS, TRAINING, contents, difference, leftovers, make_data, unreadable
 
-HASH_SEEDS = (0, 42)
+HASH_SEEDS = (0, 41)
 KINDS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "chmod")
 RESUMED = KINDS[:-2]  # what a resumed training always does
 YEAR = 365 * 24 * 3600
@@ -55,7 +55,7 @@ def run(session: Session) -> None:
         parents = [stack.enter_context(Parent(session.work, seed)) for seed in HASH_SEEDS]
         make_data(session.work, session.rng)
         for parent in parents:  # they are ready after a first command line
-            parent.run(leg(["list"]))
+            parent.run(leg(["--help"]))
         kill(session, parents, {})
 
 

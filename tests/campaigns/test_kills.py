@@ -95,7 +95,7 @@ def parents(tmp_path_factory):
         parents = [stack.enter_context(Parent(work, seed)) for seed in kills.HASH_SEEDS]
         make_data(work, np.random.default_rng(0))
         for parent in parents:
-            parent.run(leg(["list"]))
+            parent.run(leg(["--help"]))
         yield parents
 
 

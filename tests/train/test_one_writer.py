@@ -1,5 +1,6 @@
 """A run has one writer at a time, and a finished run's result and model belong together."""
 
+import errno
 import json
 import os
 import signal
@@ -144,3 +145,17 @@ def test_a_resumed_run_sweeps_its_folder(trained):
     (trained / f".neoclassic-{gone.pid}-0").write_text("half")
     assert neoclassic("train", "--resume", trained).returncode == 0
     assert not list(trained.glob(".neoclassic-*"))
+
+
+def test_a_lock_holds_on_a_full_disk_without_naming_its_holder(tmp_path, monkeypatch):
+    def full(handle, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        lock = locks.locked(tmp_path, "it")
+        lock.__enter__()
+    with pytest.raises(UsageError, match="it is in use by another process"), locks.locked(tmp_path, "it"):
+        pass
+    lock.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
