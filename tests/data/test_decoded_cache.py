@@ -274,6 +274,25 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_fills_is_not(
     assert not work.exists()
 
 
+def test_a_process_killed_while_it_moves_the_finished_folder_leaves_nothing_for_long(garden, place, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(work, target):
+        shutil.copytree(work, place / "decoded" / ".making-copy")  # as the kill would leave it, its lock included
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(Killed):
+            part(garden)
+    assert (place / "decoded" / ".making-copy" / "lock").exists()
+    part(garden)
+    assert [path.name for path in decoded(place) if path.name.startswith(".")] == []
+    (entry,) = decoded(place)
+    assert not (entry / "lock").exists()
+
+
 @pytest.mark.parametrize(("days", "swept"), [(1, False), (8, True)])
 def test_what_another_machine_left_is_swept_after_a_week(days, swept, garden, place):
     work = place / "decoded" / ".making-abc"

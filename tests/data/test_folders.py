@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -321,6 +324,24 @@ def test_headers_are_read_once(tmp_path, monkeypatch):
 def test_files_just_written_are_not_remembered(tmp_path):
     assert len(scan(make(tmp_path, ants=4)).infos) == 4
     assert list(cache.folder().glob("looks/*")) == []
+
+
+def test_what_a_killed_process_left_beside_the_memory_is_swept_after_an_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_info, "SETTLED", -(10**18))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    looks = cache.folder() / "looks"
+    looks.mkdir(parents=True)
+    new, old = (looks / f".neoclassic-{gone.pid}-{name}" for name in ("new", "old"))
+    living = looks / f".neoclassic-{os.getpid()}-old"
+    for path in (new, old, living):
+        path.write_text("half")
+    for path in (old, living):
+        os.utime(path, (time.time() - 4000,) * 2)
+    assert scan(make(tmp_path, ants=4)).infos
+    assert new.exists()
+    assert living.exists()
+    assert not old.exists()
 
 
 def test_a_damaged_memory_is_not_relied_on(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A run has one writer at a time, and a finished run's result and model belong together."""
 
+import errno
 import json
 import os
 import signal
@@ -184,3 +185,17 @@ def test_the_state_of_another_optimizer_is_refused_in_one_line(engine, key, arra
 
 
 WEIGHTS = {"fc.weight": np.zeros((3, 4), np.float32), "fc.bias": np.zeros(3, np.float32)}
+
+
+def test_a_lock_holds_on_a_full_disk_without_naming_its_holder(tmp_path, monkeypatch):
+    def full(handle, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        lock = locks.locked(tmp_path, "it")
+        lock.__enter__()
+    with pytest.raises(UsageError, match="it is in use by another process"), locks.locked(tmp_path, "it"):
+        pass
+    lock.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []

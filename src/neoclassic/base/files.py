@@ -12,6 +12,7 @@ import secrets
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -127,12 +128,17 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise UsageError(f"{os.fspath(path)}: the home folder of that user is not known: give the full path") from None
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that `write` left in a folder when its process was killed."""
+def sweep(folder: Path, age: float | None = None) -> None:
+    """Remove the temporary files that `write` left in a folder when its process was killed.
+
+    age: in seconds; younger ones are kept, where a process of another machine may be writing now.
+    """
     for path in folder.glob(f"{_PREFIX}*-*"):
         pid = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and not _runs(int(pid)) and path.is_file() and not path.is_symlink():
-            with suppress(OSError):
+        with suppress(OSError):
+            state = path.lstat()
+            old = age is None or time.time() - state.st_mtime > age
+            if old and pid.isdigit() and not _runs(int(pid)) and stat.S_ISREG(state.st_mode):
                 path.unlink()
 
 

@@ -67,8 +67,9 @@ def _acquired(path: Path, what: str) -> int | None:
             os.close(handle)
             return None
         if _is_at(handle, path):
-            os.truncate(handle, 0)
-            os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            with suppress(OSError):  # on a full disk the holder is not named
+                os.truncate(handle, 0)
+                os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
             return handle
         os.close(handle)  # its last holder removed it between opening and locking
 

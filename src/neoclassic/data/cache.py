@@ -187,8 +187,9 @@ def making(parent: Path) -> Iterator[Path]:
 
 def finish(work: Path, target: Path) -> None:
     """Move a finished folder to its final path. OSError if that path exists."""
-    (work / LOCK).unlink()
     work.replace(target)
+    with suppress(OSError):  # only now: nobody could tell a folder without its lock from one that is being filled
+        (target / LOCK).unlink()
 
 
 def _abandoned(work: Path) -> bool:

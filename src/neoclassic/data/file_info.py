@@ -20,6 +20,7 @@ from neoclassic.data.image_files import header, read_file
 from neoclassic.data.pixels import orientation
 
 SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
+LEFT = 3600.0  # seconds; no writing takes so long, so an older temporary file is one of a killed process
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257  # TIFF tags
 
 
@@ -81,6 +82,7 @@ def read_infos(paths: Sequence[Path], root: Path) -> dict[Path, FileInfo]:
     if file and to_cache != cached:
         with suppress(OSError, NeoclassicError):  # without a cache the next call is only slower
             file.parent.mkdir(parents=True, exist_ok=True)
+            files.sweep(file.parent, LEFT)
             files.write(file, json.dumps({"infos": to_cache, "checksum": _checksum(to_cache)}))
     return infos
 
