@@ -1,4 +1,4 @@
-"""Module names of version 0.1 import the modules that have these contents now."""
+"""Former module names import the modules that have these contents now."""
 
 import importlib
 import subprocess

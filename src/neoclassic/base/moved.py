@@ -1,4 +1,4 @@
-"""Modules under the names that they had before version 0.2: the same objects, so that older programs still run."""
+"""Modules under their former names: the same objects, so that older programs still run."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Result:
     versions: dict[str, str]
     machine: dict[str, Any]
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
-    checksum: str = ""  # of the model; "" in results written before version 0.2
+    checksum: str = ""  # of the model; "" in results of older versions
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
