@@ -67,7 +67,10 @@ class Session:
         place.mkdir(parents=True, exist_ok=True)
         (place / "what.txt").write_text(f"seed {self.seed}, trial {self.counts[kind].tried}: {what}\n", "utf-8")
         for path in files:
-            (shutil.copytree if path.is_dir() else shutil.copy2)(path, place / path.name)
+            if path.is_dir():
+                shutil.copytree(path, place / path.name, dirs_exist_ok=True)
+            else:
+                shutil.copy2(path, place / path.name)
         if content is not None:
             (place / "input").write_bytes(content)
         print(f"FAILED  {self.name}, {kind}: {what[:300]}  (kept in {place})", flush=True)
