@@ -18,6 +18,7 @@ from neoclassic.tree import (
     MaxPool2d,
     Node,
     ReLU,
+    Select,
     Sequential,
     Sum,
     combinators,
@@ -34,6 +35,8 @@ from neoclassic.tree import (
         (lambda: Linear(1 << 40), "Linear: out_features must be at most 16777216"),
         (lambda: MaxPool2d(2, padding=2), "MaxPool2d: padding must be at most half of a kernel of 2, not 2"),
         (lambda: AvgPool2d(3, padding=2), "AvgPool2d: padding must be at most half of a kernel of 3, not 2"),
+        (lambda: Select((0, -1)), "Select: channels must be at least 0, not -1"),
+        (lambda: Select((-(2**63),)), "Select: channels must be at least 0"),
         (lambda: Sequential(*[ReLU()] * 10_000), "at most 64 levels and 10,000 nodes, not 2 and 10,001"),
     ],
 )

@@ -82,6 +82,8 @@ def _check(node: Node, name: str, annotation: Any) -> None:
     is_valid, description = _KINDS.get(kind, (lambda value: True, ""))
     if not is_valid(value):
         raise InvalidType(f"{type(node).__name__}: {name} must be {description}, not {str(value)[:40]}")
+    if kind == "tuple[int, ...]" and min(value) < 0:  # Python would count from the end, and torch may not
+        raise InvalidValue(f"{type(node).__name__}: {name} must be at least 0, not {min(value)}")
     low, high = _RANGES.get(name, _SIZES if kind.startswith("int") else (-inf, inf))
     if kind in ("int", "int | None", "float") and value is not None and not low <= value <= high:
         wanted = f"from {low} to {high}" if high == 1 else f"at least {low}" if value < low else f"at most {high}"
