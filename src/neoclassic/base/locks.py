@@ -19,8 +19,8 @@ from neoclassic.base.errors import UsageError
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(handle: int) -> None:
-        """BlockingIOError if another process holds it."""
+    def lock(handle: int) -> None:
+        """Lock an open file. BlockingIOError if another process holds it, OSError if there are no locks here."""
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
@@ -28,8 +28,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(handle: int) -> None:
-        """BlockingIOError if another process holds it."""
+    def lock(handle: int) -> None:
+        """Lock an open file. BlockingIOError if another process holds it, OSError if there are no locks here."""
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -58,7 +58,7 @@ def _acquired(path: Path, what: str) -> int | None:
         except OSError:  # a folder that cannot be written into is reported by whoever writes the first file
             return None
         try:
-            _lock(handle)
+            lock(handle)
         except BlockingIOError:
             holder = _holder(handle)
             os.close(handle)

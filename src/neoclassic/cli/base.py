@@ -17,6 +17,7 @@ import click
 
 from neoclassic import __version__
 from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
+from neoclassic.base.signals import ENDINGS, handling
 from neoclassic.base.text import hidden, json_text, printable
 
 EXAMPLES = {
@@ -168,16 +169,8 @@ def _stoppable() -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    try:
-        before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
-    except ValueError:  # not the main thread
-        before = {}
-    try:
+    with handling([n for n in ENDINGS if signal.getsignal(n) == signal.SIG_DFL], stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

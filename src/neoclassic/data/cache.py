@@ -22,10 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from neoclassic.base import locks
 from neoclassic.base.errors import NeoclassicError, UsageError
-
-if sys.platform != "win32":
-    import fcntl
 
 LOCK = "lock"
 DECODED = ("images.npy", "skipped.json", "about.txt", LOCK)
@@ -213,7 +211,7 @@ def _locked(lock: TextIO) -> bool:
         lock.close()  # Windows cannot move a folder with an open file
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.lock(lock.fileno())
     except OSError:
         return False
     return True

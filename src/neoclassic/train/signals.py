@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from neoclassic.base.signals import ENDINGS, handling
+
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
@@ -21,15 +23,6 @@ def interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    try:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
-        before = {number: signal.signal(number, note) for number in numbers}
-    except ValueError:  # not the main thread
-        before = {}
-    try:
+    heard = [n for n in ENDINGS if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
+    with handling([signal.SIGINT, *heard], note):
         yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
