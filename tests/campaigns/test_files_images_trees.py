@@ -55,7 +55,7 @@ def constant(*_):
     [
         (models.artefacts, artefact, "_checksum", constant, "artefact, damaged"),
         (runs.runs, artefact, "_checksum", constant, ""),
-        (models.onnx_files, seal, "is_intact", lambda _: True, "onnx, damaged"),
+        (models.onnx_files, seal, "intact", lambda _: True, "onnx, damaged"),
         (models.giants, artefact, "HEADER", 1 << 40, "giant, damaged"),
         (models.giants, artefact, "LARGEST", 1 << 50, "giant, damaged"),
         (models.giants, combinators, "LARGEST", 1 << 50, "giant, damaged"),

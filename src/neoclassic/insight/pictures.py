@@ -36,7 +36,7 @@ class Pictures(Listener):
     def epoch_ended(self, log: Sequence[Epoch], best: bool, last: bool) -> None:
         started = time.monotonic()
         if self.run and self.while_training and not last and started - self.drawn > RARELY * self.drawing:
-            _draw_curves(self.run, log, self.network)
+            _draw_curves(self.run, self.network, log)
             self.drawn = time.monotonic()
             self.drawing = self.drawn - started
 
@@ -45,14 +45,14 @@ class Pictures(Listener):
         title = f"{result.network} on {result.data}: {test['accuracy']:.2%} of {test['n']:,} test images"
         trained_now = self.run is not None
         if trained_now or not (run.folder / "curves.png").exists():
-            with Ornament("curves.png"):
-                _draw_curves(run, run.log(), title)
+            _draw_curves(run, title)
         if trained_now or not (run.folder / "confusion.png").exists():
             with Ornament("confusion.png"):
                 classes = Model.load(run.model).classes
                 curves.draw_confusion(np.array(test["confusion"]), classes, run.folder / "confusion.png", title)
 
 
-def _draw_curves(run: Run, log: Sequence[Epoch], title: str) -> None:
+def _draw_curves(run: Run, title: str, log: Sequence[Epoch] | None = None) -> None:
+    """Draw `curves.png`, from the run's own log unless one is given."""
     with Ornament("curves.png"):
-        curves.draw_log([vars(row) for row in log], run.folder / "curves.png", title)
+        curves.draw_log([vars(row) for row in log or run.log()], run.folder / "curves.png", title)

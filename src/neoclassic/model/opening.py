@@ -36,7 +36,8 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         content = Path(path).read_bytes()
     except OSError as error:
         raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
-    if seal.is_sealed(content) and not seal.is_intact(content):
+    intact = seal.intact(content)
+    if intact is False:
         raise NeoclassicError(f"{path}: {ALTERED}")
     try:
         check(content)
@@ -46,7 +47,7 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
             raise NeoclassicError("an ONNX file, but not one of neoclassic's: its metadata say no preprocessing")
         if isinstance(facts.get("format"), int) and facts["format"] > ONNX_FORMAT:
             raise NeoclassicError("made by a newer neoclassic; pip install --upgrade neoclassic")
-        if facts.get("format") not in (None, 1) and not seal.is_sealed(content):
+        if facts.get("format") not in (None, 1) and intact is None:
             raise NeoclassicError(ALTERED)
         model = replace(Model.of(facts, {}), source=Path(path))
         return model, cast(Engine, OnnxEngine(model.tree, model.input, running))

@@ -19,15 +19,10 @@ def sealed(content: bytes) -> bytes:
     return content[: place.start] + _checksum(content, place).encode() + content[place.stop :]
 
 
-def is_sealed(content: bytes) -> bool:
-    """Whether the file has a checksum."""
-    return _place(content) is not None
-
-
-def is_intact(content: bytes) -> bool:
-    """Whether the file has the checksum of its own bytes."""
+def intact(content: bytes) -> bool | None:
+    """Whether the file has the checksum of its own bytes; None if it has no checksum."""
     place = _place(content)
-    return place is not None and content[place] == _checksum(content, place).encode()
+    return None if place is None else content[place] == _checksum(content, place).encode()
 
 
 def _place(content: bytes) -> slice | None:
@@ -36,7 +31,8 @@ def _place(content: bytes) -> slice | None:
 
 
 def _checksum(content: bytes, place: slice) -> str:
-    digest = hashlib.sha256(content[: place.start])
+    view = memoryview(content)  # of hundreds of megabytes, perhaps, which slices of bytes would copy
+    digest = hashlib.sha256(view[: place.start])
     digest.update(BLANK.encode())
-    digest.update(content[place.stop :])
+    digest.update(view[place.stop :])
     return digest.hexdigest()

@@ -295,8 +295,8 @@ class Run:
         result = self.result()
         if result is not None:
             model = Model.load(self.model)
-            known = result.checksum or model.checksum
-            if model.checksum != known or model.metrics.get("epoch") != result.best_epoch:
+            other = result.checksum and result.checksum != model.checksum
+            if other or model.metrics.get("epoch") != result.best_epoch:
                 again = f"remove result.json, and train --resume {self.folder} makes both again"
                 raise NeoclassicError(f"{self.folder}: result.json does not belong to model.safetensors; {again}")
         return result
