@@ -35,11 +35,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"unknown campaign {sorted(unknown)[0]!r}: choose from {', '.join(NAMES)}")
-    os.environ["NEOCLASSIC_CACHE"] = tempfile.mkdtemp(prefix="campaigns-cache-")
     print(f"seed {arguments.seed}", flush=True)
     rows: list[tuple[str, str, Counts, float]] = []
     for name in arguments.names:
         with tempfile.TemporaryDirectory(prefix=f"campaign-{name}-", ignore_cleanup_errors=True) as work:
+            os.environ["NEOCLASSIC_CACHE"] = str(Path(work) / "cache")
             seconds = arguments.minutes * 60 / len(arguments.names)
             session = Session(name, seconds, arguments.seed, Path(work), arguments.keep.absolute())
             import_module(f"campaigns.{name}").run(session)

@@ -79,6 +79,16 @@ class Session:
 Campaign = Callable[[Session], None]
 
 
+def idx_header(*shape: int) -> bytes:
+    """The first bytes of an IDX file of unsigned bytes."""
+    return bytes((0, 0, 8, len(shape))) + b"".join(side.to_bytes(4, "big") for side in shape)
+
+
+def idx_file(values: np.ndarray) -> bytes:
+    """An IDX file of unsigned bytes."""
+    return idx_header(*values.shape) + values.astype(np.uint8).tobytes()
+
+
 def minimised(content: bytes, fails: Callable[[bytes], bool], seconds: float = 20.0) -> bytes:
     """A shorter content that still fails, by delta debugging: Zeller & Hildebrandt 2002, "Simplifying and isolating
     failure-inducing input"."""

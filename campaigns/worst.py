@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from campaigns.common import Session
+from campaigns.common import Session, idx_file, idx_header
 from neoclassic.model import artefact
 
 SECONDS, MEGABYTES = 2.0, 300
@@ -146,8 +146,8 @@ def folder(files: dict[str, bytes]) -> Make:
 
 def idx(n: int, size: int) -> Make:
     """A folder of IDX files that claim n images and have `size` bytes of them, compressed."""
-    images = gzip.compress(struct.pack(">BBBBIII", 0, 0, 8, 3, n, 28, 28) + bytes(size))
-    labels = gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 10) + bytes(range(10)))
+    images = gzip.compress(idx_header(n, 28, 28) + bytes(size))
+    labels = gzip.compress(idx_file(np.arange(10)))
     parts = [(f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k")]
     return folder({name: content for pair in parts for name, content in zip(pair, (images, labels), strict=True)})
 

@@ -53,3 +53,15 @@ def needs(module: str) -> None:
 def missing(what: str) -> None:
     """Skip the test because something is missing; with CI=true, where nothing may be missing, fail."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
+def torchvision_module(name: str, **options):
+    """torchvision's network of one of our names, on the meta device: without weights, which the caller fills in."""
+    import torch
+    from torchvision import models
+
+    if name.startswith("googlenet"):
+        options |= {"init_weights": False, "aux_logits": True}
+    constructor = getattr(models, name.removesuffix(":torchvision").replace(":", "_").replace("-", "_"))
+    with torch.device("meta"):
+        return constructor(**options)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from campaigns.common import mutated
+from campaigns.common import idx_file, mutated
 from campaigns.doors import Door
 from campaigns.doors.runs import changed_json
 from neoclassic.base.errors import NeoclassicError
@@ -34,8 +34,8 @@ def idx_files(work: Path) -> Iterator[Door]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for split, n in (("train", 12), ("t10k", 6)):
-        (folder / f"{split}-images-idx3-ubyte").write_bytes(_idx(rng.integers(0, 256, (n, 4, 5))))
-        (folder / f"{split}-labels-idx1-ubyte").write_bytes(_idx(np.arange(n) % 3))
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(idx_file(rng.integers(0, 256, (n, 4, 5))))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(idx_file(np.arange(n) % 3))
     images = (folder / "train-images-idx3-ubyte").read_bytes()
     md5 = hashlib.md5(images, usedforsecurity=False).hexdigest()
 
@@ -53,11 +53,6 @@ def idx_files(work: Path) -> Iterator[Door]:
     packed = gzip.compress(images, mtime=0)
     yield Door("idx gz", folder / "other.gz", packed, compressed, (mutated, _packed), proves=True)
     yield Door("idx with md5", folder / "other", images, published, (mutated, _other_shape), proves=True)
-
-
-def _idx(array: np.ndarray) -> bytes:
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    return header + array.astype(np.uint8).tobytes()
 
 
 def _other_shape(content: bytes, rng: np.random.Generator) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from campaigns.common import idx_file
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
@@ -34,8 +35,7 @@ def make_data(work: Path, rng: np.random.Generator) -> None:
         labels = np.arange(n) % 5
         pixels = rng.integers(0, 128, (n, 28, 28)) + 25 * labels[:, None, None]
         for kind, values in (("images-idx3", pixels), ("labels-idx1", labels)):
-            header = bytes((0, 0, 8, values.ndim)) + b"".join(side.to_bytes(4, "big") for side in values.shape)
-            (work / "idx" / f"{name}-{kind}-ubyte").write_bytes(header + values.astype(np.uint8).tobytes())
+            (work / "idx" / f"{name}-{kind}-ubyte").write_bytes(idx_file(values))
     for i, name in enumerate(("cat", "dog", "eel")):
         folder = work / "photos" / name
         folder.mkdir(parents=True)

@@ -8,6 +8,8 @@ import socket
 import time
 from contextlib import suppress
 
+from campaigns.serving.wire import until_closed
+
 HOST = b"Host: localhost\r\n"
 BODY = HOST + b"Content-Length: 1000000\r\n\r\n"
 CHUNKS = HOST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -41,7 +43,7 @@ async def trickle(port: int, start: bytes, drip: bytes, seconds: float) -> tuple
     Returns what came back, and the seconds that it took; None if the server has not closed the connection in time.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    received, begun = bytearray(), time.monotonic()
+    begun = time.monotonic()
 
     async def send() -> None:
         with suppress(ConnectionError):
@@ -52,13 +54,8 @@ async def trickle(port: int, start: bytes, drip: bytes, seconds: float) -> tuple
 
     sending = asyncio.create_task(send())
     try:
-        async with asyncio.timeout(seconds):
-            with suppress(ConnectionError):
-                while piece := await reader.read(1 << 16):
-                    received += piece
-        return bytes(received), time.monotonic() - begun
-    except TimeoutError:
-        return bytes(received), None
+        received, closed = await until_closed(reader, seconds)
+        return received, time.monotonic() - begun if closed else None
     finally:
         sending.cancel()
         writer.transport.abort()

@@ -82,7 +82,6 @@ async def exchange(port: int, data: bytes, seconds: float, half_close: bool = Tr
     Returns what came back, and whether the server closed the connection within these seconds.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    received = bytearray()
 
     async def send() -> None:
         with suppress(ConnectionError):
@@ -93,16 +92,23 @@ async def exchange(port: int, data: bytes, seconds: float, half_close: bool = Tr
 
     sending = asyncio.create_task(send())
     try:
+        return await until_closed(reader, seconds)
+    finally:
+        sending.cancel()
+        writer.transport.abort()
+
+
+async def until_closed(reader: asyncio.StreamReader, seconds: float) -> tuple[bytes, bool]:
+    """What comes until the other side closes the connection, and whether it does so within these seconds."""
+    received = bytearray()
+    try:
         async with asyncio.timeout(seconds):
             with suppress(ConnectionError):
                 while piece := await reader.read(1 << 16):
                     received += piece
-        return bytes(received), True
     except TimeoutError:
         return bytes(received), False
-    finally:
-        sending.cancel()
-        writer.transport.abort()
+    return bytes(received), True
 
 
 class Client:

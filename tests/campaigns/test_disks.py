@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from planted import IN_PLACE, Short, failed
 
 from campaigns import disks
-from campaigns.common import Session
 from campaigns.forks import Parent
 from campaigns.forks.runs import make_data
 
@@ -15,13 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 
 PLANTS = {  # Python source, and what is said of it
     "files are written in place": (
-        """
-from neoclassic.base import files
-def replace(target, data):
-    with target.open("wb") as file:
-        file.write(data)
-files._replace = replace
-""",
+        IN_PLACE,
         "was lost|truncated|damaged|not a neoclassic",
     ),
     "temporary files are left": (
@@ -55,17 +49,6 @@ files.write = quiet
         "exit code 0, but ",
     ),
 }
-
-
-class Short(Session):
-    """A session that ends with the first failure."""
-
-    def goes_on(self):
-        return super().goes_on() and not failed(self)
-
-
-def failed(session):
-    return sum(counts.failed for counts in session.counts.values())
 
 
 @pytest.fixture(scope="module")

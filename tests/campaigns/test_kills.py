@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from planted import IN_PLACE, Short, failed
 
 from campaigns import kills
-from campaigns.common import Session
 from campaigns.forks import Parent, leg
 from campaigns.forks.runs import make_data
 
@@ -16,13 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 
 PLANTS = {  # Python source, and what is said of it
     "files are written in place": (
-        """
-from neoclassic.base import files
-def replace(target, data):
-    with target.open("wb") as file:
-        file.write(data)
-files._replace = replace
-""",
+        IN_PLACE,
         "truncated|damaged|not a neoclassic",
     ),
     "files replace others before they are on the disk": (
@@ -39,7 +33,7 @@ files._replace = replace
         "before its contents were on the disk",
     ),
     "temporary files are not swept": (
-        "from neoclassic.base import files; files.sweep = lambda folder: None",
+        "from neoclassic.base import files; files.sweep = lambda folder, age=0: None",
         "neoclassic-.* is left",
     ),
     "there is no lock": (
@@ -75,17 +69,6 @@ NumpyEngine.load_optimizer_state = lambda self, state: None
         "differs",
     ),
 }
-
-
-class Short(Session):
-    """A session that ends with the first failure."""
-
-    def goes_on(self):
-        return super().goes_on() and not failed(self)
-
-
-def failed(session):
-    return sum(counts.failed for counts in session.counts.values())
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from helpers import torchvision_module
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.model.torchvision import NETWORKS, from_torchvision, read_weights, to_torchvision
 from neoclassic.networks import entry, network
 
 torch = pytest.importorskip("torch")
-models = pytest.importorskip("torchvision").models
+pytest.importorskip("torchvision")
 from safetensors.numpy import save_file  # noqa: E402
 
 from neoclassic.torch import build, create, load  # noqa: E402
@@ -16,11 +17,7 @@ from neoclassic.torch import build, create, load  # noqa: E402
 
 def theirs(name, **options):
     """torchvision's network with random weights and random statistics, made without drawing its own first."""
-    if name.startswith("googlenet"):
-        options |= {"init_weights": False, "aux_logits": True}
-    constructor = getattr(models, name.removesuffix(":torchvision").replace(":", "_").replace("-", "_"))
-    with torch.device("meta"):
-        module = constructor(**options)
+    module = torchvision_module(name, **options)
     module.to_empty(device="cpu")
     rng = torch.Generator().manual_seed(1)
     for key, tensor in module.state_dict().items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import torchvision_module
 from PIL import Image
 
 import neoclassic as nc
@@ -19,7 +20,7 @@ from neoclassic.model.torchvision import NETWORKS, to_torchvision
 from neoclassic.networks import network
 
 torch = pytest.importorskip("torch")
-models = pytest.importorskip("torchvision").models
+pytest.importorskip("torchvision")
 from safetensors.torch import save_file  # noqa: E402
 
 NAME = "mobilenet-v3-small"
@@ -33,11 +34,7 @@ def side(name):
 
 def theirs(name, **options):
     """torchvision's network with random weights and statistics, the largest matrices the same in each row."""
-    if name.startswith("googlenet"):
-        options |= {"init_weights": False, "aux_logits": True}
-    constructor = getattr(models, name.removesuffix(":torchvision").replace(":", "_").replace("-", "_"))
-    with torch.device("meta"):
-        module = constructor(**options)
+    module = torchvision_module(name, **options)
     rng, state = torch.Generator().manual_seed(1), {}
     for key, tensor in module.state_dict().items():
         if key.endswith("num_batches_tracked"):
