@@ -172,14 +172,13 @@ def making(parent: Path) -> Iterator[Path]:
             with suppress(OSError):  # it belongs to another user
                 entry.remove()
     work = parent / f"{MAKING}{secrets.token_hex(8)}"
-    work.mkdir()  # not by tempfile, whose folders only their owner may read
-    lock = (work / LOCK).open("x", encoding="ascii")
     try:
-        if _locked(lock):
-            print(_boot(), file=lock, flush=True)
-        yield work
+        work.mkdir()  # not by tempfile, whose folders only their owner may read
+        with (work / LOCK).open("x", encoding="ascii") as lock:
+            if _locked(lock):
+                print(_boot(), file=lock, flush=True)
+            yield work
     finally:
-        lock.close()
         shutil.rmtree(work, ignore_errors=True)
 
 
