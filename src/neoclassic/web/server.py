@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.signals import handling
 from neoclassic.web.application import application
 from neoclassic.web.hosts import is_loopback
 from neoclassic.web.service import Limits, Service
@@ -108,9 +109,8 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000, hosts: It
     listener = _listen(host, port)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns of damaged images while it decodes them
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again after its shutdown
-        signal.signal(number, lambda *_: None)
-    with closing(listener):
+    quiet = handling((signal.SIGINT, signal.SIGTERM), lambda *_: None)  # uvicorn raises them again after its shutdown
+    with closing(listener), quiet:
         address = f"[{host}]" if listener.family == socket.AF_INET6 else host
         about = f"{service.model.network} on the {service.engine.name} engine"
         print(f"http://{address}:{listener.getsockname()[1]} answers with {about}; Ctrl-C ends it", file=sys.stderr)
