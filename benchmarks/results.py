@@ -17,6 +17,7 @@ from typing import Any
 from neoclassic.recipes import list_recipes
 
 ROOT = Path(__file__).parents[1]
+OUTCOMES = ("answered", "refused", "failed")  # of a campaign's trial
 HEAD = """# Results
 
 Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
@@ -134,6 +135,40 @@ def ms(row: dict[str, Any]) -> str:
     return ", ".join(f"{median(values):.1f}" for values in times)
 
 
+def campaign_tables(found: dict[str, Any]) -> str:
+    """What the campaigns tried, over all sessions, and what the worst files took in the last one."""
+    totals: dict[str, dict[str, int]] = {}
+    seeds: dict[str, list[str]] = {}
+    for session in found["sessions"]:
+        name = session["campaign"]
+        seeds.setdefault(name, []).append(f"{session['seed']} ({session['seconds'] / 60:,.0f} min)")
+        for kind, counts in session["counts"].items():
+            row = totals.setdefault(f"{name} | {kind}", dict.fromkeys(OUTCOMES, 0))
+            for outcome in OUTCOMES:
+                row[outcome] += counts[outcome]
+    lines = "".join(
+        f"| {kind} | {' | '.join(f'{n:,}' for n in (sum(row.values()), *row.values()))} |\n"
+        for kind, row in totals.items()
+        if not kind.startswith("worst ")
+    )
+    about = "Made by `make campaign OUT=results/campaign.json`; `docs/security.md` says what is promised. A trial is "
+    about += "answered (the right answer, the same bytes), refused in one line, or failed. Seeds: "
+    about += "; ".join(f"{name} {', '.join(each)}" for name, each in seeds.items())
+    last = found["sessions"][-1]
+    about += f". {versions(last)}, {last['date'][:10]}."
+    head = f"| campaign | kind | tried | {' | '.join(OUTCOMES)} |\n{'|---' * 6}|\n"
+    text = f"\n## Campaigns\n\n{about}\n\n{head}{lines}"
+    for session in [s for s in found["sessions"] if s["campaign"] == "worst"][-1:]:
+        text += (
+            "\nThe worst files that we could think of, each opened in a new process: what it took above the process "
+        )
+        text += "itself.\n\n| file | bytes | outcome | seconds | MB |\n|---|---|---|---|---|\n"
+        for kind, row in session["counts"].items():
+            outcome = next(each for each in reversed(OUTCOMES) if row[each])
+            text += f"| {kind} | {row['bytes']:,} | {outcome} | {row['seconds']} | {row['megabytes']} |\n"
+    return text
+
+
 def other_table(name: str, found: dict[str, Any]) -> str:
     """Any other benchmark: its values, with nested ones named by their path."""
     lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
@@ -163,6 +198,7 @@ def text(folder: Path) -> str:
         "training": training_table,
         "training-gpu": partial(training_table, gpu=True),
         "numpy_engine": engine_table,
+        "campaign": campaign_tables,
     }
     parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)

@@ -35,6 +35,7 @@ class Session:
     seed     of everything random: a campaign with the same seed tries the same things in the same order
     work     a folder for what it writes, which is removed afterwards
     keep     a folder for inputs that fail
+    figures  what else was measured, by kind
     """
 
     name: str
@@ -43,6 +44,7 @@ class Session:
     work: Path
     keep: Path
     counts: dict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

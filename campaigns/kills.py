@@ -24,26 +24,29 @@ from typing import Any
 from campaigns.common import Session
 from campaigns.forks import Leg, Outcome, Parent, Point, leg
 from campaigns.forks.calls import UNSYNCED
-from campaigns.forks.runs import NETWORKS, TRAINING, contents, difference, leftovers, make_data, unreadable
+from campaigns.forks.runs import LONGER, NETWORKS, TRAINING, contents, difference, leftovers, make_data, unreadable
 
 HASH_SEEDS = (0, 41)
 KINDS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "chmod")
 RESUMED = KINDS[:-2]  # what a resumed training always does
 YEAR = 365 * 24 * 3600
 PHOTOS_EVERY = 4  # trials
+LONG = 600.0  # seconds from which a campaign also trains with PyTorch and on all cores
 
 
 @dataclass(frozen=True)
 class Reference:
     """A training that was never killed.
 
-    options   of its command line
-    counts    of its calls that change files, by kind
-    seconds   that it took
-    contents  of its files
+    options    of its command line
+    all_cores  whether it may use all cores, on which the bytes depend
+    counts     of its calls that change files, by kind
+    seconds    that it took
+    contents   of its files
     """
 
     options: tuple[str, ...]
+    all_cores: bool
     counts: dict[str, int]
     seconds: float
     contents: dict[str, Any]
@@ -52,7 +55,8 @@ class Reference:
 def run(session: Session) -> None:
     """Kill trainings until the time is over."""
     with ExitStack() as stack:
-        parents = [stack.enter_context(Parent(session.work, seed)) for seed in HASH_SEEDS]
+        imports = ["torch"] if session.seconds >= LONG else []
+        parents = [stack.enter_context(Parent(session.work, seed, imports)) for seed in HASH_SEEDS]
         make_data(session.work, session.rng)
         for parent in parents:  # they are ready after a first command line
             parent.run(leg(["--help"]))
@@ -61,27 +65,27 @@ def run(session: Session) -> None:
 
 def kill(session: Session, parents: list[Parent], references: dict[str, Reference]) -> None:
     """Kill trainings until the time is over. references: those of earlier sessions with the same data."""
-    number = 0
+    number, networks = 0, NETWORKS | (LONGER if session.seconds >= LONG else {})
     while session.goes_on():
-        names = [name for name in NETWORKS if name.startswith("photos") == (number % PHOTOS_EVERY == 2)]
+        names = [name for name in networks if name.startswith("photos") == (number % PHOTOS_EVERY == 2)]
         name = str(session.rng.choice(names))
         if name not in references:
-            references[name] = reference(session.work, parents[0], name)
+            references[name] = reference(session.work, parents[0], networks[name], name in LONGER)
         Trial(session, parents, references[name], session.work / f"run-{number}").run()
         number += 1
 
 
-def reference(work: Path, parent: Parent, name: str) -> Reference:
+def reference(work: Path, parent: Parent, options: tuple[str, ...], all_cores: bool) -> Reference:
     """Train from start to end. RuntimeError if that fails, for then there is nothing to compare with."""
     shutil.rmtree(work / "cache", ignore_errors=True)
     folder = work / "reference"
     started = time.monotonic()
-    done = parent.run(leg((*TRAINING, *NETWORKS[name], "--out", folder)))
+    done = parent.run(leg((*TRAINING, *options, "--out", folder), all_cores=all_cores))
     if done.code or leftovers(folder):
         raise RuntimeError(f"a training without a kill failed: {done.err} {leftovers(folder)}")
     seconds, found = time.monotonic() - started, contents(folder)
     shutil.rmtree(folder)
-    return Reference(NETWORKS[name], done.counts, seconds, found)
+    return Reference(options, all_cores, done.counts, seconds, found)
 
 
 @dataclass
@@ -137,9 +141,10 @@ class Trial:
         """The command line that begins or resumes the run."""
         rng = self.session.rng
         clock = float(rng.integers(-YEAR, YEAR)) if rng.random() < 0.2 else 0.0
+        how = {"clock": clock, "all_cores": self.reference.all_cores, "pictures": rng.random() < 0.05}
         if (self.folder / "recipe.json").exists():
-            return leg(("train", "--resume", self.folder), clock=clock)
-        return leg((*TRAINING, *self.reference.options, "--out", self.folder), clock=clock)
+            return leg(("train", "--resume", self.folder), **how)
+        return leg((*TRAINING, *self.reference.options, "--out", self.folder), **how)
 
     def end(self, story: str) -> None:
         """Let it end, and compare."""

@@ -59,6 +59,7 @@ def run(session: Session) -> None:
         said, seconds, megabytes = opened(door, path)
         size = path.stat().st_size if path.is_file() else 0
         print(f"worst     {name:<44} {size:>12,} bytes  {said:<9} {seconds:5.2f} s {megabytes:6.0f} MB", flush=True)
+        session.figures[name] = {"bytes": size, "seconds": round(seconds, 2), "megabytes": round(megabytes)}
         if said not in ("answered", "refused") or seconds > SECONDS or megabytes > MEGABYTES:
             session.failed(name, f"{said}, {seconds:.1f} s, {megabytes:.0f} MB", path)
         else:

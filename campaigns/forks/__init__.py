@@ -42,10 +42,11 @@ class Point:
 class Leg:
     """One command line and what is done to it.
 
-    seconds   after which it is killed
-    clock     seconds by which the clock is wrong
-    pictures  whether a training also draws its curves, which takes longer than a small training
-    stdout    the file that its standard output goes to
+    seconds    after which it is killed
+    clock      seconds by which the clock is wrong
+    pictures   whether a training also draws its curves, which takes longer than a small training
+    all_cores  whether it may use all cores, on which a small training is slower
+    stdout     the file that its standard output goes to
     """
 
     arguments: tuple[str, ...]
@@ -53,6 +54,7 @@ class Leg:
     seconds: float | None = None
     clock: float = 0.0
     pictures: bool = False
+    all_cores: bool = False
     stdout: str = "stdout"
 
 
@@ -89,17 +91,18 @@ class Parent:
 
     work       the current folder of the children; only calls that change files in it are counted
     hash_seed  PYTHONHASHSEED
+    imports    modules that it imports in addition to what a training on the NumPy engine needs
     plant      Python source that every child executes first: the fault that a test plants in the library
     """
 
-    def __init__(self, work: Path, hash_seed: int) -> None:
+    def __init__(self, work: Path, hash_seed: int, imports: Sequence[str] = ()) -> None:
         self.work, self.plant, self._ready = work, "", False
         own = {"PYTHONHASHSEED": str(hash_seed), "NEOCLASSIC_CACHE": str(work / "cache"), "TMPDIR": str(work / "tmp")}
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # a parent of one thread can be forked
         path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MPLBACKEND": "agg"}
         (work / "tmp").mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(work)],
+            [sys.executable, "-P", "-m", __name__, str(work), *imports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | own | one | path,

@@ -1,5 +1,5 @@
-"""The parent of trials: python -m campaigns.forks FOLDER. It reads a command line, as JSON, from each line of its
-standard input, runs it in a forked child, and answers with a line of JSON that says what became of it.
+"""The parent of trials: python -m campaigns.forks FOLDER [MODULE …]. It reads a command line, as JSON, from each line of
+its standard input, runs it in a forked child, and answers with a line of JSON that says what became of it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from campaigns.forks.calls import Calls
 NOT_NEEDED = ("torch", "web", "compat", "__main__", "mnist")  # parts of names of modules
 
 
-def serve(work: Path) -> None:
+def serve(work: Path, *modules: str) -> None:
     """Answer every line of standard input."""
-    import_all()
+    import_all(*modules)
     if threading.active_count() > 1:
         raise RuntimeError("a process of several threads cannot be forked safely")
     if hasattr(os, "sched_setaffinity"):  # threads that share so small a batch mostly wait for each other
@@ -38,8 +38,9 @@ def serve(work: Path) -> None:
         print(json.dumps(outcome(Leg(**described), plant, work)), flush=True)
 
 
-def import_all() -> None:
-    """Import whatever a training on the NumPy engine, an export or a report needs, so that no child has to."""
+def import_all(*modules: str) -> None:
+    """Import whatever a training on the NumPy engine, an export or a report needs, and these modules, so that no child
+    has to."""
     import neoclassic
     from neoclassic.train import loop
 
@@ -47,7 +48,7 @@ def import_all() -> None:
     for module in pkgutil.walk_packages(neoclassic.__path__, "neoclassic."):
         if not any(part in module.name for part in NOT_NEEDED):
             importlib.import_module(module.name)
-    for name in ("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "matplotlib.backends.backend_agg"):
+    for name in ("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "matplotlib.backends.backend_agg", *modules):
         importlib.import_module(name)
 
 
@@ -113,6 +114,8 @@ def _command_line(leg: Leg, work: Path, report: int) -> int:
 
     if not leg.pictures:
         watching.watchers = lambda progress=False: []
+    if leg.all_cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
     if leg.clock:
         right = time.time
         time.time = lambda: right() + leg.clock
@@ -124,4 +127,4 @@ def _command_line(leg: Leg, work: Path, report: int) -> int:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), *sys.argv[2:])

@@ -26,6 +26,10 @@ NETWORKS = {  # options of a training, by what is special about it
     "IDX with patience": ("--data", "idx", "--epochs", "4", "--patience", "1", "--lr", "0.5"),
     "photos": ("--data", "photos", "--epochs", "2", "--image-size", "28", "--flip"),
 }
+LONGER = {  # of a campaign that has time
+    "photos on all cores": ("--data", "photos", "--epochs", "2", "--image-size", "28", "--pad", "2"),
+    "torch": ("--engine", "torch", "--data", "idx", "--epochs", "2", "--average", "0.9", "--device", "cpu"),
+}
 
 
 def make_data(work: Path, rng: np.random.Generator) -> None:

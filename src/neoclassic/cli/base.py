@@ -175,7 +175,7 @@ def _stoppable() -> Iterator[None]:
 
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    """Print each of our own warnings as one line, without the source line that raised it."""
+    """Print each of our own warnings as one line, without the source line that raised it, and none of Pillow's."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
@@ -186,6 +186,7 @@ def _one_line_warnings() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", NeoclassicWarning)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.showwarning = show
         yield
 
