@@ -1,5 +1,5 @@
-"""The parent of trials: python -m campaigns.forks FOLDER [MODULE …]. It reads a command line, as JSON, from each line of
-its standard input, runs it in a forked child, and answers with a line of JSON that says what became of it.
+"""The parent of trials: python -m campaigns.forks FOLDER [MODULE …]. It reads a command line, as JSON, from each line
+of its standard input, runs it in a forked child, and answers with a line of JSON that says what became of it.
 """
 
 from __future__ import annotations
