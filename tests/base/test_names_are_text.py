@@ -13,7 +13,8 @@ import pytest
 from helpers import TRAIN, fill_photos, neoclassic
 from PIL import Image
 
-from neoclassic.base import text
+from neoclassic.base import files, text
+from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.insight import curves
 from neoclassic.views import lettering
 
@@ -145,3 +146,13 @@ def test_a_name_that_is_no_text_is_shown_and_kept(tmp_path, run, monkeypatch):
     code, _, _ = run("predict", tmp_path / "r", photos, "--csv", tmp_path / "p.csv")
     assert code == 0
     assert (tmp_path / "p.csv").read_text("utf-8").count("\n") == 29
+
+
+def test_every_error_is_one_line():
+    assert str(NeoclassicError("unknown variant `\n`")) == "unknown variant `\\u000a`"
+    assert str(UsageError("a\u2028b")) == "a\\u2028b"
+
+
+def test_a_path_that_no_file_can_have_is_refused():
+    with pytest.raises(NeoclassicError, match=r"^\\ud800/x: no file has this name$"):
+        files.on_disk("\ud800/x")

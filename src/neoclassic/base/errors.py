@@ -12,9 +12,15 @@ from neoclassic.base.text import printable
 
 
 class NeoclassicError(Exception):
-    """The work failed: bad data, a full disk, a diverged run. Exit code 1. The message is one line."""
+    """The work failed: bad data, a full disk, a diverged run. Exit code 1.
+
+    The message is one line: control characters in it, of a file name or another library's error, are escaped.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(NeoclassicError):

@@ -111,12 +111,17 @@ def scratch(near: Path | None = None) -> Iterator[Path]:
 def on_disk(path: str) -> str:
     """Return a path that was read from a file in the form that this system's functions need.
 
-    The locale may not be able to encode all of its characters.
+    The locale may not be able to encode all of its characters. NeoclassicError for a name that no file can have.
     """
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
-        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+        try:
+            return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError:
+            raise NeoclassicError(
+                f"{path.encode('utf-8', 'backslashreplace').decode()}: no file has this name"
+            ) from None
     return path
 
 
