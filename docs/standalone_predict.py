@@ -80,21 +80,25 @@ def to_input(path, p):
 
 
 def predict(model, paths):
-    """For each path, yield the class names, the path and its probabilities."""
-    content = np.fromfile(model, np.uint8).tobytes()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    facts = session.get_modelmeta().custom_metadata_map  # file_sha256: of the file with 64 zeros in its place
-    told = facts.get("file_sha256", "").strip('"')
-    if facts.get("format") != "1" and hashlib.sha256(content.replace(told.encode(), b"0" * 64)).hexdigest() != told:
-        sys.exit(f"{model}: altered or damaged since it was exported; export it again")
-    classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])
-    for path in paths:
-        yield classes, path, session.run(["probabilities"], {"images": to_input(path, preprocessing)[None]})[0][0]
+    """For each path, yield the class names, the path and its probabilities. A failure ends in one line."""
+    path = model
+    try:
+        content = np.fromfile(model, np.uint8).tobytes()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        facts = session.get_modelmeta().custom_metadata_map  # file_sha256: of the file with 64 zeros in its place
+        told = facts.get("file_sha256", "").strip('"')
+        if facts.get("format") != "1" and hashlib.sha256(content.replace(told.encode(), b"0" * 64)).hexdigest() != told:
+            sys.exit(f"{model}: altered or damaged since it was exported; export it again")
+        classes, preprocessing = json.loads(facts["classes"]), json.loads(facts["preprocessing"])
+        for path in paths:
+            yield classes, path, session.run(["probabilities"], {"images": to_input(path, preprocessing)[None]})[0][0]
+    except Exception as error:  # Pillow and onnxruntime raise many kinds
+        sys.exit(f"{path}: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":
     as_json = sys.argv[1:2] == ["--json"]
-    model, *paths = sys.argv[2 if as_json else 1 :]
+    model, *paths = sys.argv[2 if as_json else 1 :] or sys.exit(__doc__.strip())
     for classes, path, row in predict(model, paths):
         label, probability = classes[row.argmax()], float(row.max())
         line = {"path": path, "label": label, "probability": probability, "probabilities": row.tolist()}

@@ -63,3 +63,16 @@ def test_what_predict_opens_it_opens(kind, model, tmp_path, run):
     done = predict(model, tmp_path / "photo")
     assert (done.returncode, done.stderr) == (0, "")
     assert run("predict", model, tmp_path / "photo")[0] == 0
+
+
+def test_every_failure_is_one_line(model, tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "no.onnx").write_bytes(b"nothing")
+    for given in [(model, "missing.png"), (model, tmp_path / "cut.png"), (tmp_path / "no.onnx", "a.png"), ("no", "a")]:
+        done = predict(*given)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "model.onnx photo.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
