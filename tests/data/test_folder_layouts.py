@@ -195,6 +195,7 @@ def test_a_model_is_evaluated_on_photos_of_one_class_and_in_any_layout(run, run_
     (new / "dog").mkdir()
     assert run_json("evaluate", tmp_path / "run", "--data", new)["n"] == 12
     assert run_json("evaluate", tmp_path / "run", "--data", make(tmp_path / "more", *both("Testdaten")))["n"] == 12
+    assert "Testdaten is the test set" in run("evaluate", tmp_path / "run", "--data", tmp_path / "more")[2]
     only = make(tmp_path / "only", "test/cat/monday", "test/cat/tuesday")
     (only / "test" / "dog").mkdir()
     (only / "test" / "dog" / "notes.txt").write_text("none yet")

@@ -53,6 +53,7 @@ def evaluate(
     Prints precision, recall and F1 of each class as well. The probabilities of several models are averaged. If a folder
     of photos has no test set, all photos that the model was not trained on are used.
     """
+    from functools import partial
     from pathlib import Path
 
     from neoclassic.base import files
@@ -62,7 +63,7 @@ def evaluate(
     if out:
         files.check_folder(Path(out))
     loaded, running = open_models(models, engine, device, MultiView(flip, shift))
-    reviewed, test = review.of_model(loaded, running, data, data_dir)
+    reviewed, test = review.of_model(loaded, running, data, data_dir, partial(click.echo, err=True))
     evaluation = reviewed.evaluation
     if test.skipped:
         (path, reason), n = test.skipped[0], len(test.skipped)

@@ -12,6 +12,7 @@ import numpy as np
 from neoclassic.base import files
 from neoclassic.base.text import csv_table
 from neoclassic.data.dataset import Dataset
+from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
@@ -116,14 +117,22 @@ def review(
 
 
 def of_model(
-    model: Model, engine: Engine, data: str | None = None, data_dir: str | None = None
+    model: Model,
+    engine: Engine,
+    data: str | None = None,
+    data_dir: str | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> tuple[Review, Dataset]:
     """Review a model on a test set. Return the review and the test set, resized to the model's input.
 
     data: a data set; that of the model's training when omitted. A folder of photos without a test set contributes all
-    images that the model was not trained on.
+    images that the model was not trained on. note: called with each line on how the folder is read, if that is not
+    obvious.
     """
     source = data_of(model, data, data_dir)
+    if note and isinstance(source, Folder):
+        for line in (*source.layout, *source.warnings):
+            note(line)
     p = model.preprocessing
     test = source.test_set(p, model.data.get("photos", {}))
     return review(engine, test.images, test.labels, test.classes, p, test.paths, model.temperature), test
