@@ -12,6 +12,7 @@ from neoclassic.engines import create, weights
 from neoclassic.model.artefact import HEADER, Model
 from neoclassic.tree import (
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Flatten,
     Linear,
@@ -33,6 +34,7 @@ from neoclassic.tree import (
         (lambda: Conv2d(1, 1, stride=2**70), "Conv2d: stride must be at most 65536"),
         (lambda: Conv2d(1, 3, padding=10**6), "Conv2d: padding must be at most 512"),
         (lambda: Linear(1 << 40), "Linear: out_features must be at most 16777216"),
+        (lambda: BatchNorm2d(eps=10**400), "BatchNorm2d: eps must be"),
         (lambda: MaxPool2d(2, padding=2), "MaxPool2d: padding must be at most half of a kernel of 2, not 2"),
         (lambda: AvgPool2d(3, padding=2), "AvgPool2d: padding must be at most half of a kernel of 3, not 2"),
         (lambda: Select((0, -1)), "Select: channels must be at least 0, not -1"),
