@@ -90,7 +90,18 @@ augmentation = _options(
     click.option("--cutmix", type=float, metavar="ALPHA", help="Paste rectangles of other images: CutMix."),
 )
 transfer = _options(
-    click.option("--weights", metavar="FILE", help="File of weights to start from, ours or torchvision's."),
+    click.option(
+        "--weights",
+        metavar="FILE|NAME",
+        help="Weights to start from: a file, ours or torchvision's, or imagenet, which is downloaded once.",
+    ),
+    click.option(
+        "--mean",
+        type=_Numbers(),
+        metavar="NUMBERS",
+        help="Mean of the pixels, if it is not the weights' usual one: 0.5.",
+    ),
+    click.option("--std", type=_Numbers(), metavar="NUMBERS", help="Their standard deviation."),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers to freeze: 'stage1.*'; repeatable."),
     click.option(
         "--rate",

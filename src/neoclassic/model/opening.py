@@ -9,7 +9,7 @@ from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Engine
-from neoclassic.model import seal
+from neoclassic.model import pretrained, published, seal
 from neoclassic.model.artefact import HEADER, Model, is_bounded
 from neoclassic.model.weight_files import Found, read
 
@@ -18,13 +18,14 @@ ALTERED = "altered or damaged since it was exported (its checksum does not fit);
 
 
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
-    """Open an artefact, a run folder or an exported .onnx file; return the model and the engine that runs it.
+    """Open an artefact, a run folder, an exported .onnx file or a name; return the model and the engine that runs it.
 
-    A model from an .onnx file runs on onnxruntime, and its `weights` are empty. NeoclassicError, one line, for a file
-    that is damaged or that neoclassic did not write; UsageError for an engine that cannot run it.
+    Names are such as `resnet50@imagenet`; see `model.pretrained`. A model from an .onnx file runs on onnxruntime, and
+    its `weights` are empty. NeoclassicError, one line, for a file that is damaged or that neoclassic did not write;
+    UsageError for an unknown name, or an engine that cannot run the model.
     """
     if Path(path).suffix.lower() != ".onnx":
-        model = Model.load(path)
+        model = load_model(path)
         return model, model.engine(engine, device)
     if engine not in ("auto", "onnx"):
         raise UsageError(f"{path} runs on --engine onnx, not on {engine}: for {engine}, give the .safetensors file")
@@ -57,11 +58,42 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         raise NeoclassicError(f"{path}: {error}") from None
 
 
-def open_weights(path: str | Path) -> tuple[Found, Model | None]:
+def load_model(path: str | Path) -> Model:
+    """The model in an artefact or a run folder, or of a name such as `resnet50@imagenet`. Errors as in `open_model`."""
+    return pretrained.named(str(path)) if pretrained.is_name(path) else Model.load(path)
+
+
+def is_name(weights: str) -> bool:
+    """Whether `open_weights` takes this for a name, such as `imagenet:v1` or `lenet@mnist`, not for a path."""
+    return published.is_name(weights) or pretrained.is_name(weights)
+
+
+def full_name(weights: str, network: str) -> str:
+    """The same weights with the version that a name such as `imagenet` leaves open; a path as it is.
+
+    UsageError for a name that is unknown, or that has no weights of this network.
+    """
+    if published.is_name(weights):
+        return published.published(network, weights).name
+    if not pretrained.is_name(weights):
+        return weights
+    model = pretrained.found(weights)
+    if model.network != network:
+        raise UsageError(f"{weights} holds {model.network!r}: train that, not {network!r}")
+    return model.published.name if model.published else model.name
+
+
+def open_weights(path: str | Path, network: str = "") -> tuple[Found, Model | None]:
     """The weights of any file, or of a run folder; and the model, if it is one of neoclassic's own.
 
-    Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
+    Names of published weights, such as `imagenet`, are those of `network`; see `model.published`. Names of models work
+    too. Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
     """
+    if published.is_name(path):
+        return read(published.located(published.published(network, str(path)))), None
+    if pretrained.is_name(path):
+        model = pretrained.named(str(path))
+        return Found(model.weights), model
     if _is_ours(path):
         model = Model.load(path)
         return Found(model.weights), model

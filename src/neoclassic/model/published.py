@@ -129,6 +129,14 @@ def published(network: str, weights: str) -> Published:
     return named[weights]
 
 
+def pixels(network: str, channels: int = 3) -> Pixels:
+    """Mean and deviation of the pixels that torchvision's weights of a network expect. channels: 1 or 3."""
+    mean, std = next(row.pixels for row in PUBLISHED if row.network == network)
+    if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
+        return (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
+    return mean, std
+
+
 @cache
 def classes() -> tuple[str, ...]:
     """The names of ImageNet's 1000 classes, in the order of the logits."""
