@@ -94,20 +94,30 @@ def open_weights(path: str | Path, network: str = "") -> tuple[Found, Model | No
     if pretrained.is_name(path):
         model = pretrained.named(str(path))
         return Found(model.weights), model
-    if _is_ours(path):
+    if Path(path).is_dir() or _header(Path(path)) is not None:
         model = Model.load(path)
         return Found(model.weights), model
     return read(path), None
 
 
-def _is_ours(path: str | Path) -> bool:
-    """Whether it is a run folder, or a `.safetensors` file with our header."""
-    if Path(path).is_dir():
-        return True
+def trained_size(weights: str) -> int | None:
+    """The side in pixels of the square images that a model was trained on; None if the weights do not say it."""
+    path = Path(weights)
+    if pretrained.is_name(weights):
+        path = pretrained.found(weights).file or path
     try:
-        with Path(path).open("rb") as file:
+        _, height, width = json.loads(_header(path / "model.safetensors" if path.is_dir() else path) or "{}")["input"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return height if height == width and isinstance(height, int) else None
+
+
+def _header(path: Path) -> str | None:
+    """Our header in a `.safetensors` file; None in other files."""
+    try:
+        with path.open("rb") as file:
             start = file.read(8)
             start += file.read(min(int.from_bytes(start, "little"), HEADER))
-        return is_bounded(start) and "neoclassic" in json.loads(start[8:]).get("__metadata__", {})
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # whoever reads it reports what is wrong
-        return False
+        return str(json.loads(start[8:])["__metadata__"]["neoclassic"]) if is_bounded(start) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # whoever reads it reports what is wrong
+        return None

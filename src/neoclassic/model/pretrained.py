@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.engines.weights import initial, shapes
@@ -52,6 +54,26 @@ def known() -> dict[str, Known]:
         packaged[name] = Known(name, file)
     latest = {f"{row.network}@{published.DATA}": row for row in PUBLISHED}
     return packaged | {name: Known(name, published=row) for name, row in latest.items()}
+
+
+def rows(pattern: str) -> list[dict[str, Any]]:
+    """What there is to say of each model whose name matches a shell pattern, as plain JSON values.
+
+    accuracy: on the test images of its data, or on ImageNet's validation images as torchvision states it.
+    """
+    found = []
+    for name, model in known().items():
+        if not fnmatchcase(name, pattern):
+            continue
+        if row := model.published:
+            place = "on this machine" if published.present(row) else "to be downloaded"
+            facts = {"accuracy": round(row.top1 / 100, 5), "bytes": round(row.size * 2**20), "place": place}
+            found.append({"model": name, **facts, "address": row.address})
+        elif model.file:
+            accuracy = Model.load(model.file).metrics.get("test", {}).get("accuracy")
+            facts = {"accuracy": accuracy, "bytes": model.file.stat().st_size, "place": "in the package"}
+            found.append({"model": name, **facts, "address": None})
+    return found
 
 
 def is_name(model: str | os.PathLike[str]) -> bool:

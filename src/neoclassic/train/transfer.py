@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Weights
 from neoclassic.model import published
-from neoclassic.model.opening import full_name, open_weights
+from neoclassic.model.opening import full_name, open_weights, trained_size
 from neoclassic.model.published import Pixels
 from neoclassic.model.torchvision import adopt
 from neoclassic.train.recipe import Recipe
@@ -33,10 +33,14 @@ class Start:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with the version of weights that it names, such as `imagenet:v2`. UsageError for an unknown name."""
+    """The recipe with what its weights leave open: their version, and the size of images that they were trained on.
+
+    UsageError for an unknown name, or one of another network.
+    """
     if not recipe.weights:
         return recipe
-    return recipe.but(weights=full_name(recipe.weights, recipe.network))
+    weights = full_name(recipe.weights, recipe.network)
+    return recipe.but(weights=weights, image_size=recipe.image_size or trained_size(weights))
 
 
 def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) -> Start:
