@@ -1,7 +1,7 @@
 """Servers on this machine, in place of the hosts from which files are downloaded."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BODY = bytes(range(256)) * 4000
@@ -25,7 +25,8 @@ def mirror(body=BODY, cut=(), ranges=True, status=None, before=None):
             self.send_response(status or (416 if start >= len(body) else 206 if start else 200))
             self.send_header("Content-Length", str(max(len(body) - start, 0)))
             self.end_headers()
-            self.wfile.write(body[start:][: cuts.pop(0) if cuts else None])
+            with suppress(ConnectionError):  # a client whose disk is full goes away
+                self.wfile.write(body[start:][: cuts.pop(0) if cuts else None])
 
         def log_message(self, *_):
             pass

@@ -117,10 +117,10 @@ def is_name(weights: str | os.PathLike[str]) -> bool:
 
 def published(network: str, weights: str) -> Published:
     """The row of a network for a name such as `imagenet` or `imagenet:v2`. UsageError if there is none."""
-    family = entry(network).family
+    entry(network)  # unknown names fail here
     rows = [row for row in PUBLISHED if row.network == network]
     if not rows:
-        alike = [row.network for row in PUBLISHED if entry(row.network).family == family]
+        alike = [row.network for row in PUBLISHED if _letters(row.network) == _letters(network)]
         known = ", ".join(dict.fromkeys(alike or (row.network for row in PUBLISHED)))
         raise UsageError(f"no weights of {network} on ImageNet are published; they are for {known}")
     named = {DATA: rows[-1]} | {row.name: row for row in rows}
@@ -135,6 +135,11 @@ def pixels(network: str, channels: int = 3) -> Pixels:
     if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
         return (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
     return mean, std
+
+
+def _letters(network: str) -> str:
+    """The letters that a name begins with, which related networks share."""
+    return re.split(r"[^a-z]", network, maxsplit=1)[0]
 
 
 @cache
