@@ -26,7 +26,7 @@ pytest.importorskip("torchvision")
 from safetensors.torch import save_file  # noqa: E402
 
 NAME = "mobilenet-v3-small"
-LARGE = ("alexnet", "vgg", "resnet50", "resnet101", "resnet152", "densenet161", "densenet2")
+LARGE = ("alexnet", "vgg", "resnet34", "resnet50", "resnet101", "resnet152", "densenet16", "densenet201")
 
 
 def side(name):
