@@ -17,6 +17,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines.weights import initial
 from neoclassic.model import pretrained, published
 from neoclassic.model.artefact import Model
+from neoclassic.model.ensemble import open_models
 from neoclassic.model.opening import open_model
 from neoclassic.model.published import PUBLISHED
 from neoclassic.networks import network
@@ -230,6 +231,13 @@ def test_it_is_an_ordinary_model(on_imagenet, tmp_path, run):
     assert code == 1
     assert "the class 'tench' is missing; the classes are tench, goldfish, " in err
     assert err.endswith(" and 980 more\n")
+
+
+def test_an_ensemble_needs_the_same_crop(on_imagenet, package, tmp_path):
+    model = nc.load("mobilenet-v3-small@imagenet").model_
+    replace(model, preprocessing=replace(model.preprocessing, keep=1.0)).save(tmp_path / "m.safetensors")
+    with pytest.raises(UsageError, match=r"needs other images than .* \(keep 0\.875 and 1\.0\): an ensemble needs"):
+        open_models(["mobilenet-v3-small@imagenet", str(tmp_path / "m.safetensors")])
 
 
 def test_a_file_that_does_not_fit_names_itself(on_imagenet, tmp_path):

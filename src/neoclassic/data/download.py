@@ -5,7 +5,6 @@ Of several processes that want the same file, one downloads it, and the others w
 
 from __future__ import annotations
 
-import hashlib
 import os
 import ssl
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from neoclassic.base import locks
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.files import intact
 from neoclassic.base.progress import QUIET
 from neoclassic.data import cache
 
@@ -35,7 +35,7 @@ class DownloadError(NeoclassicError):
 def fetch(name: str, mirrors: Iterable[str], folder: Path, digest: str, algorithm: str = "md5") -> Path:
     """Download a file into a folder from the first mirror that delivers all of it, and return its path.
 
-    digest, algorithm: see `intact`. Until the checksum is right, the content is in `name.part`, and the next call
+    digest, algorithm: see `files.intact`. Until the checksum is right, the content is in `name.part`, and the next call
     resumes from it. The file is marked as one that `neoclassic cache --clear` may remove. A file that another process
     has finished in the meantime is returned as it is. DownloadError if no mirror delivers it; NeoclassicError if the
     folder cannot be written.
@@ -51,16 +51,6 @@ def fetch(name: str, mirrors: Iterable[str], folder: Path, digest: str, algorith
     except OSError as error:
         raise NeoclassicError(f"cannot write {part}: {error.strerror or error}; set NEOCLASSIC_CACHE") from None
     return target
-
-
-def intact(file: Path, digest: str, algorithm: str) -> bool:
-    """Whether a file can be read and its checksum begins with these hexadecimal digits. algorithm: md5 or sha256."""
-    try:
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    except OSError:
-        return False
-    return found.startswith(digest)
 
 
 def _deliver(name: str, mirrors: Iterable[str], part: Path, digest: str, algorithm: str) -> None:

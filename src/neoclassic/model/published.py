@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.files import intact
 from neoclassic.data import cache as store
-from neoclassic.data.download import DownloadError, fetch, intact
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.networks import entry
 
@@ -157,6 +157,8 @@ def located(row: Published) -> Path:
     NeoclassicError, one line with address, checksum and folder, if it is in neither and cannot be downloaded, or if the
     cache cannot be written.
     """
+    from neoclassic.data.download import DownloadError, fetch  # most models need no network
+
     damaged = []
     for folder in _folders():
         file = folder / row.file
