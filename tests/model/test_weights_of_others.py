@@ -256,6 +256,18 @@ def test_the_content_counts_not_the_ending(small, tmp_path):
         same(created(NAME, tmp_path / name)[0], small[0])
 
 
+@pytest.mark.parametrize("beginning", [b"PK", b"\x80", b"<", b"\x93", b" <"])
+def test_the_length_of_a_header_may_begin_like_another_file(beginning, tmp_path):
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    length = int.from_bytes(beginning, "little")
+    while length < len(header):
+        length += 256 ** len(beginning)
+    content = length.to_bytes(8, "little") + header.ljust(length) + np.float32(2.5).tobytes()
+    assert content.startswith(beginning)
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert weight_files.read(tmp_path / "w.safetensors").arrays["w"].tolist() == [2.5]
+
+
 def test_which_of_several_weights_is_taken_is_told(small, tmp_path):
     torch.save(FORMS["torchvision's"](small[1]), tmp_path / "w.pth")
     _, notes = created(NAME, tmp_path / "w.pth")
