@@ -57,8 +57,8 @@ def import_(
     if target.suffix.lower() != ".safetensors":
         raise UsageError(f"the name of the model must end in .safetensors, not {str(target)!r}")
     names = read_names(classes) if classes else None
-    model, notes = imported(weights, network, names, mean, std, image_size, fit)
     files.check(target)
+    model, notes = imported(weights, network, names, mean, std, image_size, fit)
     for note in notes:
         click.echo(note, err=True)
     model.save(target)
