@@ -88,6 +88,7 @@ def train(
     from neoclassic.engines import Optimizer, Speed, choose
     from neoclassic.insight import events
     from neoclassic.insight.watching import watchers
+    from neoclassic.model.opening import is_name
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
     from neoclassic.train.parallel import World
@@ -95,7 +96,7 @@ def train(
 
     if network is not None:
         networks.entry(network)
-    if overrides["weights"]:
+    if overrides["weights"] and not is_name(overrides["weights"]):
         overrides["weights"] = str(Path(overrides["weights"]).resolve())
     chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:

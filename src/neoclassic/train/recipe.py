@@ -38,7 +38,10 @@ class Recipe:
     class_weights     in the loss, one for each class; or "balanced": as if the classes were equally frequent
     augmentation      of the training images
     patience          stop after this many epochs without a better validation accuracy; 0: never
-    weights           a file to start from, ours or torchvision's; layers whose shape differs are initialised afresh
+    weights           a file to start from, ours or torchvision's, or a name such as "imagenet:v1"; layers whose shape
+                      differs are initialised afresh
+    mean, std         of the pixels, one for each channel or one for all, in place of those that `weights` expect or
+                      `standardise` measures
     freeze            patterns of `path.parameter` that are not trained; a batch norm whose weight and bias are frozen
                       also keeps its running statistics, and normalises by them in training
     rates             patterns of `path.parameter` with the factor of their learning rate; the last match counts
@@ -73,6 +76,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     patience: int = 0
     weights: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     freeze: tuple[str, ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
     initialisation: str = "he"
@@ -107,6 +112,8 @@ class Recipe:
             ("milestones", self.milestones, all(m > 0 for m in self.milestones), "above 0"),
             ("label smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("patience", self.patience, self.patience >= 0, "at least 0"),
+            ("mean", self.mean, all(map(math.isfinite, self.mean)), "numbers"),
+            ("std", self.std, all(0 < value < math.inf for value in self.std), "above 0"),
             ("rates", [rate for _, rate in self.rates], all(0 <= r < math.inf for _, r in self.rates), "at least 0"),
             ("warm-up", self.warmup_epochs, 0 <= self.warmup_epochs <= self.epochs, "from 0 to the epochs"),
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
