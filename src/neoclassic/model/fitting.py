@@ -80,6 +80,15 @@ def heads(name: str) -> frozenset[str]:
     return frozenset(key.rpartition(".")[0] for key in one if one[key] != other[key])
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Weights by path, notes on what could not be used unchanged, and the paths that were initialised afresh."""
+
+    weights: Weights
+    notes: list[str]
+    afresh: frozenset[str]
+
+
 def fitted(
     name: str,
     keys: Mapping[str, str],
@@ -87,8 +96,8 @@ def fitted(
     wanted: Mapping[str, Shape],
     fresh: Callable[[], Weights],
     whose: str,
-) -> tuple[Weights, list[str]]:
-    """The weights by path for a network of the zoo, and notes on what could not be used unchanged.
+) -> Fitted:
+    """The weights by path for a network of the zoo.
 
     keys: the name of each path in the file. wanted: its shape. fresh: draws initial weights for layers that the file
     lacks: the last layer, if the file has other classes or another classifier, and missing auxiliary heads. For grey
@@ -117,7 +126,7 @@ def fitted(
         more = f"; and {len(faults) - 12} more" if len(faults) > 12 else ""
         raise NeoclassicError(f"{whose}: {'; '.join(faults[:12])}{more}")
     drawn = fresh() if afresh else {}
-    return {key: drawn[key] if key in afresh else weights[key] for key in wanted}, notes
+    return Fitted({k: drawn[k] if k in afresh else weights[k] for k in wanted}, notes, frozenset(afresh))
 
 
 def _afresh(

@@ -150,11 +150,15 @@ def names(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Adopted:
-    """Weights by path, notes on what could not be used unchanged, and whether the file used our names."""
+    """Weights by path, notes on what could not be used unchanged, and whether the file used our names.
+
+    afresh  the paths that the file lacks, which were initialised
+    """
 
     weights: Weights
     notes: list[str]
     ours: bool
+    afresh: frozenset[str] = frozenset()
 
 
 def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fresh: Callable[[], Weights]) -> Adopted:
@@ -172,12 +176,13 @@ def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fres
     whose = max(worlds, key=lambda each: readings[each].score)
     ours, reading = whose == next(iter(worlds)), readings[whose]
     try:
-        weights, notes = fitted(name, worlds[whose], reading.arrays, wanted, fresh, whose)
+        taken = fitted(name, worlds[whose], reading.arrays, wanted, fresh, whose)
     except NeoclassicError:
         if other := _network_of(found):
             raise UsageError(f"these are torchvision's weights of {other}: they do not fit {name}") from None
         raise
-    return Adopted(weights, [*reading.notes, *notes, *(() if ours else _remarks(name))], ours)
+    notes = [*reading.notes, *taken.notes, *(() if ours else _remarks(name))]
+    return Adopted(taken.weights, notes, ours, taken.afresh)
 
 
 def from_torchvision(
@@ -192,8 +197,8 @@ def from_torchvision(
     if wanted.keys() != keys.keys():
         raise UsageError(f"torchvision's weights of {name} fit its published structure only, not one with other knobs")
     whose = f"not torchvision's weights of {name}"
-    weights, notes = fitted(name, keys, _modern(named(state)), wanted, lambda: initial(tree, input, seed=seed), whose)
-    return weights, [*notes, *_remarks(name)]
+    taken = fitted(name, keys, _modern(named(state)), wanted, lambda: initial(tree, input, seed=seed), whose)
+    return taken.weights, [*taken.notes, *_remarks(name)]
 
 
 def to_torchvision(name: str, weights: Mapping[str, Array]) -> dict[str, Array]:

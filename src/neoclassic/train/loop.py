@@ -117,6 +117,7 @@ def resume(
             if header["data"] != job.splits.train.fingerprint:
                 raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
             job.engine.load(weights)
+            job.begin(max(state.step - 1, 0) // job.steps_per_epoch)
             job.engine.load_optimizer_state(optimizer)
         if world.rank:
             _assist(job, state, folder)
@@ -171,6 +172,8 @@ class Training:
             while not self.over:
                 epoch, first = divmod(state.step, job.steps_per_epoch)
                 end = min((epoch + 1) * job.steps_per_epoch, job.last_step)
+                if epoch in job.plan and first == 0 < epoch:
+                    job.begin(epoch)
                 before, started = state.epoch_seconds, time.monotonic()
                 looked, rate = started, 0.0
                 for index in batches(images, recipe.batch_size, recipe.seed, epoch, alone=job.lone_image)[first:]:

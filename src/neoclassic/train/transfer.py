@@ -1,4 +1,4 @@
-"""Transfer learning: start from given weights, ours or torchvision's; freeze layers, or train them slowly.
+"""Transfer learning: start from given weights, ours or torchvision's.
 
 Layers whose shape differs are initialised afresh, such as the last one if the classes differ. Weights are matched by
 name, never by position.
@@ -6,9 +6,7 @@ name, never by position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Weights
@@ -27,11 +25,13 @@ class Start:
 
     notes   lines to tell the user
     pixels  mean and standard deviation that the weights expect of each channel; None where there is no expectation
+    afresh  keys of layers that the file lacks, and that start afresh beside it
     """
 
     weights: Weights
     notes: tuple[str, ...] = ()
     pixels: Pixels | None = None
+    afresh: frozenset[str] = frozenset()
 
 
 def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
@@ -56,22 +56,4 @@ def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
         if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
             mean, std = (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
         pixels = mean, std
-    return Start(adopted.weights, (*file.notes, *adopted.notes), pixels)
-
-
-def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:
-    """The factor of the learning rate of each parameter, where it is not 1. Frozen parameters have 0.
-
-    UsageError for a pattern that matches nothing, or if nothing is left to train.
-    """
-    names = list(parameters)
-    factors: dict[str, float] = {}
-    for pattern, rate in (*recipe.rates, *((pattern, 0.0) for pattern in recipe.freeze)):
-        matched = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
-        if not matched:
-            layers = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
-            raise UsageError(f"no parameter matches {pattern!r}: the paths begin with {layers}")
-        factors |= dict.fromkeys(matched, rate)
-    if not any(factors.get(name, 1.0) for name in names):
-        raise UsageError("every parameter is frozen: there is nothing to train")
-    return {name: rate for name, rate in factors.items() if rate != 1}
+    return Start(adopted.weights, (*file.notes, *adopted.notes), pixels, adopted.afresh)
