@@ -9,10 +9,10 @@ from parity import weights_of
 
 from neoclassic.base.errors import UsageError
 from neoclassic.engines import Optimizer, Speed, create
-from neoclassic.engines.weights import initial, parameters, shapes
+from neoclassic.engines.weights import initial, parameter_shapes
 from neoclassic.model.artefact import Model
 from neoclassic.networks import entry, network
-from neoclassic.train import rates
+from neoclassic.train import rates, transfer
 from neoclassic.train.listener import Listener
 from neoclassic.train.loop import Training, resume, train
 from neoclassic.train.run import Settings
@@ -23,14 +23,17 @@ ENGINES = ("numpy", "torch")
 
 def of(name, classes=10):
     """The shapes of a network's parameters by key."""
-    tree, input = network(name, classes), entry(name).input
-    every = shapes(tree, input)
-    return {key: every[key] for key in parameters(tree, input)}
+    return parameter_shapes(network(name, classes), entry(name).input)
 
 
 @pytest.fixture(scope="module")
 def few(fashion):
     return replace(fashion, train=fashion.train.subset(np.arange(60)), test=fashion.test.subset(np.arange(20)))
+
+
+def two_classes(splits):
+    parts = {"train": splits.train, "test": splits.test}
+    return replace(splits, **{r: replace(p, classes=("a", "b"), labels=p.labels % 2) for r, p in parts.items()})
 
 
 class Told(Listener):
@@ -121,13 +124,7 @@ def test_an_epoch_and_a_pattern_are_written_so(written, run):
 def test_a_head_that_starts_afresh_learns_at_its_own_rate_and_the_rest_at_theirs(engine, few, tmp_path):
     """Plain SGD makes one step: how far each array goes is its factor times its gradient."""
     first = train(TINY.but(epochs=1), Settings(engine), tmp_path / "first", few)
-    two = replace(
-        few,
-        **{
-            r: replace(p, classes=("a", "b"), labels=p.labels % 2)
-            for r, p in (("train", few.train), ("test", few.test))
-        },
-    )
+    two = two_classes(few)
     plain = TINY.but(weights=first.run, optimizer=Optimizer("sgd"), epochs=1, batch_size=60, validation=0.0)
     moved = {}
     for name, changes in (("plain", {}), ("own", {"fresh_rate": 8.0, "rate_decay": 0.5})):
@@ -221,6 +218,29 @@ def test_a_run_cut_before_at_or_after_a_thaw_ends_with_the_same_bytes(engine, fe
         resume(tmp_path / str(step), few)
         models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", str(step))]
         assert models[0] == models[1], step
+
+
+def test_a_resumed_run_knows_from_its_checkpoint_what_started_afresh(few, tmp_path, monkeypatch):
+    first = train(TINY.but(epochs=1), Settings("numpy"), tmp_path / "first", few)
+    two = two_classes(few)
+    recipe = TINY.but(weights=first.run, fresh_rate=8.0, epochs=2)
+    train(recipe, Settings("numpy"), tmp_path / "whole", two)
+    stop = Training.end_epoch
+
+    def end_and_die(training, *arguments):
+        stop(training, *arguments)
+        training.save()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "end_epoch", end_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, Settings("numpy"), tmp_path / "cut", two)
+    monkeypatch.setattr(Training, "end_epoch", stop)
+    start = transfer.start
+    monkeypatch.setattr(transfer, "start", lambda *a, **k: replace(start(*a, **k), afresh=frozenset()))
+    resume(tmp_path / "cut", two)
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert models[0] == models[1]
 
 
 def test_the_command_thaws_and_a_resumed_run_knows_the_schedule(run, idx_folder, tmp_path):

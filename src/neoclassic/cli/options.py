@@ -102,7 +102,9 @@ augmentation = _options(
     click.option("--cutmix", type=float, metavar="ALPHA", help="Paste rectangles of other images: CutMix."),
 )
 transfer = _options(
-    click.option("--weights", metavar="FILE", help="File of weights to start from, ours or torchvision's."),
+    click.option(
+        "--weights", metavar="FILE|hf:OWNER/REPO", help="Weights to start from: ours, torchvision's or timm's."
+    ),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers to freeze: 'stage1.*'; repeatable."),
     click.option(
         "--rate",

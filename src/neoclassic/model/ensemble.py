@@ -17,6 +17,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.measure import by
+from neoclassic.model import hub
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import open_model
@@ -100,7 +101,7 @@ def open_models(
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line into the models that it begins with, at least one, and the rest."""
     n = 1
-    while n < len(arguments) and _is_model(Path(arguments[n])):
+    while n < len(arguments) and (hub.is_address(arguments[n]) or _is_model(Path(arguments[n]))):
         n += 1
     return list(arguments[:n]), list(arguments[n:])
 

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.text import printable
 from neoclassic.engines import Engine
-from neoclassic.model import seal
+from neoclassic.engines.weights import initial, shapes
+from neoclassic.model import hub, seal, timm
 from neoclassic.model.artefact import HEADER, Model, is_bounded
+from neoclassic.model.torchvision import adopt
 from neoclassic.model.weight_files import Found, read
+from neoclassic.networks import entry
 
 ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of their own
 ALTERED = "altered or damaged since it was exported (its checksum does not fit); export it again"
@@ -20,11 +24,13 @@ ALTERED = "altered or damaged since it was exported (its checksum does not fit);
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
     """Open an artefact, a run folder or an exported .onnx file; return the model and the engine that runs it.
 
+    path: may be an address on the Hugging Face Hub, `hf:OWNER/REPO`, of a model of ours or of timm's.
+
     A model from an .onnx file runs on onnxruntime, and its `weights` are empty. NeoclassicError, one line, for a file
     that is damaged or that neoclassic did not write; UsageError for an engine that cannot run it.
     """
-    if Path(path).suffix.lower() != ".onnx":
-        model = Model.load(path)
+    if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":
+        model = load_model(path)
         return model, model.engine(engine, device)
     if engine not in ("auto", "onnx"):
         raise UsageError(f"{path} runs on --engine onnx, not on {engine}: for {engine}, give the .safetensors file")
@@ -57,15 +63,47 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
         raise NeoclassicError(f"{path}: {error}") from None
 
 
+def load_model(path: str | Path) -> Model:
+    """The model in an artefact, in a run folder, or at an address on the Hub. Errors as from `open_model`."""
+    return _of_hub(path) if hub.is_address(path) else Model.load(path)
+
+
 def open_weights(path: str | Path) -> tuple[Found, Model | None]:
-    """The weights of any file, or of a run folder; and the model, if it is one of neoclassic's own.
+    """The weights of any file, of a folder, or of an address on the Hub; and the model, if it is one of ours.
 
     Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
     """
+    path = hub.local(path)
+    if (path / hub.WEIGHTS).exists() and not _is_ours(path / hub.WEIGHTS):
+        beside = timm.config(path / hub.CONFIG)
+        return replace(read(path / hub.WEIGHTS), preprocessing=beside.preprocessing if beside else None), None
     if _is_ours(path):
         model = Model.load(path)
         return Found(model.weights), model
     return read(path), None
+
+
+def _of_hub(address: str | Path) -> Model:
+    """The model at an address on the Hub: ours, or of a `config.json` of timm's. NeoclassicError for any other."""
+    found, model = open_weights(address)
+    if model:
+        return model
+    config = timm.config(hub.local(address) / hub.CONFIG)
+    if config is None:
+        raise NeoclassicError(f"{address} holds weights only: name it as --weights, for training")
+    if config.network is None:
+        raise NeoclassicError(f"{address}: no network here is timm's {printable(config.architecture)!r}")
+    p = config.preprocessing
+    tree, shape = entry(config.network).tree(len(config.classes)), (p.channels, *p.size)
+    try:
+        wanted = shapes(tree, shape)
+        adopted = adopt(config.network, found.arrays, wanted, lambda: initial(tree, shape))
+    except NeoclassicError as error:
+        raise type(error)(f"{address}: {error}") from None
+    if adopted.afresh:
+        raise NeoclassicError(f"{address} has no last layer to answer with: name it as --weights, for training")
+    data = {"name": str(address)}
+    return Model(config.network, tree, shape, config.classes, p, adopted.weights, data=data, source=hub.local(address))
 
 
 def _is_ours(path: str | Path) -> bool:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from neoclassic import data, engines, networks
 from neoclassic.base import files
@@ -64,7 +65,7 @@ class Job:
     training        what is trained on
     monitored       what is evaluated after every epoch: the validation images, or the test set where there are none
     digests         of photos: the files of each split
-    plan            the factors of the learning rates by the epoch in which they begin to apply; see `train.rates`
+    afresh          keys of layers that start afresh beside weights that were given
     last_step       of the whole run, from 1
     lone_image      whether a batch of one image is possible
     """
@@ -80,10 +81,15 @@ class Job:
     training: Dataset
     monitored: Dataset
     digests: dict[str, list[str]]
-    plan: rates.Plan
+    afresh: frozenset[str]
     last_step: int
     steps_per_epoch: int
     lone_image: bool
+
+    @cached_property
+    def plan(self) -> rates.Plan:
+        """The factors of the learning rates by the epoch in which they begin to apply; see `train.rates`."""
+        return rates.plan(self.recipe, arrays.parameter_shapes(self.tree, self.shape), self.afresh)
 
     def begin(self, epoch: int) -> None:
         """Give each parameter its learning rate of an epoch, which counts from 0.
@@ -124,8 +130,7 @@ def prepare(
 
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
     start = transfer.start(recipe, fresh, preprocessing.channels)  # a bad file of weights is told before decoding
-    shapes = arrays.shapes(tree, shape)
-    parameters = {key: shapes[key] for key in arrays.parameters(tree, shape)}
+    parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
@@ -158,7 +163,7 @@ def prepare(
         training=training,
         monitored=monitored,
         digests=photos.digests if photos else {},
-        plan=plan,
+        afresh=start.afresh,
         last_step=min(recipe.epochs * len(sizes), settings.max_steps or sys.maxsize),
         steps_per_epoch=len(sizes),
         lone_image=not norms,

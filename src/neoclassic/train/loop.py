@@ -116,6 +116,7 @@ def resume(
             weights, optimizer, state, header = saved
             if header["data"] != job.splits.train.fingerprint:
                 raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
+            job = replace(job, afresh=frozenset(header.get("afresh", job.afresh)))
             job.engine.load(weights)
             job.begin(max(state.step - 1, 0) // job.steps_per_epoch)
             job.engine.load_optimizer_state(optimizer)
@@ -264,8 +265,12 @@ class Training:
         """Write the best model, if it is not written yet, and then the checkpoint that refers to it."""
         started, engine = time.monotonic(), self.job.engine
         self.save_best()
-        fingerprint = self.job.splits.train.fingerprint
-        self.run.save_checkpoint(engine.weights(), engine.optimizer_state(), self.state, fingerprint, engine.name)
+        about = {
+            "data": self.job.splits.train.fingerprint,
+            "engine": engine.name,
+            "afresh": sorted(self.job.afresh),
+        }
+        self.run.save_checkpoint(engine.weights(), engine.optimizer_state(), self.state, about)
         self.saved = time.monotonic()
         self.saving = self.saved - started
 

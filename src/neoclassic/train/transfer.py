@@ -53,7 +53,9 @@ def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
         pixels = model.preprocessing.mean, model.preprocessing.std
     if not adopted.ours:
         mean, std = HALF if recipe.network == "googlenet:torchvision" else IMAGENET
+        if file.preprocessing:
+            mean, std = file.preprocessing.mean, file.preprocessing.std
         if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
-            mean, std = (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
+            mean, std = (round(sum(mean) / len(mean), 3),), (round(sum(std) / len(std), 3),)
         pixels = mean, std
     return Start(adopted.weights, (*file.notes, *adopted.notes), pixels, adopted.afresh)
