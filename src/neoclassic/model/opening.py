@@ -73,14 +73,18 @@ def open_weights(path: str | Path) -> tuple[Found, Model | None]:
 
     Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
     """
-    path = hub.local(path)
-    if (path / hub.WEIGHTS).exists() and not _is_ours(path / hub.WEIGHTS):
-        beside = timm.config(path / hub.CONFIG)
-        return replace(read(path / hub.WEIGHTS), preprocessing=beside.preprocessing if beside else None), None
-    if _is_ours(path):
-        model = Model.load(path)
+    place = hub.local(path)
+    file = place / hub.WEIGHTS if (place / hub.WEIGHTS).is_file() else place
+    if _is_ours(file):
+        model = Model.load(file)
         return Found(model.weights), model
-    return read(path), None
+    beside = _config(place) if hub.is_address(path) or place.is_dir() else None
+    return replace(read(file), preprocessing=beside.preprocessing if beside else None), None
+
+
+def _config(place: Path) -> timm.Config | None:
+    """timm's `config.json` in a folder, or beside a file."""
+    return timm.config((place if place.is_dir() else place.parent) / hub.CONFIG)
 
 
 def _of_hub(address: str | Path) -> Model:
@@ -88,7 +92,7 @@ def _of_hub(address: str | Path) -> Model:
     found, model = open_weights(address)
     if model:
         return model
-    config = timm.config(hub.local(address) / hub.CONFIG)
+    config = _config(hub.local(address))
     if config is None:
         raise NeoclassicError(f"{address} holds weights only: name it as --weights, for training")
     if config.network is None:
