@@ -183,7 +183,7 @@ def test_what_was_fetched_once_needs_no_network(served, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("time.sleep", lambda _seconds: None)  # between the library's own attempts
     assert nc.load("hf:me/lenet", "numpy").model_.network == "lenet"
-    with pytest.raises(NeoclassicError, match="hf:them/timm: 127.0.0.1:9 does not answer, and no copy is on this"):
+    with pytest.raises(NeoclassicError, match=r"hf:them/timm: 127.0.0.1:9 does not answer, and no copy is on this"):
         nc.load("hf:them/timm")
 
 
