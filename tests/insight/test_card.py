@@ -201,6 +201,7 @@ def test_a_repository_has_a_name_that_the_hub_allows(name, expected):
     [
         ("a_b", "a\\_b"),
         ("+ x", "\\+ x"),
+        ("2026-11-29", "2026-11-29"),
         ("1. x", "1\\. x"),
         ("https://x", "https\\://x"),
         ("two\nlines", "two\\\\u000alines"),

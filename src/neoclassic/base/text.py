@@ -88,7 +88,7 @@ def markdown(text: str) -> str:
     """
     escaped = "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|~&$!@" else c for c in printable(text))
     escaped = escaped.replace("://", "\\://").replace("www.", "www\\.").strip()  # they become links by themselves
-    return re.sub(r"^(\d*)([-+.])", r"\1\\\2", escaped)  # it may begin a list
+    return re.sub(r"^([-+]|\d+\.)", lambda m: f"{m[1][:-1]}\\{m[1][-1]}", escaped)  # it may begin a list
 
 
 def yaml_text(text: str) -> str:

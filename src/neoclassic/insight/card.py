@@ -178,7 +178,7 @@ class Card:
         pairs = confusions(self.result.evaluation["confusion"], self.model.classes)[:5]
         if pairs:
             yield "Most frequent mistakes:\n\n" + "\n".join(
-                f"- {markdown(true)} is taken for {markdown(said)}: {n:,} images, {share:.1%} of that class"
+                f"- {markdown(true)}, taken for {markdown(said)}: {n:,} images, {share:.1%} of that class"
                 for true, said, n, share in pairs
             )
 
@@ -227,9 +227,10 @@ class Card:
         if recipe.get("weights"):
             rows.append(("started from", markdown(str(recipe["weights"]))))
         if recipe:
+            rows.append(("recipe", markdown(f"{recipe['name']}: {recipe['about']}")))
+        if recipe and not recipe.get("head"):  # which has no steps
             optimizer = recipe["optimizer"]
             rows += [
-                ("recipe", markdown(f"{recipe['name']}: {recipe['about']}")),
                 ("epochs", f"{recipe['epochs']}"),
                 ("batch size", f"{recipe['batch_size']}"),
                 (
@@ -250,7 +251,8 @@ class Card:
         rows.append(("versions", markdown(", ".join(f"{k} {v}" for k, v in self.model.versions.items()))))
         rows.append(("checksum of the model", f"`{self.model.checksum[:16]}…`"))
         yield table(("", ""), [row for row in rows if row[1]])
-        if result is not None:
-            line, rest = command(Recipe.from_dict(recipe), result.engine)
-            others = f" There are no options for {markdown(', '.join(rest))}, which had other values." if rest else ""
-            yield f"This command trains it again.{others}\n\n```sh\n{fenced(line)}\n```"
+        line, rest = command(Recipe.from_dict(recipe), result.engine) if result else ("", ["all"])
+        if rest:  # the command line would not say everything
+            yield "The whole recipe is in the metadata of `model.safetensors`."
+        else:
+            yield f"This command trains it again.\n\n```sh\n{fenced(line)}\n```"
