@@ -34,4 +34,7 @@ OPTIONS = {
     "mixup and cutmix": {"augmentation": Augmentation(mixup=0.2, cutmix=1.0)},
     "patience": {"patience": 2},
     "freeze and rates": {"freeze": ("conv1",), "rates": (("fc*", 0.1),)},
+    "rate decay": {"rate_decay": 0.7, "optimizer": Optimizer("adam"), "learning_rate": 0.002},
+    "unfreezing": {"unfreeze": ((3, "*"), (2, "fc*"), (1, "fc3")), "average": 0.9, "momentum": 0.9},
+    "unfreezing norms": {"network": "lenet:bn", "unfreeze": ((2, "*1"), (3, "*2")), "optimizer": Optimizer("adam")},
 }

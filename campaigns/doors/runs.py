@@ -28,9 +28,8 @@ def runs(work: Path) -> Iterator[Door]:
     images = np.random.default_rng(0).random((4, *model.input), np.float32)
     engine.step(images, np.arange(4) % 3, 0.1)
     row = Epoch(1, 0.1, 1.5, 0.5, 1.4, 0.6, None, None, 2.0, 100.0)
-    run.save_checkpoint(
-        engine.weights(), engine.optimizer_state(), State(step=1, n=4, log=[row], best=1), "ab", "numpy"
-    )
+    about = {"data": "ab", "engine": "numpy"}
+    run.save_checkpoint(engine.weights(), engine.optimizer_state(), State(step=1, n=4, log=[row], best=1), about)
     run.save_log([row])
     run.save_model(model)
     run.save_result(_result(model))

@@ -20,7 +20,17 @@ from neoclassic.train.recipe import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-OPTIONAL = ("IPython", "h11", "onnx", "onnxruntime", "prometheus_client", "python_multipart", "sklearn", "starlette")
+OPTIONAL = (
+    "IPython",
+    "h11",
+    "huggingface_hub",
+    "onnx",
+    "onnxruntime",
+    "prometheus_client",
+    "python_multipart",
+    "sklearn",
+    "starlette",
+)
 OPTIONAL += ("tensorboardX", "torch", "torchvision", "triton", "uvicorn")
 # A process with only the packages that `pip install .` installs, and without a network.
 BARE = f"""

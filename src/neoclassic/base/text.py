@@ -10,6 +10,7 @@ import html
 import io
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -77,3 +78,19 @@ def csv_cell(value: Any) -> Any:
     except ValueError:
         return f"'{value}"
     return value
+
+
+def markdown(text: str) -> str:
+    """Escape text for Markdown, within a line or a cell of a table. Control characters are made visible.
+
+    >>> print(markdown("*a* | <b>"))
+    \\*a\\* \\| \\<b\\>
+    """
+    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]<>()#|~&$!@" else c for c in printable(text))
+    escaped = escaped.replace("://", "\\://").replace("www.", "www\\.").strip()  # they become links by themselves
+    return re.sub(r"^([-+]|\d+\.)", lambda m: f"{m[1][:-1]}\\{m[1][-1]}", escaped)  # it may begin a list
+
+
+def yaml_text(text: str) -> str:
+    """Return text as a double-quoted scalar of YAML, which is also a string of JSON. Control characters are visible."""
+    return json.dumps(printable(text), ensure_ascii=False)

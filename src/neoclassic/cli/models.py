@@ -172,15 +172,18 @@ def predict(
 
 @verb
 @click.argument("model")
-@click.argument("file", metavar="FILE.onnx")
+@click.argument("file", metavar="FILE.onnx|FOLDER")
+@click.option("--hub", is_flag=True, help="Write a folder for the Hugging Face Hub: model, model card, ONNX file.")
 @click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Check the file on N validation images.")
 @click.option(
     "--data", "--data-path", metavar="NAME|FOLDER", help="Where those images are. Default: the training data."
 )
 @data_dir
 @as_json
-def export(model: str, file: str, n: int | None, data: str | None, data_dir: str | None, as_json: bool) -> None:
-    """Export a model to ONNX.
+def export(
+    model: str, file: str, hub: bool, n: int | None, data: str | None, data_dir: str | None, as_json: bool
+) -> None:
+    """Export a model to ONNX, or as a folder for the Hugging Face Hub.
 
     The file contains the classes and the preprocessing, and it outputs calibrated probabilities. --verify classifies
     images with the trainer's loader, with predict, and with a stand-alone predictor, and fails unless all labels agree.
@@ -192,6 +195,11 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
     from neoclassic.model.export import verify
     from neoclassic.model.opening import load_model
 
+    if hub:
+        if n or data or data_dir:
+            raise UsageError("--hub writes a folder: to --verify, export to a FILE.onnx")
+        _export_folder(model, file, as_json)
+        return
     if files.to_stdout(file):
         if n or as_json:
             raise UsageError("--verify and --json need a FILE.onnx, not standard output")
@@ -215,6 +223,25 @@ def export(model: str, file: str, n: int | None, data: str | None, data_dir: str
         click.echo(f"label agreement {checked.agreement:.2%}  largest probability difference {checked.difference:.2g}")
     if checked.strangers:
         raise NeoclassicError(f"{len(checked.strangers)} of {checked.n} labels differ, first {checked.strangers[0]}")
+
+
+def _export_folder(model: str, folder: str, as_json: bool) -> None:
+    import shlex
+    from pathlib import Path
+
+    from neoclassic.insight import hub_folder
+    from neoclassic.insight.card_parts import repository
+
+    written = hub_folder.write(model, folder)
+    sizes = {path.name: path.stat().st_size for path in written}
+    if as_json:
+        print_json({"folder": folder, "files": sizes})
+        return
+    click.echo(f"{folder}: {', '.join(f'{name} {count:,} bytes' for name, count in sizes.items())}")
+    if hub_folder.ONNX not in sizes:
+        click.echo(f"without {hub_folder.ONNX}: that needs onnx ({install('onnx')})", err=True)
+    address = f"OWNER/{repository(Path(folder).absolute().name)}"
+    click.echo(f"next: name a licence in README.md, then: hf upload {address} {shlex.quote(folder)}")
 
 
 @verb

@@ -49,6 +49,18 @@ class _Rate(click.ParamType):
             self.fail(f"{value!r}: write PATTERN=NUMBER, as in 'stage1.*=0.1'")
 
 
+class _Thaw(click.ParamType):
+    """EPOCH=PATTERN."""
+
+    name = "thaw"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        epoch, _, pattern = str(value).partition("=")
+        if not (epoch.isascii() and epoch.isdigit() and pattern):
+            self.fail(f"{value!r}: write EPOCH=PATTERN, as in '3=stage4'")
+        return int(epoch), pattern
+
+
 optimization = _options(
     click.option("--lr", "--learning-rate", "learning_rate", type=float, help="Learning rate at its highest."),
     click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop"),
@@ -92,8 +104,8 @@ augmentation = _options(
 transfer = _options(
     click.option(
         "--weights",
-        metavar="FILE|NAME",
-        help="Weights to start from: a file, ours or torchvision's, or imagenet, which is downloaded once.",
+        metavar="FILE|NAME|hf:OWNER/REPO",
+        help="Weights to start from: a file, ours, torchvision's or timm's; or imagenet, which is downloaded once.",
     ),
     click.option(
         "--mean",
@@ -111,6 +123,15 @@ transfer = _options(
         metavar="PATTERN=X",
         help="Multiply the learning rate of these layers by X; repeatable.",
     ),
+    click.option(
+        "--unfreeze",
+        multiple=True,
+        type=_Thaw(),
+        metavar="EPOCH=PATTERN",
+        help="Freeze these layers before this epoch; repeatable.",
+    ),
+    click.option("--rate-decay", type=float, metavar="X", help="Multiply the rate by X for each level below the head."),
+    click.option("--fresh-rate", type=float, metavar="X", help="Multiply the rate of layers that start afresh by X."),
 )
 speed = _options(
     click.option(

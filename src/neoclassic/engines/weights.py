@@ -36,7 +36,14 @@ def counts(key: str) -> bool:
 
 def parameters(tree: Node, input: Shape) -> list[str]:
     """The keys of the trained arrays, `path.parameter`."""
-    return [join(row.path, name) for row in measure(tree, input).layers for name in row.parameter_shapes]
+    return list(parameter_shapes(tree, input))
+
+
+def parameter_shapes(tree: Node, input: Shape) -> dict[str, Shape]:
+    """The shape of every trained array by `path.parameter`, layer by layer."""
+    return {
+        join(row.path, k): shape for row in measure(tree, input).layers for k, shape in row.parameter_shapes.items()
+    }
 
 
 def frozen_norms(tree: Node, frozen: Container[str]) -> set[str]:

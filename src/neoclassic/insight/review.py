@@ -50,11 +50,7 @@ class Review:
     @property
     def pairs(self) -> list[tuple[str, str, int, float]]:
         """(true class, predicted class, count, share of the true class), the most frequent confusion first."""
-        counts, classes = self.evaluation.confusion, self.evaluation.classes
-        wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
-        order = np.argsort(-wrong, axis=None, kind="stable")[: int((wrong > 0).sum())]
-        cells = [divmod(int(cell), len(classes)) for cell in order]
-        return [(classes[i], classes[j], int(wrong[i, j]), float(wrong[i, j] / counts[i].sum())) for i, j in cells]
+        return confusions(self.evaluation.confusion, self.evaluation.classes)
 
     @property
     def worst(self) -> Array:
@@ -99,6 +95,18 @@ class Review:
             "most_confused": pairs,
             "worst": worst,
         }
+
+
+def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, int, float]]:
+    """(true class, predicted class, count, share of the true class), the most frequent confusion first.
+
+    confusion: classes×classes counts, a row for each true class.
+    """
+    counts = np.asarray(confusion)
+    wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[: int((wrong > 0).sum())]
+    cells = [divmod(int(cell), len(classes)) for cell in order]
+    return [(classes[i], classes[j], int(wrong[i, j]), float(wrong[i, j] / counts[i].sum())) for i, j in cells]
 
 
 def review(

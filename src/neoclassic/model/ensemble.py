@@ -17,7 +17,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.measure import by
-from neoclassic.model import pretrained
+from neoclassic.model import hub, pretrained
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import open_model
@@ -104,10 +104,14 @@ def open_models(
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line into the models that it begins with, at least one, and the rest."""
     n = 1
-    while n < len(arguments) and (_is_model(Path(arguments[n])) or pretrained.is_known(arguments[n])):
+    while n < len(arguments) and _is_model(arguments[n]):
         n += 1
     return list(arguments[:n]), list(arguments[n:])
 
 
-def _is_model(path: Path) -> bool:
+def _is_model(given: str) -> bool:
+    """Whether an argument is an address or the name of a model, or a path that has the form of one."""
+    if hub.is_address(given) or pretrained.is_known(given):
+        return True
+    path = Path(given)
     return path.suffix.lower() in (".safetensors", ".onnx") or (path / "model.safetensors").is_file()

@@ -129,15 +129,19 @@ def _png(path: Path, pixels: Array) -> str:
 
 def standalone(file: str | Path, paths: Sequence[str]) -> Array:
     """N×classes probabilities from docs/standalone_predict.py, in a process that does not import neoclassic."""
-    package = Path(__file__).parents[1]
-    places = package / SCRIPT, package.parents[1] / "docs" / SCRIPT  # as installed, and in a checkout
-    script = next(path for path in places if path.exists())
     rows = []
     for start in range(0, len(paths), AT_ONCE):
-        command = [sys.executable, "-I", str(script), "--json", str(file), *paths[start : start + AT_ONCE]]
+        command = [sys.executable, "-I", str(script()), "--json", str(file), *paths[start : start + AT_ONCE]]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1][:200]
             raise NeoclassicError(f"the stand-alone predictor failed on {file}: {reason}")
         rows += [json.loads(line)["probabilities"] for line in done.stdout.splitlines()]
     return np.array(rows, np.float64).reshape(len(paths), -1)
+
+
+def script() -> Path:
+    """The stand-alone predictor, which needs no neoclassic."""
+    package = Path(__file__).parents[1]
+    places = package / SCRIPT, package.parents[1] / "docs" / SCRIPT  # as installed, and in a checkout
+    return next(path for path in places if path.exists())

@@ -17,6 +17,7 @@ from neoclassic.measure import Shape, by
 from neoclassic.model.weight_files import as_array
 from neoclassic.networks import entry
 
+SHOWN = 4  # names of each kind in the list of what does not fit
 WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
@@ -80,6 +81,15 @@ def heads(name: str) -> frozenset[str]:
     return frozenset(key.rpartition(".")[0] for key in one if one[key] != other[key])
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Weights by path, notes on what could not be used unchanged, and the paths that were initialised afresh."""
+
+    weights: Weights
+    notes: list[str]
+    afresh: frozenset[str]
+
+
 def fitted(
     name: str,
     keys: Mapping[str, str],
@@ -87,37 +97,62 @@ def fitted(
     wanted: Mapping[str, Shape],
     fresh: Callable[[], Weights],
     whose: str,
-) -> tuple[Weights, list[str]]:
-    """The weights by path for a network of the zoo, and notes on what could not be used unchanged.
+) -> Fitted:
+    """The weights by path for a network of the zoo.
 
     keys: the name of each path in the file. wanted: its shape. fresh: draws initial weights for layers that the file
-    lacks: the last layer, if the file has other classes or another classifier, and missing auxiliary heads. For grey
-    images the first kernels are summed over their channels. Anything else that is missing, surplus or of another shape
-    is listed in a NeoclassicError that begins with `whose`.
+    lacks: the last layer, if the file has other classes or another classifier, and missing auxiliary heads. The first
+    kernels are summed over their channels for grey images, and spread over three channels if they are for grey ones.
+    NeoclassicError for anything else that is missing, surplus or of another shape: it begins with `whose`, and says in
+    a short list what fits and what does not.
     """
     afresh, notes, ignored = _afresh(name, keys, found, wanted)
     known = ignored.union(keys.values())
-    faults = [f"surplus {key}" for key in found if key not in known]
     first = next((key for key, shape in wanted.items() if len(shape) == 4), "")
     weights: Weights = {}
+    missing, misshapen = [], []
     for key, shape in wanted.items():
         array = found.get(keys[key])
         if key in afresh:
             continue
         if array is None:
-            faults.append(f"missing {keys[key]}")
+            missing.append(keys[key])
         elif array.shape == shape:
             weights[key] = array
-        elif key == first and shape[1] == 1 and array.shape == (shape[0], array.shape[1], *shape[2:]):
-            weights[key] = array.sum(axis=1, keepdims=True)
-            notes.append(f"the first kernels are summed over their {array.shape[1]} channels")
+        elif key == first and (fitting := _other_channels(array, shape)):
+            weights[key] = fitting[0]
+            notes.append(fitting[1])
         else:
-            faults.append(f"{keys[key]} is {by(array.shape)}, not {by(shape)}")
-    if faults:
-        more = f"; and {len(faults) - 12} more" if len(faults) > 12 else ""
-        raise NeoclassicError(f"{whose}: {'; '.join(faults[:12])}{more}")
+            misshapen.append(f"{keys[key]} is {by(array.shape)}, not {by(shape)}")
+    surplus = [key for key in found if key not in known]
+    if missing or surplus or misshapen:
+        parts = [f"{len(weights)} of {len(wanted)} arrays fit"]
+        parts += [f"missing {_some(missing)}"] * bool(missing) + [f"surplus {_some(surplus)}"] * bool(surplus)
+        raise NeoclassicError(f"{whose}: {'; '.join(parts + [_some(misshapen)] * bool(misshapen))}")
     drawn = fresh() if afresh else {}
-    return {key: drawn[key] if key in afresh else weights[key] for key in wanted}, notes
+    return Fitted({k: drawn[k] if k in afresh else weights[k] for k in wanted}, notes, frozenset(afresh))
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many there are beyond them."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _other_channels(kernels: Array, shape: Shape) -> tuple[Array, str] | None:
+    """First kernels for images with other channels, and what to say of that; None if more than that is different.
+
+    Grey images, in one channel or alike in three, give the same answers afterwards.
+    """
+    n = kernels.shape[1] if kernels.ndim == 4 else 0
+    if not n or kernels.shape != (shape[0], n, *shape[2:]):
+        return None
+    if shape[1] == 1:
+        return kernels.sum(axis=1, keepdims=True), f"the first kernels are summed over their {n} channels"
+    if n == 1:
+        spread = np.repeat(kernels / np.float32(shape[1]), shape[1], axis=1)
+        return spread, f"the first kernels, which are for grey images, are spread over {shape[1]} channels"
+    return None
 
 
 def _afresh(

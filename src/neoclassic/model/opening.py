@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.text import printable
 from neoclassic.engines import Engine
-from neoclassic.model import pretrained, published, seal
+from neoclassic.engines.weights import initial, shapes
+from neoclassic.model import hub, pretrained, published, seal, timm
 from neoclassic.model.artefact import HEADER, Model, is_bounded
+from neoclassic.model.torchvision import adopt
 from neoclassic.model.weight_files import Found, read
+from neoclassic.networks import entry
 
 ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of their own
 ALTERED = "altered or damaged since it was exported (its checksum does not fit); export it again"
@@ -20,11 +24,12 @@ ALTERED = "altered or damaged since it was exported (its checksum does not fit);
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
     """Open an artefact, a run folder, an exported .onnx file or a name; return the model and the engine that runs it.
 
-    Names are such as `resnet50@imagenet`; see `model.pretrained`. A model from an .onnx file runs on onnxruntime, and
-    its `weights` are empty. NeoclassicError, one line, for a file that is damaged or that neoclassic did not write;
-    UsageError for an unknown name, or an engine that cannot run the model.
+    Names are such as `resnet50@imagenet` (see `model.pretrained`), or an address on the Hugging Face Hub,
+    `hf:OWNER/REPO`, of a model of ours or of timm's. A model from an .onnx file runs on onnxruntime, and its `weights`
+    are empty. NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an
+    unknown name, or an engine that cannot run the model.
     """
-    if Path(path).suffix.lower() != ".onnx":
+    if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":
         model = load_model(path)
         return model, model.engine(engine, device)
     if engine not in ("auto", "onnx"):
@@ -59,7 +64,12 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
 
 
 def load_model(path: str | Path) -> Model:
-    """The model in an artefact or a run folder, or of a name such as `resnet50@imagenet`. Errors as in `open_model`."""
+    """The model in an artefact or a run folder, at an address on the Hub, or of a name such as `resnet50@imagenet`.
+
+    Errors as from `open_model`.
+    """
+    if hub.is_address(path):
+        return _of_hub(path)
     return pretrained.named(str(path)) if pretrained.is_name(path) else Model.load(path)
 
 
@@ -84,7 +94,7 @@ def full_name(weights: str, network: str) -> str:
 
 
 def open_weights(path: str | Path, network: str = "") -> tuple[Found, Model | None]:
-    """The weights of any file, or of a run folder; and the model, if it is one of neoclassic's own.
+    """The weights of any file, of a folder, or of an address on the Hub; and the model, if it is one of ours.
 
     Names of published weights, such as `imagenet`, are those of `network`; see `model.published`. Names of models work
     too. Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
@@ -94,21 +104,54 @@ def open_weights(path: str | Path, network: str = "") -> tuple[Found, Model | No
     if pretrained.is_name(path):
         model = pretrained.named(str(path))
         return Found(model.weights), model
-    if Path(path).is_dir() or _header(Path(path)) is not None:
-        model = Model.load(path)
+    place = hub.local(path)
+    file = place / hub.WEIGHTS if place.is_dir() else place
+    if _header(file) is not None or (place.is_dir() and not file.is_file()):
+        model = Model.load(place)
         return Found(model.weights), model
-    return read(path), None
+    beside = _config(place) if hub.is_address(path) or place.is_dir() else None
+    return replace(read(file), preprocessing=beside.preprocessing if beside else None), None
+
+
+def _config(place: Path) -> timm.Config | None:
+    """timm's `config.json` in a folder, or beside a file."""
+    return timm.config((place if place.is_dir() else place.parent) / hub.CONFIG)
+
+
+def _of_hub(address: str | Path) -> Model:
+    """The model at an address on the Hub: ours, or of a `config.json` of timm's. NeoclassicError for any other."""
+    found, model = open_weights(address)
+    if model:
+        return model
+    config = _config(hub.local(address))
+    if config is None:
+        raise NeoclassicError(f"{address} holds weights only: name it as --weights, for training")
+    if config.network is None:
+        raise NeoclassicError(f"{address}: no network here is timm's {printable(config.architecture)!r}")
+    p = config.preprocessing
+    tree, shape = entry(config.network).tree(len(config.classes)), (p.channels, *p.size)
+    try:
+        wanted = shapes(tree, shape)
+        adopted = adopt(config.network, found.arrays, wanted, lambda: initial(tree, shape))
+    except NeoclassicError as error:
+        raise type(error)(f"{address}: {error}") from None
+    if adopted.afresh:
+        raise NeoclassicError(f"{address} has no last layer to answer with: name it as --weights, for training")
+    data = {"name": str(address)}
+    return Model(config.network, tree, shape, config.classes, p, adopted.weights, data=data, source=hub.local(address))
 
 
 def trained_size(weights: str) -> int | None:
     """The side in pixels of the square images that a model was trained on; None if the weights do not say it."""
-    path = Path(weights)
-    if pretrained.is_name(weights):
-        path = pretrained.found(weights).file or path
-    try:
-        _, height, width = json.loads(_header(path / "model.safetensors" if path.is_dir() else path) or "{}")["input"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    path = pretrained.found(weights).file if pretrained.is_name(weights) else hub.local(weights)
+    if path is None:  # published weights, whose network has their size
         return None
+    file = path / hub.WEIGHTS if path.is_dir() else path
+    try:
+        _, height, width = json.loads(_header(file) or "{}")["input"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        config = _config(path) if hub.is_address(weights) or path.is_dir() else None
+        height, width = config.preprocessing.size if config else (None, None)
     return height if height == width and isinstance(height, int) else None
 
 

@@ -9,8 +9,8 @@ count, so it is dropped on the way in and set to 0 on the way out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import initial, shapes
 from neoclassic.measure import Shape
+from neoclassic.model import timm
 from neoclassic.model.fitting import Reading, fitted, heads, named, unprefixed
 from neoclassic.model.weight_files import read
 from neoclassic.networks import entry
@@ -150,30 +151,36 @@ def names(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Adopted:
-    """Weights by path, notes on what could not be used unchanged, and whether the file used our names."""
+    """Weights by path, notes on what could not be used unchanged, and whether the file used our names.
+
+    afresh  the paths that the file lacks, which were initialised
+    """
 
     weights: Weights
     notes: list[str]
     ours: bool
+    afresh: frozenset[str] = frozenset()
 
 
 def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fresh: Callable[[], Weights]) -> Adopted:
-    """The weights of a network from arrays under our names or torchvision's; see `model.fitting.fitted`.
+    """The weights of a network from arrays under our names, torchvision's or timm's; see `model.fitting.fitted`.
 
-    All names together decide whose they are, since both libraries share some: whichever has more of its names in the
-    file, then more of its shapes; ours if both are equal. wanted: the shape of each path. NeoclassicError for weights
-    that fit neither, UsageError for torchvision's weights of another network.
+    All names together decide whose they are, since the libraries share some: whichever has more of its names in the
+    file, then more of its shapes; the first of these if they are equal. wanted: the shape of each path. NeoclassicError
+    for weights that fit none, UsageError for weights of another network.
     """
     found = _modern(named(state))
     whose, keys, reading = _read_as(name, found, wanted)
-    ours = whose == _OURS
     try:
-        weights, notes = fitted(name, keys, reading.arrays, wanted, fresh, whose)
+        taken = fitted(name, keys, reading.arrays, wanted, fresh, whose)
     except NeoclassicError:
         if other := _network_of(found):
-            raise UsageError(f"these are torchvision's weights of {other}: they do not fit {name}") from None
+            raise UsageError(f"these are {other}: they do not fit {name}") from None
         raise
-    return Adopted(weights, [*reading.notes, *notes, *(() if ours else _remarks(name))], ours)
+    ours = whose == _OURS
+    notes = [*reading.notes, *taken.notes, *(() if ours else _remarks(name))]
+    weights = timm.with_our_eps(name, taken.weights) if "timm" in whose else taken.weights
+    return Adopted(weights, notes, ours, taken.afresh)
 
 
 _OURS = "the weights do not fit the network"
@@ -181,12 +188,11 @@ _OURS = "the weights do not fit the network"
 
 def _read_as(name: str, found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> tuple[str, dict[str, str], Reading]:
     """How to begin an error, which is _OURS for our names; the name of each path in the file; and the arrays."""
-    worlds = {_OURS: {key: key for key in wanted}}
-    if name in _NAMES and (keys := names(name)).keys() == wanted.keys():
-        worlds[f"not torchvision's weights of {name}"] = keys
+    worlds = {_OURS: {key: key for key in wanted}} | _worlds(name, wanted)
     readings = {whose: unprefixed(found, _renamed(keys, wanted)) for whose, keys in worlds.items()}
     whose = max(worlds, key=lambda each: readings[each].score)
-    return whose, worlds[whose], readings[whose]
+    arrays = timm.flat(readings[whose].arrays, _renamed(worlds[whose], wanted))
+    return whose, worlds[whose], replace(readings[whose], arrays=arrays)
 
 
 @dataclass(frozen=True)
@@ -209,8 +215,8 @@ def outline(name: str, state: Mapping[str, Any]) -> Outline:
     for key in (first, *last[:1]):
         array = reading.arrays.get(keys[key])
         if array is None or array.ndim != len(wanted[key]):
-            if (other := _network_of(found)) not in (None, name):
-                raise UsageError(f"these are torchvision's weights of {other}: they do not fit {name}")
+            if (other := _network_of(found)) and not other.endswith(f" of {name}"):
+                raise UsageError(f"these are {other}: they do not fit {name}")
             raise NeoclassicError(f"these are not the weights of a whole {name}: {keys[key]} is missing")
     classes = reading.arrays[keys[last[0]]].shape[0] if last else row.classes
     channels = reading.arrays[keys[first]].shape[1] if len(wanted[first]) == 4 else row.input[0]
@@ -229,8 +235,8 @@ def from_torchvision(
     if wanted.keys() != keys.keys():
         raise UsageError(f"torchvision's weights of {name} fit its published structure only, not one with other knobs")
     whose = f"not torchvision's weights of {name}"
-    weights, notes = fitted(name, keys, _modern(named(state)), wanted, lambda: initial(tree, input, seed=seed), whose)
-    return weights, [*notes, *_remarks(name)]
+    taken = fitted(name, keys, _modern(named(state)), wanted, lambda: initial(tree, input, seed=seed), whose)
+    return taken.weights, [*taken.notes, *_remarks(name)]
 
 
 def to_torchvision(name: str, weights: Mapping[str, Array]) -> dict[str, Array]:
@@ -263,16 +269,24 @@ def _remarks(name: str) -> list[str]:
     return []
 
 
+def _worlds(name: str, wanted: Container[str]) -> dict[str, dict[str, str]]:
+    """The names that other libraries give to the arrays of a network, by what to say of weights that do not fit."""
+    tables = {"torchvision": (NETWORKS, names), "timm": (timm.NETWORKS, timm.names)}
+    worlds = {f"not {who}'s weights of {name}": table(name) for who, (known, table) in tables.items() if name in known}
+    return {whose: keys for whose, keys in worlds.items() if all(key in wanted for key in keys)}
+
+
 def _network_of(found: Mapping[str, Array]) -> str | None:
-    """The network of torchvision's that has these weights; None if there is none."""
+    """Whose weights of which network these are, in words; None if they are of none that another library has."""
     for name in NETWORKS:
         row = entry(name)
-        keys, wanted = names(name), shapes(row.tree(), row.input)
+        wanted = shapes(row.tree(), row.input)
         nothing = dict.fromkeys(wanted, np.empty(0))
-        try:
-            inside = unprefixed(found, _renamed(keys, wanted)).arrays
-            fitted(name, keys, inside, wanted, nothing.copy, "")
-        except NeoclassicError:
-            continue
-        return name
+        for whose, keys in _worlds(name, wanted).items():
+            there = _renamed(keys, wanted)
+            try:
+                fitted(name, keys, timm.flat(unprefixed(found, there).arrays, there), wanted, nothing.copy, "")
+            except NeoclassicError:
+                continue
+            return whose.removeprefix("not ")
     return None

@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines.contract import Array
 from neoclassic.model import torch_files
 from neoclassic.model.artefact import is_bounded
@@ -38,10 +39,14 @@ STRANGERS = {  # the first bytes of files that people mistake for weights
 
 @dataclass(frozen=True)
 class Found:
-    """Arrays by their names in the file, floating point as float32, and notes for the user."""
+    """Arrays by their names in the file, floating point as float32, and notes for the user.
+
+    preprocessing  what the weights expect, if a file beside them says it
+    """
 
     arrays: dict[str, Array]
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 def read(path: str | Path) -> Found:
@@ -56,19 +61,17 @@ def read(path: str | Path) -> Found:
     try:
         with path.open("rb") as file:
             start = file.read(32)
-        # the length of a header may begin like any other file, so this form is recognised first
-        tensors = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
-        for beginning, reason in STRANGERS.items():
-            if start.lstrip().startswith(beginning) and not tensors:
-                raise ValueError(reason)
-        if start.startswith((b"PK", b"\x80")) and not tensors:
-            return _of_pickle(path)
-        if start[8:9] == b"{":
+        if start[4:9] == b"\0\0\0\0{":  # .safetensors; the four bytes before, a size, may look like any other file
             data = path.read_bytes()
             if not is_bounded(data):
                 raise ValueError("its header has too many entries")
             deserialize: Any = safetensors.deserialize
             return Found({name: _tensor(entry) for name, entry in deserialize(data)})
+        for beginning, reason in STRANGERS.items():
+            if start.lstrip().startswith(beginning):
+                raise ValueError(reason)
+        if start.startswith((b"PK", b"\x80")):
+            return _of_pickle(path)
         raise ValueError("it is neither a file of torch.save nor a .safetensors file")
     except NeoclassicError as error:
         raise NeoclassicError(f"{path} cannot be read as weights: {error}") from None

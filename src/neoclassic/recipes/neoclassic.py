@@ -256,7 +256,8 @@ def photos(network: str, n: int, weights: bool = False) -> Recipe:
 
     Fewer photos get more epochs, so that each is seen often enough, always augmented differently. From scratch, images
     have at most 128 pixels, which is as good as 224 for few photos and takes a third of the time. From weights, images
-    have the size that the weights were trained with, and the learning rate is a tenth.
+    have the size that the weights were trained with, and the learning rate is a tenth,
+    except for layers that start afresh, such as the head.
     """
     size = max(networks.entry(network).input[1:])
     batch = 32 if n < 5000 else 128
@@ -272,6 +273,7 @@ def photos(network: str, n: int, weights: bool = False) -> Recipe:
         batch_size=batch,
         optimizer=Optimizer("adamw", weight_decay=0.05, clip=1.0),
         learning_rate=1e-4 if weights else 1e-3,
+        fresh_rate=10.0 if weights else 1.0,
         schedule="cosine",
         warmup_epochs=1.0,
         label_smoothing=0.1,

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from neoclassic import data, engines, networks
 from neoclassic.base import files
@@ -14,12 +15,12 @@ from neoclassic.data.check import summary
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
-from neoclassic.engines import Engine, Speed
+from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines import weights as arrays
 from neoclassic.measure import Row, Shape, by, measure
 from neoclassic.model.artefact import LARGEST
 from neoclassic.model.provenance import path_of
-from neoclassic.train import transfer, tuned
+from neoclassic.train import rates, transfer, tuned
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
@@ -64,6 +65,7 @@ class Job:
     training        what is trained on
     monitored       what is evaluated after every epoch: the validation images, or the test set where there are none
     digests         of photos: the files of each split
+    afresh          keys of layers that start afresh beside weights that were given
     last_step       of the whole run, from 1
     lone_image      whether a batch of one image is possible
     """
@@ -79,9 +81,26 @@ class Job:
     training: Dataset
     monitored: Dataset
     digests: dict[str, list[str]]
+    afresh: frozenset[str]
     last_step: int
     steps_per_epoch: int
     lone_image: bool
+
+    @cached_property
+    def plan(self) -> rates.Plan:
+        """The factors of the learning rates by the epoch in which they begin to apply; see `train.rates`."""
+        return rates.plan(self.recipe, arrays.parameter_shapes(self.tree, self.shape), self.afresh)
+
+    def begin(self, epoch: int) -> None:
+        """Give each parameter its learning rate of an epoch, which counts from 0.
+
+        Frozen ones that thaw have no momentum, so that of all others starts again too; averages continue.
+        """
+        phase = max(start for start in self.plan if start <= epoch)
+        state = self.engine.optimizer_state()
+        averages = {key: array for key, array in state.items() if key.endswith(".average") or key == "average.step"}
+        self.engine.optimize(self.recipe.optimizer, self.plan[phase])
+        self.engine.load_optimizer_state(averages)
 
 
 def prepare(
@@ -112,9 +131,15 @@ def prepare(
 
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
     start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
+    parameters = arrays.parameter_shapes(tree, shape)
+    plan = rates.plan(recipe, parameters, start.afresh)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
-        for line in (*start.notes, *(summary(photos, preprocessing) if photos else ())):
+        for line in (
+            *start.notes,
+            *rates.lines(recipe, parameters, plan),
+            *(summary(photos, preprocessing) if photos else ()),
+        ):
             note(line)
     splits = dataset.prepare(preprocessing, settings.strict)
     training, monitored = _parts(recipe, splits)
@@ -125,7 +150,7 @@ def prepare(
         mean, std = start.pixels or statistics(training.images)
         preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))
     sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
-    engine = _engine(recipe, settings, world, tree, shape, start, sizes[-1])
+    engine = _engine(recipe, settings, world, tree, shape, start.weights, plan[0], sizes[-1])
     return Job(
         recipe=recipe,
         settings=settings,
@@ -138,6 +163,7 @@ def prepare(
         training=training,
         monitored=monitored,
         digests=photos.digests if photos else {},
+        afresh=start.afresh,
         last_step=min(recipe.epochs * len(sizes), settings.max_steps or sys.maxsize),
         steps_per_epoch=len(sizes),
         lone_image=not norms,
@@ -168,13 +194,20 @@ def _needs_two_images(row: Row) -> bool:
 
 
 def _engine(
-    recipe: Recipe, settings: Settings, world: World, tree: Node, shape: Shape, start: transfer.Start, smallest: int
+    recipe: Recipe,
+    settings: Settings,
+    world: World,
+    tree: Node,
+    shape: Shape,
+    weights: Weights,
+    factors: dict[str, float],
+    smallest: int,
 ) -> Engine:
     """The network on its engine, with the other processes joined. smallest: images in the smallest batch."""
     device = world.join(settings.engine, settings.device) if world.size > 1 else settings.device
-    engine = engines.create(settings.engine, tree, shape, start.weights, device, settings.speed)
+    engine = engines.create(settings.engine, tree, shape, weights, device, settings.speed)
     if world.size > 1:
         engine.join()
         world.share(smallest)
-    engine.optimize(recipe.optimizer, transfer.rates(recipe, arrays.parameters(tree, shape)))
+    engine.optimize(recipe.optimizer, factors)
     return engine

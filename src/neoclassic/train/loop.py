@@ -119,7 +119,9 @@ def resume(
             weights, optimizer, state, header = saved
             if header["data"] != job.splits.train.fingerprint:
                 raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
+            job = replace(job, afresh=frozenset(header.get("afresh", job.afresh)))
             job.engine.load(weights)
+            job.begin(max(state.step - 1, 0) // job.steps_per_epoch)
             job.engine.load_optimizer_state(optimizer)
         if world.rank:
             _assist(job, state, folder)
@@ -174,6 +176,8 @@ class Training:
             while not self.over:
                 epoch, first = divmod(state.step, job.steps_per_epoch)
                 end = min((epoch + 1) * job.steps_per_epoch, job.last_step)
+                if epoch in job.plan and first == 0 < epoch:
+                    job.begin(epoch)
                 before, started = state.epoch_seconds, time.monotonic()
                 looked, rate = started, 0.0
                 for index in batches(images, recipe.batch_size, recipe.seed, epoch, alone=job.lone_image)[first:]:
@@ -264,8 +268,12 @@ class Training:
         """Write the best model, if it is not written yet, and then the checkpoint that refers to it."""
         started, engine = time.monotonic(), self.job.engine
         self.save_best()
-        fingerprint = self.job.splits.train.fingerprint
-        self.run.save_checkpoint(engine.weights(), engine.optimizer_state(), self.state, fingerprint, engine.name)
+        about = {
+            "data": self.job.splits.train.fingerprint,
+            "engine": engine.name,
+            "afresh": sorted(self.job.afresh),
+        }
+        self.run.save_checkpoint(engine.weights(), engine.optimizer_state(), self.state, about)
         self.saved = time.monotonic()
         self.saving = self.saved - started
 

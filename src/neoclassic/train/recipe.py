@@ -44,7 +44,12 @@ class Recipe:
                       `standardise` measures
     freeze            patterns of `path.parameter` that are not trained; a batch norm whose weight and bias are frozen
                       also keeps its running statistics, and normalises by them in training
+    unfreeze          pairs of an epoch, from 1, and a pattern: what matches is frozen before that epoch; the last match
+                      counts. Momentum starts again when something thaws
     rates             patterns of `path.parameter` with the factor of their learning rate; the last match counts
+    rate_decay        the factor of the learning rate from each level of the network to the one below it
+    fresh_rate        the factor for layers that are initialised afresh beside `weights`; see `train.rates` for how all
+                      of these combine
     initialisation    see `engines.weights.INITIALISATIONS`
     standardise       subtract the training set's mean and divide by its standard deviation, instead of only scaling to
                       [0, 1]; with `weights`, mean and deviation are those that the weights expect
@@ -79,7 +84,10 @@ class Recipe:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     freeze: tuple[str, ...] = ()
+    unfreeze: tuple[tuple[int, str], ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
+    rate_decay: float = 1.0
+    fresh_rate: float = 1.0
     initialisation: str = "he"
     standardise: bool = False
     validation: float = 0.1
@@ -115,6 +123,8 @@ class Recipe:
             ("mean", self.mean, all(map(math.isfinite, self.mean)), "numbers"),
             ("std", self.std, all(0 < value < math.inf for value in self.std), "above 0"),
             ("rates", [rate for _, rate in self.rates], all(0 <= r < math.inf for _, r in self.rates), "at least 0"),
+            ("rate decay", self.rate_decay, 0 < self.rate_decay <= 1, "above 0, at most 1"),
+            ("fresh rate", self.fresh_rate, 0 < self.fresh_rate < math.inf, "above 0"),
             ("warm-up", self.warmup_epochs, 0 <= self.warmup_epochs <= self.epochs, "from 0 to the epochs"),
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
             ("seed", self.seed, 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
@@ -124,6 +134,8 @@ class Recipe:
             raise UsageError("nesterov needs a momentum above 0")
         if self.schedule == "step" and not self.milestones:
             raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
+        if late := [epoch for epoch, _ in self.unfreeze if not 1 <= epoch <= self.epochs]:
+            raise UsageError(f"unfreeze counts epochs from 1 to {self.epochs}, the last, not {late[0]}")
         if self.patience and not self.validation:
             raise UsageError("patience needs a validation set: give --validation 0.1")
         if isinstance(self.class_weights, str):

@@ -233,12 +233,10 @@ class Run:
         place, data_dir = (path and files.on_disk(path) for path in (settings.place, settings.data_dir))
         return run, Recipe.from_dict(data), replace(settings, place=place, data_dir=data_dir)
 
-    def save_checkpoint(
-        self, weights: Weights, optimizer: Weights, state: State, fingerprint: str, engine: str
-    ) -> None:
-        """Write all of the state, atomically."""
+    def save_checkpoint(self, weights: Weights, optimizer: Weights, state: State, about: Mapping[str, Any]) -> None:
+        """Write all of the state, atomically. about: the fingerprint of its data, and more."""
         arrays = {f"weights/{k}": v for k, v in weights.items()} | {f"optimizer/{k}": v for k, v in optimizer.items()}
-        header = {"state": asdict(state), "data": fingerprint, "engine": engine}
+        header = {"state": asdict(state), **about}
         artefact.write(self.checkpoint, "checkpoint", arrays, header)
 
     def load_checkpoint(self) -> tuple[Weights, Weights, State, dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""Transfer learning: start from given weights, ours or torchvision's; freeze layers, or train them slowly.
+"""Transfer learning: start from given weights, ours or torchvision's.
 
 Layers whose shape differs are initialised afresh, such as the last one if the classes differ. Weights are matched by
 name, never by position.
@@ -6,13 +6,12 @@ name, never by position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Weights
 from neoclassic.model import published
+from neoclassic.model.fitting import heads
 from neoclassic.model.opening import full_name, open_weights, trained_size
 from neoclassic.model.published import Pixels
 from neoclassic.model.torchvision import adopt
@@ -25,11 +24,13 @@ class Start:
 
     notes   lines to tell the user
     pixels  mean and standard deviation that the weights expect of each channel; None where there is no expectation
+    afresh  keys of layers that the file lacks, and that start afresh beside it
     """
 
     weights: Weights
     notes: tuple[str, ...] = ()
     pixels: Pixels | None = None
+    afresh: frozenset[str] = frozenset()
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -52,7 +53,9 @@ def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) 
     if not recipe.weights:
         return Start(fresh)
     if resumed and published.is_name(recipe.weights):
-        return Start(fresh, (), published.pixels(recipe.network, channels))
+        last = frozenset(key for key in fresh if key.rpartition(".")[0] in heads(recipe.network))
+        afresh = last if any(len(fresh[key]) != len(published.classes()) for key in last) else frozenset()
+        return Start(fresh, (), published.pixels(recipe.network, channels), afresh)
     file, model = open_weights(recipe.weights, recipe.network)
     if model and model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
@@ -64,23 +67,6 @@ def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) 
     if model and model.preprocessing.channels == channels:
         pixels = model.preprocessing.mean, model.preprocessing.std
     if not adopted.ours:
-        pixels = published.pixels(recipe.network, channels)
-    return Start(adopted.weights, (*file.notes, *adopted.notes), pixels)
-
-
-def rates(recipe: Recipe, parameters: Iterable[str]) -> dict[str, float]:
-    """The factor of the learning rate of each parameter, where it is not 1. Frozen parameters have 0.
-
-    UsageError for a pattern that matches nothing, or if nothing is left to train.
-    """
-    names = list(parameters)
-    factors: dict[str, float] = {}
-    for pattern, rate in (*recipe.rates, *((pattern, 0.0) for pattern in recipe.freeze)):
-        matched = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
-        if not matched:
-            layers = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
-            raise UsageError(f"no parameter matches {pattern!r}: the paths begin with {layers}")
-        factors |= dict.fromkeys(matched, rate)
-    if not any(factors.get(name, 1.0) for name in names):
-        raise UsageError("every parameter is frozen: there is nothing to train")
-    return {name: rate for name, rate in factors.items() if rate != 1}
+        p = file.preprocessing
+        pixels = published.of_channels((p.mean, p.std) if p else published.pixels(recipe.network), channels)
+    return Start(adopted.weights, (*file.notes, *adopted.notes), pixels, adopted.afresh)

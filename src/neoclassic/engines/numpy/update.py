@@ -67,5 +67,5 @@ class Update:
                 if join(key, name) in state:
                     self._parameters.view(slot, key)[...] = state[join(key, name)]
         self.averages.load_state(state)
-        steps = [int(value) for key, value in state.items() if key.endswith(".step") and key != "average.step"]
-        self._steps = max(steps, default=int(bool(state)))
+        rule = {key: value for key, value in state.items() if not key.endswith(".average") and key != "average.step"}
+        self._steps = max((int(value) for key, value in rule.items() if key.endswith(".step")), default=int(bool(rule)))
