@@ -258,7 +258,7 @@ _PARAMETERS = {
 
 
 def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classifier:
-    """Open an artefact, a run folder or an exported .onnx file as a fitted Classifier.
+    """Open an artefact, a run folder, an exported .onnx file, or `hf:OWNER/REPO` on the Hub as a fitted Classifier.
 
     NeoclassicError, one line, for a file that is missing or damaged, or that neoclassic did not write; UsageError for
     an engine that is not installed.
