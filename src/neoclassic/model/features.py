@@ -81,6 +81,12 @@ def headless(name: str, tree: Node, input: Shape, weights: Mapping[str, Array]) 
     return Headless(body, input, kept, path, head)
 
 
+def ends_in_linear(tree: Node) -> bool:
+    """Whether the classes come from a linear layer with a bias, which can be fitted alone."""
+    found = _without_last(tree)
+    return bool(found and isinstance(found[2], Linear) and found[2].bias)
+
+
 def _without_last(node: Node) -> tuple[Node, str, Linear | RBF] | None:
     """The node without its last layer, whose path inside it comes next, and that layer; None if there is no such."""
     if not isinstance(node, Sequential):
@@ -186,9 +192,10 @@ def model_features(
     UsageError for a model without weights, which comes from an .onnx file.
     """
     if not model.weights:
-        raise UsageError(f"{model.source} gives answers, not features: name the .safetensors file or the run folder")
+        raise UsageError(f"{model.source} has no features, only answers: name the .safetensors file or the run folder")
     network = headless(model.network, model.tree, model.input, model.weights)
-    return features_of(network, pixels, model.preprocessing, engine, device, about=about)[0]
+    found: Array = features_of(network, pixels, model.preprocessing, engine, device, about=about)[0]
+    return found
 
 
 # ── in the cache ─────────────────────────────────────────────────────────────────────────────────────

@@ -44,6 +44,7 @@ class Head:
     penalty        the one that was chosen; see `train.logistic`
     folds          in how many parts the images were held out
     held, labels   N×K logits of the images that were held out, by layers that had not seen them; and their labels
+    trained        N×K logits of the same images by the layer itself
     """
 
     weight: Array = field(repr=False)
@@ -52,6 +53,7 @@ class Head:
     folds: int
     held: Array = field(repr=False)
     labels: Array = field(repr=False)
+    trained: Array = field(repr=False)
 
     def put(self, weights: Weights, path: str) -> Weights:
         """The weights of the whole network with this last layer at `path`."""
@@ -84,7 +86,7 @@ def fit(
 
     UsageError for a network whose last layer is not linear.
     """
-    if not isinstance(network.head, Linear) or not network.head.bias:
+    if not (isinstance(network.head, Linear) and network.head.bias):
         raise UsageError(f"{recipe.network} has no linear last layer with a bias, which --head fits: leave it out")
     parts = [training] if held_out is None else [training, held_out]
     total = sum(map(len, parts))
@@ -107,16 +109,15 @@ def fit(
     order = np.concatenate([np.flatnonzero(fold) for fold in folds])
     solution = examples.solution(np.ones(len(labels), bool), penalty)
     weight, bias = (np.ascontiguousarray(array, np.float32) for array in (solution.weight.T, solution.bias))
-    return Head(weight, bias, penalty, len(folds), held, labels[order])
+    trained = solution.logits(features[0, order])
+    return Head(weight, bias, penalty, len(folds), held, labels[order], trained)
 
 
 def _pooled(parts: list[Dataset]) -> Dataset:
     """All images, ordered by their content."""
     images = np.concatenate([np.asarray(part.images) for part in parts])
     labels = np.concatenate([part.labels for part in parts])
-    marks = [
-        (int(label), hashlib.sha256(image.tobytes()).digest()) for image, label in zip(images, labels, strict=True)
-    ]
+    marks = [(label, hashlib.sha256(images[i].tobytes()).digest()) for i, label in enumerate(labels.tolist())]
     order = np.array(sorted(range(len(marks)), key=marks.__getitem__))
     return Dataset(parts[0].name, images[order], labels[order], parts[0].classes)
 

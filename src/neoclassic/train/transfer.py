@@ -6,7 +6,9 @@ name, never by position.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Weights
@@ -14,8 +16,10 @@ from neoclassic.model import published
 from neoclassic.model.fitting import heads
 from neoclassic.model.opening import full_name, open_weights, trained_size
 from neoclassic.model.published import Pixels
-from neoclassic.model.torchvision import adopt
+from neoclassic.model.torchvision import NETWORKS, adopt
 from neoclassic.train.recipe import Recipe
+
+FEW = 200  # photos per class below which training from scratch is advised against
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,21 @@ def resolved(recipe: Recipe) -> Recipe:
         return recipe
     weights = full_name(recipe.weights, recipe.network)
     return recipe.but(weights=weights, image_size=recipe.image_size or trained_size(weights))
+
+
+def advice(network: str, per_class: Sequence[int]) -> str | None:
+    """What to tell before photos train a network from scratch; None if there are enough. per_class: their numbers.
+
+    The median decides: below FEW photos of a class, pretrained weights help more than any recipe.
+    """
+    if not per_class or (typical := median(per_class)) >= FEW:
+        return None
+    few = f"{typical:g} photos per class (the median) are few to train a network from scratch"
+    if network in NETWORKS:
+        return f"{few}: add --weights imagenet to start from weights that have seen a million"
+    family = network.partition(":")[0]
+    other = next((name for name in NETWORKS if name.partition(":")[0] == family), "mobilenet-v2")
+    return f"{few}: there are pretrained weights for {other}, with --weights imagenet"
 
 
 def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) -> Start:
