@@ -22,11 +22,11 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
 from neoclassic.engines.contract import Array
 from neoclassic.model.evaluate import Evaluation
-from neoclassic.model.features import PLAIN, Headless, View, features_of
+from neoclassic.model.features import PLAIN, Headless, View, ends_in_linear, features_of
 from neoclassic.train.feed import class_weights
 from neoclassic.train.logistic import Problem, Solution
 from neoclassic.train.recipe import Recipe
-from neoclassic.tree import Linear
+from neoclassic.tree import Node
 
 FEW = 2000  # images up to which they are held out in folds, and seen in cropped views too
 FOLDS = 5
@@ -73,6 +73,17 @@ def views(augmentation: Augmentation, n: int) -> tuple[View, ...]:
     return PLAIN + mirrored + tuple(view for view in cropped if augmentation.flip or not view.mirrored)
 
 
+def check(recipe: Recipe, tree: Node, processes: int) -> None:
+    """UsageError if the recipe asks for the last layer alone, and that is not possible."""
+    if not (recipe.head or recipe.head_first):
+        return
+    if not ends_in_linear(tree):
+        what = f"{recipe.network} does not end in a linear layer"
+        raise UsageError(f"{what}, so its last layer cannot be fitted alone: train all layers")
+    if recipe.head and processes > 1:
+        raise UsageError("--head runs in one process: start it without torchrun")
+
+
 def fit(
     recipe: Recipe,
     network: Headless,
@@ -84,10 +95,8 @@ def fit(
 ) -> Head:
     """Fit the last layer. held_out: the validation set, if the layer may learn from it too. where: engine and device.
 
-    UsageError for a network whose last layer is not linear.
+    UsageError for an engine that is not available.
     """
-    if not (isinstance(network.head, Linear) and network.head.bias):
-        raise UsageError(f"{recipe.network} has no linear last layer with a bias, which --head fits: leave it out")
     parts = [training] if held_out is None else [training, held_out]
     total = sum(map(len, parts))
     if few := total <= FEW:

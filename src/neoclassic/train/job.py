@@ -135,8 +135,7 @@ def prepare(
     start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
     parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
-    if recipe.head and world.size > 1:
-        raise UsageError("--head runs in one process: start it without torchrun")
+    head.check(recipe, tree, world.size)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
         for line in (
