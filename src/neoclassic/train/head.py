@@ -84,6 +84,13 @@ def check(recipe: Recipe, tree: Node, processes: int) -> None:
         raise UsageError("--head runs in one process: start it without torchrun")
 
 
+def lines(recipe: Recipe) -> tuple[str, ...]:
+    """What there is to tell before a run that fits the last layer first."""
+    if not recipe.head_first:
+        return ()
+    return ("the last layer is fitted first, then all layers are trained; --no-head-first trains all from the start",)
+
+
 def fit(
     recipe: Recipe,
     network: Headless,

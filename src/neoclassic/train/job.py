@@ -141,6 +141,7 @@ def prepare(
         for line in (
             *_advice(recipe, photos),
             *start.notes,
+            *head.lines(recipe),
             *(() if recipe.head else rates.lines(recipe, parameters, plan)),
             *(summary(photos, preprocessing) if photos else ()),
         ):
