@@ -76,6 +76,9 @@ def test_only_the_last_layer_changes_and_every_command_takes_the_run(trained, ph
     assert result["test_accuracy"] == run_json("evaluate", trained)["accuracy"]
     assert run_json("predict", trained, photos / "cat" / "0.jpg")[0]["label"] == "cat"
     assert run("report", trained)[0] == run("compare", trained)[0] == 0
+    told = (trained / "report.html").read_text("utf-8")
+    assert "each by a last layer that was fitted without it" in told
+    assert "the test set was evaluated after each epoch" not in told
     code, out, _ = run("train", "--resume", trained)
     assert code == 0
     assert f"test accuracy {result['test_accuracy']:.4f}" in out
