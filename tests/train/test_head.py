@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -100,6 +102,16 @@ def test_the_same_photos_give_the_same_bytes_under_other_names_and_from_the_cach
     for key in ("fc3.weight", "fc3.bias"):
         assert np.array_equal(first.weights[key], renamed.weights[key])
     assert (tmp_path / "renamed/model.safetensors").read_bytes() == (tmp_path / "cached/model.safetensors").read_bytes()
+
+
+def test_a_head_needs_no_pytorch(trained, photos, weights, tmp_path):
+    code = "import sys; sys.modules['torch'] = None; from neoclassic.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = map(str, line(photos, weights, tmp_path / "run", "--head", engine="auto"))
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["engine"] == "numpy"
+    again, first = Model.load(tmp_path / "run"), Model.load(trained)
+    assert all(np.array_equal(again.weights[key], array) for key, array in first.weights.items())
 
 
 def test_both_engines_agree_to_rounding(trained, photos, weights, tmp_path, run):
