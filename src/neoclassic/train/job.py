@@ -141,7 +141,7 @@ def prepare(
         for line in (
             *_advice(recipe, photos),
             *start.notes,
-            *head.lines(recipe),
+            *(head.lines(recipe) if world.size == 1 else ()),
             *(() if recipe.head else rates.lines(recipe, parameters, plan)),
             *(summary(photos, preprocessing) if photos else ()),
         ):
