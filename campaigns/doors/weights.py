@@ -6,7 +6,6 @@ import importlib.util
 import io
 import pickle
 import pickletools
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,18 +33,6 @@ def _opened(path: Path) -> Any:
     return found.arrays
 
 
-def _without_torch(path: Path) -> Any:
-    hidden = sys.modules.get("torch")
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        return _opened(path)
-    finally:
-        if hidden is None:
-            del sys.modules["torch"]
-        else:
-            sys.modules["torch"] = hidden
-
-
 def _check(arrays: dict[str, np.ndarray]) -> None:
     assert all(isinstance(name, str) for name in arrays), "names"
     assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in arrays.values()), "arrays"
@@ -62,14 +49,12 @@ def others(work: Path) -> Iterator[Door]:
     import torch
 
     state = {name: torch.from_numpy(array) for name, array in _arrays().items()}
-    for kind, new in (("pth", True), ("pth of old", False)):
+    other = {"device": torch.device("cpu")}  # which our reader leaves to PyTorch's
+    for kind, more, new in (("pth", {}, True), ("pth of old", {}, False), ("pth for PyTorch", other, True)):
         saved = io.BytesIO()
-        torch.save({"epoch": 3, "model": state}, saved, _use_new_zipfile_serialization=new)
-        edits = (_entry,) if new else (mutated,)
-        file, content = folder / f"{kind[-3:]}.pth", saved.getvalue()
-        yield Door(kind, file, content, _opened, proves=new, edits=edits)
-        edits = edits if new else (mutated, _operation)
-        yield Door(f"{kind}, without PyTorch", file, content, _without_torch, proves=new, edits=edits)
+        torch.save({"epoch": 3, "model": state, **more}, saved, _use_new_zipfile_serialization=new)
+        edits = (_entry,) if new else (mutated, _operation)
+        yield Door(kind, folder / f"{kind}.pth", saved.getvalue(), _opened, proves=new, edits=edits)
 
 
 def _some_table(content: bytes, rng: np.random.Generator) -> bytes:

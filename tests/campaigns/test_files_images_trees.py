@@ -1,5 +1,7 @@
 """The campaigns of files, images and trees find a fault that is planted in each guard, and none without it."""
 
+import zipfile
+
 import pytest
 
 from campaigns import doors, files, images, trees
@@ -62,7 +64,8 @@ def constant(*_):
         (models.giants, combinators, "DEEPEST", 1 << 50, "giant, damaged"),
         (data.decoded_photos, decode, "_checksum", constant, "decoded images.npy, damaged"),
         (data.looks_of_photos, file_info, "_checksum", constant, "looks of photos, damaged"),
-        (weights.others, weight_files, "_check_zip", lambda _: None, "pth, damaged"),
+        (weights.others, weight_files, "_check_zip", lambda _: None, "pth for PyTorch, damaged"),
+        (weights.others, zipfile.ZipExtFile, "_update_crc", lambda *_: None, "pth"),
         (weights.pickles, pickles, "_check_memo", lambda _: None, ""),
     ],
 )

@@ -166,3 +166,21 @@ def test_tensors_that_share_a_storage_cannot_outgrow_the_file(tmp_path, without_
     torch.save({f"w{i}": base.view(10, 100) for i in range(100)}, tmp_path / "w.pth")
     with pytest.raises(NeoclassicError, match="its tensors are larger than the file"):
         without_torch(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("only_torch", [False, True], ids=["by our reader", "by PyTorch's"])
+def test_an_entry_that_claims_to_be_a_folder_never_becomes_zeros(only_torch, tmp_path, monkeypatch):
+    """miniz, which PyTorch uses, reads zeros from an entry whose attributes in the directory say that."""
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.ones(3)}, path)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"w/data/0") - 46  # of the central directory
+    assert content[entry : entry + 4] == b"PK\1\2"
+    content[entry + 38] |= 0x10
+    path.write_bytes(content)
+    if not only_torch:
+        assert weight_files.read(path).arrays["w"].tolist() == [1, 1, 1]
+        return
+    monkeypatch.setattr(weight_files.torch_files, "load", lambda path: weight_files._by_torch(path))
+    with pytest.raises(NeoclassicError, match="'w/data/0' in it is damaged"):
+        weight_files.read(path)

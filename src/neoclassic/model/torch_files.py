@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -72,36 +72,42 @@ class Tensor:
         return (array.astype(np.uint32) << 16).view(np.float32) if self.storage.kind == "BFloat16" else array
 
 
+class NeedsTorch(NeoclassicError):
+    """A file holds something that only PyTorch reads."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"it holds {printable(what[:80])}, which only PyTorch reads: {install('torch')}")
+
+
 def load(path: Path) -> Any:
     """The object that torch.save was given, with a `Tensor` for each tensor.
 
-    NeoclassicError for a file that only PyTorch can read; ValueError, IndexError or another of Python's exceptions for
-    one that is damaged.
+    NeedsTorch for a file that only PyTorch can read; ValueError, IndexError or another of Python's exceptions for one
+    that is damaged.
     """
-    data = path.read_bytes()
-    machine = Machine(len(data))
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        return _of_zip(data, machine)
-    stream = io.BytesIO(data)
-    if (machine.run(stream), machine.run(stream)) != (MAGIC, PROTOCOL):
-        raise ValueError("it is not a file of torch.save")
-    machine.run(stream)  # the sizes of types on the machine that wrote it
-    saved = machine.run(stream)
-    for key in machine.run(stream):
-        storage = machine.storages[key]
-        if int.from_bytes(stream.read(8), "little") != storage.numel:
-            raise ValueError("a storage has another size than its tensors say: copy it again from its source")
-        storage.data = stream.read(storage.numel * storage.itemsize)
+    machine = Machine(path.stat().st_size)
+    if zipfile.is_zipfile(path):
+        return _of_zip(path, machine)
+    with path.open("rb") as stream:
+        if (machine.run(stream), machine.run(stream)) != (MAGIC, PROTOCOL):
+            raise ValueError("it is not a file of torch.save")
+        machine.run(stream)  # the sizes of types on the machine that wrote it
+        saved = machine.run(stream)
+        for key in machine.run(stream):
+            storage = machine.storages[key]
+            if int.from_bytes(stream.read(8), "little") != storage.numel:
+                raise ValueError("a storage has another size than its tensors say: copy it again from its source")
+            storage.data = stream.read(storage.numel * storage.itemsize)
     return saved
 
 
-def _of_zip(data: bytes, machine: Machine) -> Any:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+def _of_zip(path: Path, machine: Machine) -> Any:
+    with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
         (pickled,) = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         root = pickled.removesuffix("data.pkl")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise _needs_torch("numbers of another byte order")
+            raise NeedsTorch("numbers of another byte order")
         saved = machine.run(io.BytesIO(archive.read(pickled)))
         for key, storage in machine.storages.items():
             storage.data = archive.read(f"{root}data/{key}")  # which checks its checksum
@@ -115,7 +121,7 @@ class Machine:
         self.left = size
         self.storages: dict[str, Storage] = {}
 
-    def run(self, stream: io.BytesIO) -> Any:
+    def run(self, stream: IO[bytes]) -> Any:
         """Execute the pickle at which a stream stands, and return its value. The stream stands behind it then."""
         stack: list[Any] = []
         marks: list[int] = []
@@ -158,7 +164,7 @@ class Machine:
             _of(list, stack[-1]).extend(top)
         elif name.startswith("SETITEM"):
             if not all(isinstance(key, str | int) for key in top[::2]):
-                raise _needs_torch("a dictionary whose keys are neither text nor integers")
+                raise NeedsTorch("a dictionary whose keys are neither text nor integers")
             _of(dict, stack[-1]).update(zip(top[::2], top[1::2], strict=True))
         elif name == "BINPERSID":
             stack.append(self._storage(*top[0]))
@@ -167,13 +173,13 @@ class Machine:
         elif name == "BUILD":  # attributes, such as the version numbers of a state_dict
             _of(dict, stack[-1])
         else:
-            raise _needs_torch(f"a pickle with {name}")
+            raise NeedsTorch(f"a pickle with {name}")
 
     def _storage(self, what: str, kind: object, key: str, _place: str, numel: int, view: None = None) -> Storage:
         name = str(_of(_Name, kind))
         short = name.removeprefix("torch ").removesuffix("Storage")
         if what != "storage" or name != f"torch {short}Storage" or short not in DTYPES or view is not None:
-            raise _needs_torch(name)
+            raise NeedsTorch(name)
         stored = self.storages.setdefault(_of(str, key), Storage(short, _of(int, numel)))
         if (stored.kind, stored.numel) != (short, numel):
             raise ValueError("a storage of two kinds")
@@ -185,7 +191,7 @@ class Machine:
         if name == PARAMETER:
             return _of(Tensor, arguments[0])
         if name not in TENSORS:
-            raise _needs_torch(name)
+            raise NeedsTorch(name)
         storage, offset, shape, strides = arguments[:4]
         numbers = (offset, *_of(tuple, shape), *_of(tuple, strides))
         if not all(isinstance(n, int) and n >= 0 for n in numbers) or not len(shape) == len(strides) <= 32:
@@ -193,7 +199,7 @@ class Machine:
         count = prod(shape)
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if count else 0
         if last >= max(_of(Storage, storage).numel, 1) or count > storage.numel:
-            raise _needs_torch("a tensor that is larger than its storage")
+            raise NeedsTorch("a tensor that is larger than its storage")
         self.left -= count * storage.itemsize
         if self.left < 0:
             raise ValueError("its tensors are larger than the file")
@@ -218,7 +224,3 @@ def _of(kind: Callable[..., Any], value: Any) -> Any:
     if type(value) is not kind:
         raise ValueError(f"a {type(value).__name__} where its pickle needs a {getattr(kind, '__name__', kind)}")
     return value
-
-
-def _needs_torch(what: str) -> NeoclassicError:
-    return NeoclassicError(f"it holds {printable(what[:80])}, which only PyTorch reads: {install('torch')}")

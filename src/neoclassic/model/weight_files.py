@@ -10,6 +10,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from neoclassic.engines.contract import Array
 from neoclassic.model import torch_files
 from neoclassic.model.artefact import is_bounded
 
+FOLDER = 0x10  # the attribute of a folder in a zip file
 DEEPEST = 4  # levels of nested dictionaries that are searched for weights
 NUMBERS = {
     **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
@@ -75,6 +77,8 @@ def read(path: str | Path) -> Found:
         raise ValueError("it is neither a file of torch.save nor a .safetensors file")
     except NeoclassicError as error:
         raise NeoclassicError(f"{path} cannot be read as weights: {error}") from None
+    except zipfile.BadZipFile as error:
+        raise NeoclassicError(f"{path} is damaged ({error}): copy it again from its source") from None
     except Exception as error:  # the two readers raise many kinds of exceptions for broken files
         reason = " ".join(str(error).partition("\n")[0].partition(". ")[0].split()) or type(error).__name__
         raise NeoclassicError(f"{path} cannot be read as weights: {reason}") from None
@@ -155,9 +159,16 @@ def _saved(path: Path) -> Any:
         if inside > path.stat().st_size:  # torch.save compresses nothing
             raise ValueError("it is compressed, or damaged: save it again with torch.save")
     try:
-        import torch
-    except ImportError:
         return torch_files.load(path)
+    except torch_files.NeedsTorch:
+        if find_spec("torch") is None:
+            raise
+        return _by_torch(path)
+
+
+def _by_torch(path: Path) -> Any:
+    import torch
+
     if zipfile.is_zipfile(path):
         _check_zip(path)
     try:
@@ -175,10 +186,11 @@ def _saved(path: Path) -> Any:
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse a damaged file: torch.load does not look at the checksums of the entries."""
+    """Refuse a damaged file: torch.load ignores the checksums of the entries, and reads zeros from a "folder"."""
     with zipfile.ZipFile(path) as archive:
-        if name := archive.testzip():
-            raise ValueError(f"the checksum of {name!r} in it does not fit: copy it again from its source")
+        folders = (entry.filename for entry in archive.infolist() if entry.external_attr & FOLDER)
+        if name := archive.testzip() or next(folders, None):
+            raise ValueError(f"{name!r} in it is damaged: copy it again from its source")
 
 
 def _state_dicts(saved: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
