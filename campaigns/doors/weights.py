@@ -6,6 +6,7 @@ import importlib.util
 import io
 import pickle
 import pickletools
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,18 @@ def _opened(path: Path) -> Any:
     return found.arrays
 
 
+def _without_torch(path: Path) -> Any:
+    hidden = sys.modules.get("torch")
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        return _opened(path)
+    finally:
+        if hidden is None:
+            del sys.modules["torch"]
+        else:
+            sys.modules["torch"] = hidden
+
+
 def _check(arrays: dict[str, np.ndarray]) -> None:
     assert all(isinstance(name, str) for name in arrays), "names"
     assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in arrays.values()), "arrays"
@@ -53,7 +66,10 @@ def others(work: Path) -> Iterator[Door]:
         saved = io.BytesIO()
         torch.save({"epoch": 3, "model": state}, saved, _use_new_zipfile_serialization=new)
         edits = (_entry,) if new else (mutated,)
-        yield Door(kind, folder / f"{kind[-3:]}.pth", saved.getvalue(), _opened, proves=new, edits=edits)
+        file, content = folder / f"{kind[-3:]}.pth", saved.getvalue()
+        yield Door(kind, file, content, _opened, proves=new, edits=edits)
+        edits = edits if new else (mutated, _operation)
+        yield Door(f"{kind}, without PyTorch", file, content, _without_torch, proves=new, edits=edits)
 
 
 def _some_table(content: bytes, rng: np.random.Generator) -> bytes:

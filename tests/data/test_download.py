@@ -1,54 +1,20 @@
 """Downloads against servers on this machine: cut, resumed, altered, dead."""
 
 import hashlib
+import os
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from mirrors import BODY, dead, mirror
 
-from neoclassic.base.errors import NeoclassicError
+from neoclassic.base import locks
+from neoclassic.base.errors import NeoclassicError, NeoclassicWarning
 from neoclassic.data import SOURCES, cache, download, load, sources
 from neoclassic.data.download import DownloadError, fetch
 
-BODY = bytes(range(256)) * 4000
 MD5 = hashlib.md5(BODY).hexdigest()
-
-
-@contextmanager
-def mirror(body=BODY, cut=(), ranges=True, status=None):
-    """A server of one file. cut: after how many bytes each of the first answers ends. Yields address and requests."""
-    requests, cuts = [], list(cut)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked = self.headers.get("Range")
-            requests.append((self.path, asked))
-            start = int(asked[6:-1]) if asked and ranges else 0
-            self.send_response(status or (416 if start >= len(body) else 206 if start else 200))
-            self.send_header("Content-Length", str(max(len(body) - start, 0)))
-            self.end_headers()
-            self.wfile.write(body[start:][: cuts.pop(0) if cuts else None])
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", requests
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def dead():
-    """An address where nothing listens."""
-    with mirror() as (address, _):
-        return address
 
 
 def test_a_file_is_fetched_and_nothing_is_left_over(tmp_path):
@@ -128,6 +94,51 @@ def test_a_mirror_that_hangs_is_left(tmp_path, monkeypatch):
         release.set()
         server.shutdown()
         server.server_close()
+
+
+def test_a_longer_checksum_of_another_kind_is_checked_too(tmp_path):
+    sha = hashlib.sha256(BODY).hexdigest()
+    with mirror() as (address, _):
+        assert fetch("a.gz", [address], tmp_path, sha[:8], "sha256").read_bytes() == BODY
+        with pytest.raises(DownloadError, match="wrong checksum"):
+            fetch("b.gz", [address], tmp_path, MD5[:8], "sha256")
+
+
+def test_what_a_killed_process_left_does_not_stand_in_the_way(tmp_path):
+    (tmp_path / "a.gz.lock").write_text("not even JSON")
+    with mirror() as (address, _):
+        fetch("a.gz", [address], tmp_path, MD5)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.gz", cache.MARK}
+
+
+def test_of_two_that_want_a_file_one_downloads_it_and_the_other_waits(tmp_path, monkeypatch):
+    """The server answers when the second one waits."""
+    asked, waiting, paths = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(locks.time, "sleep", lambda _: waiting.set())
+    with mirror(before=lambda: (asked.set(), waiting.wait(60))) as (address, requests):
+
+        def want():
+            paths.append(fetch("a.gz", [address], tmp_path, MD5))
+
+        first = threading.Thread(target=want)
+        first.start()
+        assert asked.wait(60)
+        with pytest.warns(NeoclassicWarning, match=f"download of a.gz is in progress in process {os.getpid()}: wait"):
+            want()
+        first.join()
+    assert paths == [tmp_path / "a.gz"] * 2
+    assert len(requests) == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"a.gz", cache.MARK}
+
+
+def test_a_full_disk_is_a_clear_line_and_what_was_got_is_kept(tmp_path):
+    (tmp_path / "a.gz.part").symlink_to("/dev/full")
+    with (
+        mirror() as (address, _),
+        pytest.raises(NeoclassicError, match="No space left on device; set NEOCLASSIC_CACHE"),
+    ):
+        fetch("a.gz", [address], tmp_path, MD5)
+    assert not (tmp_path / "a.gz").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_line(tmp_path):

@@ -13,9 +13,11 @@ from PIL import Image
 
 import neoclassic as nc
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.data.preprocessing import to_input, to_pixels
 from neoclassic.engines.weights import initial
 from neoclassic.model import weight_files
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import softmax
 from neoclassic.model.torchvision import NETWORKS, to_torchvision
 from neoclassic.networks import network
 
@@ -24,7 +26,7 @@ pytest.importorskip("torchvision")
 from safetensors.torch import save_file  # noqa: E402
 
 NAME = "mobilenet-v3-small"
-LARGE = ("alexnet", "vgg", "resnet50", "resnet101", "resnet152", "densenet161", "densenet2")
+LARGE = ("alexnet", "vgg", "resnet34", "resnet50", "resnet101", "resnet152", "densenet16", "densenet201")
 
 
 def side(name):
@@ -88,21 +90,52 @@ def test_create_answers_as_torchvision_does(name, tmp_path):
     same(ours, module, side(name))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n.startswith(LARGE) else n for n in NETWORKS]
-)
-def test_so_it_does_from_safetensors(name, tmp_path):
-    module, state = theirs(name)
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / "weights.safetensors")
-    same(created(name, tmp_path / "weights.safetensors")[0], module, side(name))
+SMALLER = [pytest.param(n, marks=pytest.mark.slow) if n.startswith(LARGE) else n for n in NETWORKS]
+SAVERS = {".pth": torch.save, ".safetensors": save_file}
+
+
+def saved(state, path):
+    SAVERS[path.suffix]({key: tensor.contiguous() for key, tensor in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_so_it_does_from_safetensors_with_other_classes(name, tmp_path):
+    module, state = theirs(name, num_classes=7)
+    same(created(name, saved(state, tmp_path / "weights.safetensors"), classes=7)[0], module, side(name))
+
+
+@pytest.mark.parametrize(("suffix", "classes"), [(".pth", 7), (".safetensors", 1000)])
+@pytest.mark.parametrize("name", SMALLER)
+def test_an_imported_file_answers_as_torchvision_does(name, suffix, classes, run, tmp_path):
+    module, state = theirs(name, num_classes=classes)
+    file = saved(state, tmp_path / f"weights{suffix}")
+    (tmp_path / "names.txt").write_text("".join(f"class {i}\n" for i in range(classes)))
+    named = ("--classes", tmp_path / "names.txt") if classes == 7 else ()
+    out = tmp_path / "model.safetensors"
+    code, said, err = run("import", file, "--network", name, *named, "--image-size", side(name), "--out", out)
+    assert code == 0, err
+    assert f"{name}, {classes} classes" in said
+    loaded = nc.load(out, engine="torch")
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    p = loaded.model_.preprocessing
+    x = to_input(to_pixels(Image.fromarray(pixels), p)[None], p)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(x)).numpy()
+    logits = loaded.model_.engine("torch").logits(x)
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.abs(loaded.predict_proba(pixels[None]) - softmax(expected)).max() <= 1e-4
+    assert loaded.model_.classes[:2] == (("class 0", "class 1") if named else ("tench", "goldfish"))
+    half = name.startswith("googlenet")
+    assert (p.mean, p.keep, p.fit) == ((0.5,) * 3 if half else (0.485, 0.456, 0.406), 0.875, "crop")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("photos") / "two", np.random.default_rng(0)
-    for kind in ("cat", "dog"):
+    folder, rng = tmp_path_factory.mktemp("photos") / "seven", np.random.default_rng(0)
+    for kind in "abcdefg":
         (folder / kind).mkdir(parents=True)
-        for i in range(12):
+        for i in range(6):
             Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(folder / kind / f"{i}.png")
     return folder
 
@@ -110,18 +143,17 @@ def photos(tmp_path_factory):
 COMMANDED = ("resnet18", "googlenet:torchvision", "mobilenet-v2")
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", SAVERS)
 @pytest.mark.parametrize("name", [n if n in COMMANDED else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_the_command_starts_from_torchvisions_numbers(name, suffix, run, photos, tmp_path, monkeypatch):
     """Trained with a rate that moves nothing, all arrays are torchvision's still."""
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
-    _, state = theirs(name, num_classes=2)
-    state = {key: tensor.contiguous() for key, tensor in state.items()}
-    (torch.save if suffix == ".pth" else save_file)(state, tmp_path / f"w{suffix}")
+    _, state = theirs(name, num_classes=7)
+    file = saved(state, tmp_path / f"w{suffix}")
     size = ("--image-size", side(name), "--fit", "crop", "--batch-size", 8)
     still = ("--lr", 1e-30, *(("--freeze", "*bn*") if "BatchNorm" in str(network(name)) else ()))
     code, _, err = run(
-        *("train", name, "--data", photos, "--weights", tmp_path / f"w{suffix}", "--engine", "torch"),
+        *("train", name, "--data", photos, "--weights", file, "--engine", "torch"),
         *("--precision", "32", "--out", tmp_path / "run", "--max-steps", 1, *size, *still),
     )
     assert code == 0, err
@@ -222,6 +254,18 @@ def test_the_content_counts_not_the_ending(small, tmp_path):
     torch.save(small[1], tmp_path / "old.tar", _use_new_zipfile_serialization=False)
     for name in ("w.safetensors", "pytorch_model.bin", "old.tar"):
         same(created(NAME, tmp_path / name)[0], small[0])
+
+
+@pytest.mark.parametrize("beginning", [b"PK", b"\x80", b"<", b"\x93", b" <"])
+def test_the_length_of_a_header_may_begin_like_another_file(beginning, tmp_path):
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    length = int.from_bytes(beginning, "little")
+    while length < len(header):
+        length += 256 ** len(beginning)
+    content = length.to_bytes(8, "little") + header.ljust(length) + np.float32(2.5).tobytes()
+    assert content.startswith(beginning)
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert weight_files.read(tmp_path / "w.safetensors").arrays["w"].tolist() == [2.5]
 
 
 def test_which_of_several_weights_is_taken_is_told(small, tmp_path):

@@ -12,6 +12,7 @@ from neoclassic.engines import create, weights
 from neoclassic.model.artefact import HEADER, Model
 from neoclassic.tree import (
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Flatten,
     Linear,
@@ -44,6 +45,11 @@ def test_an_argument_beyond_the_limits_is_refused_when_the_node_is_made(make, re
     with pytest.raises(ValueError, match=reason) as error:
         make()
     assert isinstance(error.value, UsageError)  # one line on the command line
+
+
+def test_a_number_that_no_float_can_be_is_refused():
+    with pytest.raises(UsageError, match="BatchNorm2d: eps must be a finite number"):
+        BatchNorm2d(eps=10**400)
 
 
 def test_levels_are_counted_as_they_are_added():

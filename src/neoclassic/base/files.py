@@ -1,4 +1,4 @@
-"""Writing files: atomically, or to standard output, pipes and devices.
+"""Files: written atomically, or to standard output, pipes and devices; and checked.
 
 The rule for every file that neoclassic writes: a regular file is replaced atomically, a link is followed to its target,
 and anything else (a pipe, a device) is written to directly. "-" is standard output.
@@ -6,6 +6,7 @@ and anything else (a pipe, a device) is written to directly. "-" is standard out
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import secrets
@@ -131,6 +132,16 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(on_disk(os.fspath(path))).expanduser()
     except RuntimeError:
         raise UsageError(f"{os.fspath(path)}: the home folder of that user is not known: give the full path") from None
+
+
+def intact(file: Path, digest: str, algorithm: str) -> bool:
+    """Whether a file can be read and its checksum begins with these hexadecimal digits. algorithm: md5 or sha256."""
+    try:
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+    except OSError:
+        return False
+    return found.startswith(digest)
 
 
 def sweep(folder: Path, age: float | None = None) -> None:

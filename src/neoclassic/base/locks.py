@@ -1,4 +1,4 @@
-"""A lock on a folder that ends with its process, however that ends: the operating system holds it on an open file.
+"""Locks that end with their process, however that ends: the operating system holds them on an open file.
 
 On network file systems it excludes processes of other machines as far as the file system passes locks on, which NFS,
 SMB and Lustre do by default.
@@ -10,11 +10,15 @@ import json
 import os
 import socket
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from neoclassic.base.errors import UsageError
+from neoclassic.base.errors import NeoclassicWarning, UsageError
+
+POLL = 0.1  # seconds
 
 if sys.platform == "win32":
     import msvcrt
@@ -40,7 +44,37 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     what: the subject of that sentence. Where the file system knows no locks, nothing is held and the body runs.
     """
     path = folder / ".lock"
-    handle = _acquired(path, what)
+    try:
+        handle = _acquired(path)
+    except BlockingIOError as error:
+        raise UsageError(f"{what} is in use by {error}: wait until it ends, or stop it") from None
+    with _held(handle, path):
+        yield
+
+
+@contextmanager
+def awaited(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` while the body runs. If another process holds it, warn of that once, and wait.
+
+    what: the subject of the warning. Where the file system knows no locks, nothing is held and the body runs.
+    """
+    warned = False
+    while True:
+        try:
+            handle = _acquired(path)
+            break
+        except BlockingIOError as error:
+            if not warned:
+                warnings.warn(f"{what} is in progress in {error}: waiting for it", NeoclassicWarning, stacklevel=3)
+            warned = True
+            time.sleep(POLL)
+    with _held(handle, path):
+        yield
+
+
+@contextmanager
+def _held(handle: int | None, path: Path) -> Iterator[None]:
+    """Release what `_acquired` returned when the body ends."""
     try:
         yield
     finally:
@@ -50,8 +84,8 @@ def locked(folder: Path, what: str) -> Iterator[None]:
             os.close(handle)
 
 
-def _acquired(path: Path, what: str) -> int | None:
-    """The open, locked file; None where locks are not supported."""
+def _acquired(path: Path) -> int | None:
+    """The open, locked file; None where locks are not supported. BlockingIOError, which names the holder, if held."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -62,7 +96,7 @@ def _acquired(path: Path, what: str) -> int | None:
         except BlockingIOError:
             holder = _holder(handle)
             os.close(handle)
-            raise UsageError(f"{what} is in use by {holder}: wait until it ends, or stop it") from None
+            raise BlockingIOError(holder) from None
         except OSError:
             os.close(handle)
             return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import is_dataclass
-from math import isfinite
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -18,8 +18,8 @@ def whole(value: Any) -> bool:
 
 
 def number(value: Any) -> bool:
-    """Return whether a value is a finite int or float. True and False are not."""
-    return whole(value) or (isinstance(value, float) and isfinite(value))
+    """Return whether a value is an int or float in the range of finite floats. True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def require(what: str, value: Any, valid: bool, rule: str) -> None:

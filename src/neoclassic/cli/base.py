@@ -26,6 +26,7 @@ EXAMPLES = {
     "diff": "neoclassic diff alexnet alexnet:torchvision",
     "train": "neoclassic train lenet --epochs 5 --out runs/first",
     "recipes": "neoclassic recipes 'd2l-zh:*'",
+    "import": "neoclassic import weights.pth --network resnet18 --classes names.txt",
     "evaluate": "neoclassic evaluate runs/first",
     "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
     "export": "neoclassic export runs/first model.onnx --verify 64",

@@ -58,12 +58,12 @@ def explain(
     """
     from neoclassic.base import files
     from neoclassic.insight.explain import explain_file
-    from neoclassic.model.artefact import Model
+    from neoclassic.model.opening import load_model
 
     position = _unit(unit)
     folder = Path(out or f"explained-{Path(image).stem}")
     files.check_folder(folder)
-    loaded = Model.load(model)
+    loaded = load_model(model)
     explained = explain_file(loaded, loaded.engine(engine, device), Path(image), folder, path, label, position, invert)
     if as_json:
         print_json(explained)

@@ -191,9 +191,9 @@ def export(
     from pathlib import Path
 
     from neoclassic.base import files
-    from neoclassic.model.artefact import Model
     from neoclassic.model.export import export as write
     from neoclassic.model.export import verify
+    from neoclassic.model.opening import load_model
 
     if hub:
         if n or data or data_dir:
@@ -203,12 +203,12 @@ def export(
     if files.to_stdout(file):
         if n or as_json:
             raise UsageError("--verify and --json need a FILE.onnx, not standard output")
-        write(Model.load(model), file)
+        write(load_model(model), file)
         return
     if Path(file).suffix.lower() != ".onnx":
         raise UsageError(f"the file name must end in .onnx, not {file!r}")
     files.check(Path(file))
-    loaded = Model.load(model)
+    loaded = load_model(model)
     write(loaded, file)
     checked = verify(loaded, file, n, data, data_dir) if n else None
     size = Path(file).stat().st_size

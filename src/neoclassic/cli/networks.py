@@ -22,14 +22,18 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 @verb
 @click.argument("pattern", default="*")
+@click.option("--models", is_flag=True, help="List trained models by name, and where they are, instead.")
 @as_json
-def list_(pattern: str, as_json: bool) -> None:
+def list_(pattern: str, models: bool, as_json: bool) -> None:
     """List the networks: year, variants, input, parameters, MACs."""
     from neoclassic import networks
     from neoclassic.measure import measure
     from neoclassic.views import table
 
     pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
+    if models:
+        _list_models(pattern, as_json)
+        return
     entries = [networks.entry(name) for name in networks.list_networks(pattern)]
     if not entries:
         raise unknown("network", pattern.rstrip("*"), networks.list_networks(), see="'neoclassic list' shows them all")
@@ -51,6 +55,25 @@ def list_(pattern: str, as_json: bool) -> None:
             }
         )
     print_json(rows)
+
+
+def _list_models(pattern: str, as_json: bool) -> None:
+    """Models that have a name: what they were trained on, how accurate they are, where they are."""
+    from neoclassic.model import pretrained
+    from neoclassic.views import table
+
+    rows = pretrained.rows(pattern)
+    if not rows:
+        raise unknown("model", pattern.rstrip("*"), pretrained.known(), see="'neoclassic list --models' shows them all")
+    if as_json:
+        print_json(rows)
+        return
+    cells = [("model", "accuracy", "MiB", "place")]
+    for row in rows:
+        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
+        cells.append((row["model"], accuracy, f"{row['bytes'] / 2**20:.1f}", row["place"]))
+    click.echo(table.align(cells, "<>><"))
+    click.echo("a model that is to be downloaded is downloaded once, when it is first used")
 
 
 @verb

@@ -19,7 +19,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
-class _Numbers(click.ParamType):
+class Numbers(click.ParamType):
     """Comma-separated numbers as a tuple, or one of `words`."""
 
     name = "numbers"
@@ -75,7 +75,7 @@ optimization = _options(
     click.option("--schedule", metavar="NAME", help="constant, step, cosine, one-cycle"),
     click.option(
         "--milestones",
-        type=_Numbers(),
+        type=Numbers(),
         metavar="EPOCHS",
         help="Epochs at which the schedule 'step' lowers the rate: 5,8.",
     ),
@@ -84,7 +84,7 @@ optimization = _options(
     click.option("--label-smoothing", type=float, help="Share of the target spread over all classes: 0.1."),
     click.option(
         "--class-weights",
-        type=_Numbers("balanced"),
+        type=Numbers("balanced"),
         metavar="WEIGHTS",
         help="Weight of each class in the loss: 1,2.5,… or balanced.",
     ),
@@ -103,8 +103,17 @@ augmentation = _options(
 )
 transfer = _options(
     click.option(
-        "--weights", metavar="FILE|hf:OWNER/REPO", help="Weights to start from: ours, torchvision's or timm's."
+        "--weights",
+        metavar="FILE|NAME|hf:OWNER/REPO",
+        help="Weights to start from: a file, ours, torchvision's or timm's; or imagenet, which is downloaded once.",
     ),
+    click.option(
+        "--mean",
+        type=Numbers(),
+        metavar="NUMBERS",
+        help="Mean of the pixels, if it is not the weights' usual one: 0.5.",
+    ),
+    click.option("--std", type=Numbers(), metavar="NUMBERS", help="Their standard deviation."),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers to freeze: 'stage1.*'; repeatable."),
     click.option(
         "--rate",

@@ -88,7 +88,7 @@ def train(
     from neoclassic.engines import Optimizer, Speed, choose
     from neoclassic.insight import events
     from neoclassic.insight.watching import watchers
-    from neoclassic.model import hub
+    from neoclassic.model.opening import is_name
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
     from neoclassic.train.parallel import World
@@ -96,8 +96,8 @@ def train(
 
     if network is not None:
         networks.entry(network)
-    if weights := overrides["weights"]:
-        overrides["weights"] = hub.pinned(weights) if hub.is_address(weights) else str(Path(weights).resolve())
+    if overrides["weights"] and not is_name(overrides["weights"]):
+        overrides["weights"] = str(Path(overrides["weights"]).resolve())
     chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
     if optimizer and optimizer != chosen.optimizer.name:
         before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule

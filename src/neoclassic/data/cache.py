@@ -28,6 +28,7 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 LOCK = "lock"
 DECODED = ("images.npy", "skipped.json", "about.txt", LOCK)
 MARK = "neoclassic-download.txt"  # the names of the downloaded files, one per line
+PART, LOCKED = ".part", ".lock"  # endings of a download that is not complete, and of the lock that its process holds
 MAKING = ".making-"
 KEY, INFOS = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{32}\.json")
 STALE = 7 * 24 * 3600  # seconds, longer than any decoding takes
@@ -72,7 +73,7 @@ def path(*parts: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in the cache: a downloaded data set, decoded photos, or checksums of photos.
+    """Something in the cache: a downloaded data set, weights, decoded photos, or checksums of photos.
 
     files  made by neoclassic; nothing else in the folder belongs to the entry
     bytes  their total size
@@ -122,7 +123,7 @@ def _infos(path: Path) -> Entry | None:
 
 def _download(path: Path) -> Entry | None:
     names = _marked(path)
-    files = [path / part for name in names if Path(name).name == name for part in (name, f"{name}.part")]
+    files = [path / part for name in names if Path(name).name == name for part in (name, name + PART, name + LOCKED)]
     return Entry.of(path, f"downloaded: {path.name}", [*files, path / MARK]) if names else None
 
 

@@ -1,8 +1,10 @@
-"""Downloading files from mirrors. Interrupted downloads resume, and a file gets its name only when it is complete."""
+"""Downloading files from mirrors. Interrupted downloads resume, and a file gets its name only when it is complete.
+
+Of several processes that want the same file, one downloads it, and the others wait.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import ssl
 from collections.abc import Iterable
@@ -14,7 +16,9 @@ from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
+from neoclassic.base import locks
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.files import intact
 from neoclassic.base.progress import QUIET
 from neoclassic.data import cache
 
@@ -28,39 +32,48 @@ class DownloadError(NeoclassicError):
     """No mirror delivered the file. The message says what each of them did."""
 
 
-def fetch(name: str, mirrors: Iterable[str], folder: Path, md5: str) -> Path:
+def fetch(name: str, mirrors: Iterable[str], folder: Path, digest: str, algorithm: str = "md5") -> Path:
     """Download a file into a folder from the first mirror that delivers all of it, and return its path.
 
-    Until the checksum is right, the content is in `name.part`, and the next call resumes from it. The file is marked
-    as one that `neoclassic cache --clear` may remove. DownloadError if no mirror delivers it; NeoclassicError if the
+    digest, algorithm: see `files.intact`. Until the checksum is right, the content is in `name.part`, and the next call
+    resumes from it. The file is marked as one that `neoclassic cache --clear` may remove. A file that another process
+    has finished in the meantime is returned as it is. DownloadError if no mirror delivers it; NeoclassicError if the
     folder cannot be written.
     """
-    target, part = folder / name, folder / f"{name}.part"
-    failures = []
+    target, part = folder / name, folder / f"{name}{cache.PART}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         cache.mark(folder, name)
-        for mirror in mirrors:
-            host = urlsplit(mirror).netloc
-            for _ in range(TRIES):
-                resumed = part.exists()
-                try:
-                    complete = _get(mirror + name, part)
-                except NETWORK_ERRORS as error:
-                    failures.append(f"{host}: {_reason(error)}")
-                    break
-                if complete and _md5(part) == md5:
-                    os.replace(part, target)  # noqa: PTH105 — atomic on every system
-                    return target
-                if complete:
-                    part.unlink()
-                    if not resumed:
-                        failures.append(f"{host}: wrong checksum")
-                        break
-            else:
-                failures.append(f"{host}: interrupted {TRIES} times")
+        with locks.awaited(folder / f"{name}{cache.LOCKED}", f"the download of {name}"):
+            if not intact(target, digest, algorithm):
+                _deliver(name, mirrors, part, digest, algorithm)
+                os.replace(part, target)  # noqa: PTH105 — atomic on every system
     except OSError as error:
         raise NeoclassicError(f"cannot write {part}: {error.strerror or error}; set NEOCLASSIC_CACHE") from None
+    return target
+
+
+def _deliver(name: str, mirrors: Iterable[str], part: Path, digest: str, algorithm: str) -> None:
+    """Fill `part` with the whole file. DownloadError if no mirror delivers it."""
+    failures = []
+    for mirror in mirrors:
+        host = urlsplit(mirror).netloc
+        for _ in range(TRIES):
+            resumed = part.exists()
+            try:
+                complete = _get(mirror + name, part)
+            except NETWORK_ERRORS as error:
+                failures.append(f"{host}: {_reason(error)}")
+                break
+            if complete and intact(part, digest, algorithm):
+                return
+            if complete:
+                part.unlink()
+                if not resumed:
+                    failures.append(f"{host}: wrong checksum")
+                    break
+        else:
+            failures.append(f"{host}: interrupted {TRIES} times")
     raise DownloadError("; ".join(failures) or "it has no mirror")
 
 
@@ -89,11 +102,6 @@ def _get(url: str, part: Path) -> bool:
 
 
 _BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": None, "leave": False, "file": QUIET}
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _reason(error: Exception) -> str:

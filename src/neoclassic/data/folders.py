@@ -35,6 +35,7 @@ from neoclassic.data.user_text import nfc
 
 ORDER: tuple[str, ...] = ("train", "validation", "test")
 TEST = 0.2  # of each class, if there is no test set
+SHOWN = 20  # names of classes in a message
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 TOO_FEW = {
     "validation": "add images, or train without one, --validation 0",
@@ -234,12 +235,17 @@ def _check_classes(path: Path, splits: Mapping[str, PhotosByClass], names: Seque
     for split, by_class in splits.items():
         where = path if split == "all" else f"{path}, {split}"
         if stranger := next((name for name in by_class if name not in known), None):
-            raise NeoclassicError(f"{where}: {unknown('class', stranger, names)}")
+            raise NeoclassicError(f"{where}: {unknown('class', stranger, names, see=f'known: {_listed(names)}')}")
         if missing := next((name for name in known if name not in by_class), None):
-            raise NeoclassicError(f"{where}: the class {missing!r} is missing; the classes are {', '.join(names)}")
+            raise NeoclassicError(f"{where}: the class {missing!r} is missing; the classes are {_listed(names)}")
         empty = next((name for name in known if not by_class[name]), None)
         if empty and not may_be_empty and split in ("all", "train"):
             raise NeoclassicError(f"{where}: the class {empty!r} has no images: add some, or remove its folder")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names with commas between them; of many only the first."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 # ── holding out ──────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.measure import by
-from neoclassic.model import hub
+from neoclassic.model import hub, pretrained
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import open_model
@@ -91,8 +91,11 @@ def open_models(
             raise UsageError(f"{path} has other classes than {paths[0]}: an ensemble needs the same, in the same order")
         a, b = (replace(m.preprocessing, mean=(0.0,), std=(1.0,)) for m in (first, model))
         if a != b:
-            sizes = f"{by(first.input)} and {by(model.input)}"
-            raise UsageError(f"{path} needs other images than {paths[0]} ({sizes}): an ensemble needs the same")
+            differ = [(k, x, y) for (k, x), y in zip(vars(a).items(), vars(b).values(), strict=True) if x != y]
+            what = f"{by(first.input)} and {by(model.input)}"
+            if first.input == model.input:
+                what = "; ".join(f"{k} {x} and {y}" for k, x, y in differ)
+            raise UsageError(f"{path} needs other images than {paths[0]} ({what}): an ensemble needs the same")
     if not others and views == MultiView():
         return first, running
     return replace(first, calibration={}), Ensemble(members, views)
@@ -101,7 +104,11 @@ def open_models(
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line into the models that it begins with, at least one, and the rest."""
     n = 1
-    while n < len(arguments) and (hub.is_address(arguments[n]) or _is_model(Path(arguments[n]))):
+
+    def is_model(text: str) -> bool:
+        return hub.is_address(text) or pretrained.is_known(text) or _is_model(Path(text))
+
+    while n < len(arguments) and is_model(arguments[n]):
         n += 1
     return list(arguments[:n]), list(arguments[n:])
 

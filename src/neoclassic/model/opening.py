@@ -11,7 +11,7 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.text import printable
 from neoclassic.engines import Engine
 from neoclassic.engines.weights import initial, shapes
-from neoclassic.model import hub, seal, timm
+from neoclassic.model import hub, pretrained, published, seal, timm
 from neoclassic.model.artefact import HEADER, Model, is_bounded
 from neoclassic.model.torchvision import adopt
 from neoclassic.model.weight_files import Found, read
@@ -22,12 +22,12 @@ ALTERED = "altered or damaged since it was exported (its checksum does not fit);
 
 
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
-    """Open an artefact, a run folder or an exported .onnx file; return the model and the engine that runs it.
+    """Open an artefact, a run folder, an exported .onnx file or a name; return the model and the engine that runs it.
 
-    path: may be an address on the Hugging Face Hub, `hf:OWNER/REPO`, of a model of ours or of timm's.
-
-    A model from an .onnx file runs on onnxruntime, and its `weights` are empty. NeoclassicError, one line, for a file
-    that is damaged or that neoclassic did not write; UsageError for an engine that cannot run it.
+    Names are such as `resnet50@imagenet`; see `model.pretrained`. Addresses on the Hugging Face Hub, `hf:OWNER/REPO`,
+    are of models of ours or of timm's. A model from an .onnx file runs on onnxruntime, and its `weights` are empty.
+    NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an unknown
+    name, or an engine that cannot run the model.
     """
     if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":
         model = load_model(path)
@@ -64,18 +64,51 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
 
 
 def load_model(path: str | Path) -> Model:
-    """The model in an artefact, in a run folder, or at an address on the Hub. Errors as from `open_model`."""
-    return _of_hub(path) if hub.is_address(path) else Model.load(path)
+    """The model in an artefact or a run folder, of a name such as `resnet50@imagenet`, or at an address on the Hub.
+
+    Errors as in `open_model`.
+    """
+    if hub.is_address(path):
+        return _of_hub(path)
+    return pretrained.named(str(path)) if pretrained.is_name(path) else Model.load(path)
 
 
-def open_weights(path: str | Path) -> tuple[Found, Model | None]:
+def is_name(weights: str) -> bool:
+    """Whether `open_weights` takes this for a name, such as `imagenet:v1` or `hf:OWNER/REPO`, not for a path."""
+    return published.is_name(weights) or pretrained.is_name(weights) or hub.is_address(weights)
+
+
+def full_name(weights: str, network: str) -> str:
+    """The same weights with the version that a name such as `imagenet` or `hf:…` leaves open; a path as it is.
+
+    UsageError for a name that is unknown, or that has no weights of this network.
+    """
+    if hub.is_address(weights):
+        return hub.pinned(weights)
+    if published.is_name(weights):
+        return published.published(network, weights).name
+    if not pretrained.is_name(weights):
+        return weights
+    model = pretrained.found(weights)
+    if model.network != network:
+        raise UsageError(f"{weights} holds {model.network!r}: train that, not {network!r}")
+    return model.published.name if model.published else model.name
+
+
+def open_weights(path: str | Path, network: str = "") -> tuple[Found, Model | None]:
     """The weights of any file, of a folder, or of an address on the Hub; and the model, if it is one of ours.
 
-    Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
+    Names of published weights, such as `imagenet`, are those of `network`; see `model.published`. Names of models work
+    too. Artefacts are verified by their checksum. NeoclassicError, one line, for a file that cannot be read.
     """
+    if published.is_name(path):
+        return read(published.located(published.published(network, str(path)))), None
+    if pretrained.is_name(path):
+        model = pretrained.named(str(path))
+        return Found(model.weights), model
     place = hub.local(path)
     file = place / hub.WEIGHTS if (place / hub.WEIGHTS).is_file() else place
-    if _is_ours(file):
+    if file.is_dir() or _header(file) is not None:
         model = Model.load(file)
         return Found(model.weights), model
     beside = _config(place) if hub.is_address(path) or place.is_dir() else None
@@ -110,14 +143,24 @@ def _of_hub(address: str | Path) -> Model:
     return Model(config.network, tree, shape, config.classes, p, adopted.weights, data=data, source=hub.local(address))
 
 
-def _is_ours(path: str | Path) -> bool:
-    """Whether it is a run folder, or a `.safetensors` file with our header."""
-    if Path(path).is_dir():
-        return True
+def trained_size(weights: str) -> int | None:
+    """The side in pixels of the square images that a model was trained on; None if the weights do not say it."""
+    path = Path(weights)
+    if pretrained.is_name(weights):
+        path = pretrained.found(weights).file or path
     try:
-        with Path(path).open("rb") as file:
+        _, height, width = json.loads(_header(path / "model.safetensors" if path.is_dir() else path) or "{}")["input"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return height if height == width and isinstance(height, int) else None
+
+
+def _header(path: Path) -> str | None:
+    """Our header in a `.safetensors` file; None in other files."""
+    try:
+        with path.open("rb") as file:
             start = file.read(8)
             start += file.read(min(int.from_bytes(start, "little"), HEADER))
-        return is_bounded(start) and "neoclassic" in json.loads(start[8:]).get("__metadata__", {})
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # whoever reads it reports what is wrong
-        return False
+        return str(json.loads(start[8:])["__metadata__"]["neoclassic"]) if is_bounded(start) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # whoever reads it reports what is wrong
+        return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import initial, shapes
 from neoclassic.measure import Shape
 from neoclassic.model import timm
-from neoclassic.model.fitting import fitted, named, unprefixed
+from neoclassic.model.fitting import Reading, fitted, heads, named, unprefixed
 from neoclassic.model.weight_files import read
 from neoclassic.networks import entry
 from neoclassic.tree import Node, walk
@@ -170,13 +170,10 @@ def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fres
     for weights that fit none, UsageError for weights of another network.
     """
     found = _modern(named(state))
-    worlds = {"the weights do not fit the network": {key: key for key in wanted}} | _worlds(name, wanted)
-    readings = {whose: unprefixed(found, _renamed(keys, wanted)) for whose, keys in worlds.items()}
-    whose = max(worlds, key=lambda each: readings[each].score)
-    ours, reading = whose == next(iter(worlds)), readings[whose]
-    arrays = timm.flat(reading.arrays, _renamed(worlds[whose], wanted))
+    whose, keys, reading = _read_as(name, found, wanted)
+    ours = whose == _OURS
     try:
-        taken = fitted(name, worlds[whose], arrays, wanted, fresh, whose)
+        taken = fitted(name, keys, reading.arrays, wanted, fresh, whose)
     except NeoclassicError:
         if other := _network_of(found):
             raise UsageError(f"these are {other}: they do not fit {name}") from None
@@ -184,6 +181,46 @@ def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fres
     notes = [*reading.notes, *taken.notes, *(() if ours else _remarks(name))]
     weights = timm.with_our_eps(name, taken.weights) if "timm" in whose else taken.weights
     return Adopted(weights, notes, ours, taken.afresh)
+
+
+_OURS = "the weights do not fit the network"
+
+
+def _read_as(name: str, found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> tuple[str, dict[str, str], Reading]:
+    """How to begin an error, which is _OURS for our names; the name of each path in the file; and the arrays."""
+    worlds = {_OURS: {key: key for key in wanted}} | _worlds(name, wanted)
+    readings = {whose: unprefixed(found, _renamed(keys, wanted)) for whose, keys in worlds.items()}
+    whose = max(worlds, key=lambda each: readings[each].score)
+    reading, there = readings[whose], _renamed(worlds[whose], wanted)
+    return whose, worlds[whose], replace(reading, arrays=timm.flat(reading.arrays, there))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What weights say of their network: the numbers of classes and channels; and whether the names are ours."""
+
+    classes: int
+    channels: int
+    ours: bool
+
+
+def outline(name: str, state: Mapping[str, Any]) -> Outline:
+    """The outline of weights of a network of the zoo. NeoclassicError if they lack its first or its last layer."""
+    row = entry(name)
+    wanted = shapes(row.tree(), row.input)
+    found = _modern(named(state))
+    whose, keys, reading = _read_as(name, found, wanted)
+    first = next(key for key, shape in wanted.items() if len(shape) > 1)
+    last = [key for key in wanted if key.rpartition(".")[0] in heads(name) and not key.startswith("auxiliary")]
+    for key in (first, *last[:1]):
+        array = reading.arrays.get(keys[key])
+        if array is None or array.ndim != len(wanted[key]):
+            if (other := _network_of(found)) and not other.endswith(f" of {name}"):
+                raise UsageError(f"these are {other}: they do not fit {name}")
+            raise NeoclassicError(f"these are not the weights of a whole {name}: {keys[key]} is missing")
+    classes = reading.arrays[keys[last[0]]].shape[0] if last else row.classes
+    channels = reading.arrays[keys[first]].shape[1] if len(wanted[first]) == 4 else row.input[0]
+    return Outline(classes, channels, whose == _OURS)
 
 
 def from_torchvision(

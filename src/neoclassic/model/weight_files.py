@@ -1,7 +1,7 @@
 """Read files of weights: `.pth`, `.pt`, `.ckpt` and `.safetensors`, recognised by their content.
 
 Only the tensors of a pickle are read: PyTorch's weights-only reader executes nothing, and classes that it does not know
-are replaced by inert ones.
+are replaced by inert ones. Without PyTorch, `torch_files` reads plain tensors.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from neoclassic.base.errors import NeoclassicError, install
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines.contract import Array
+from neoclassic.model import torch_files
 from neoclassic.model.artefact import is_bounded
 
 DEEPEST = 4  # levels of nested dictionaries that are searched for weights
@@ -72,8 +73,8 @@ def read(path: str | Path) -> Found:
         if start.startswith((b"PK", b"\x80")):
             return _of_pickle(path)
         raise ValueError("it is neither a file of torch.save nor a .safetensors file")
-    except NeoclassicError:
-        raise
+    except NeoclassicError as error:
+        raise NeoclassicError(f"{path} cannot be read as weights: {error}") from None
     except Exception as error:  # the two readers raise many kinds of exceptions for broken files
         reason = " ".join(str(error).partition("\n")[0].partition(". ")[0].split()) or type(error).__name__
         raise NeoclassicError(f"{path} cannot be read as weights: {reason}") from None
@@ -81,7 +82,9 @@ def read(path: str | Path) -> Found:
 
 def as_array(value: Any) -> Array:
     """A tensor, or anything that NumPy accepts, as an array; floating point as float32."""
-    if hasattr(value, "detach"):
+    if isinstance(value, torch_files.Tensor):
+        value = value.array()
+    elif hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
     array: Array = np.asarray(value)
@@ -151,7 +154,10 @@ def _saved(path: Path) -> Any:
             inside = sum(entry.file_size for entry in archive.infolist())
         if inside > path.stat().st_size:  # torch.save compresses nothing
             raise ValueError("it is compressed, or damaged: save it again with torch.save")
-    torch = _torch()
+    try:
+        import torch
+    except ImportError:
+        return torch_files.load(path)
     if zipfile.is_zipfile(path):
         _check_zip(path)
     try:
@@ -195,11 +201,3 @@ def _objects(saved: Any) -> Iterator[_Inert]:
     for each in saved.values() if isinstance(saved, Mapping) else [saved]:
         if isinstance(each, _Inert):
             yield each
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise NeoclassicError(f"a .pth file needs PyTorch: {install('torch')}, or use .safetensors") from None
-    return torch

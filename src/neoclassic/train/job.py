@@ -109,18 +109,19 @@ def prepare(
     splits: Splits | None,
     world: World,
     note: Callable[[str], None] | None = None,
+    resumed: bool = False,
 ) -> Job:
     """Find the data, draw or open the weights, and put the network on its engine.
 
-    note: called with each line that there is to tell the user. UsageError for a recipe that cannot be run on
-    these data; NeoclassicError for data or weights that cannot be read.
+    note: called with each line that there is to tell the user. resumed: see `transfer.start`. UsageError for a recipe
+    that cannot be run on these data; NeoclassicError for data or weights that cannot be read.
     """
     source = path_of(recipe.data, settings.place)
     dataset = splits or data.open_dataset(source, settings.data_dir, None, recipe.validation, recipe.seed)
     if recipe.classes not in (None, len(dataset.classes)):
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     tree = networks.network(recipe.network, len(dataset.classes))
-    preprocessing = dataset.preprocessing(size_of(recipe), recipe.channels, recipe.fit)
+    preprocessing = _with(recipe, dataset.preprocessing(size_of(recipe), recipe.channels, recipe.fit))
     shape = (preprocessing.channels, *preprocessing.size)
     measured = measure(tree, shape)  # impossible shapes fail here
     norms = [row.path for row in measured.layers if _needs_two_images(row)]
@@ -129,7 +130,7 @@ def prepare(
         raise UsageError(f"{recipe.network} at {by(shape)} needs {size}: choose a smaller --image-size")
 
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
-    start = transfer.start(recipe, fresh, preprocessing.channels)  # a bad file of weights is told before decoding
+    start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
     parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
     photos = dataset if isinstance(dataset, Folder) else None
@@ -147,8 +148,7 @@ def prepare(
         raise UsageError(f"{norms[0]} normalises over the batch, and a batch of one has nothing to: use {wish}")
     if start.pixels or recipe.standardise:
         mean, std = start.pixels or statistics(training.images)
-        preprocessing = replace(preprocessing, mean=mean, std=std)
-
+        preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))
     sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
     engine = _engine(recipe, settings, world, tree, shape, start.weights, plan[0], sizes[-1])
     return Job(
@@ -168,6 +168,11 @@ def prepare(
         steps_per_epoch=len(sizes),
         lone_image=not norms,
     )
+
+
+def _with(recipe: Recipe, p: Preprocessing) -> Preprocessing:
+    """The preprocessing with the recipe's own mean and deviation. UsageError for a wrong number of numbers."""
+    return replace(p, mean=recipe.mean or p.mean, std=recipe.std or p.std)
 
 
 def _parts(recipe: Recipe, splits: Splits) -> tuple[Dataset, Dataset]:

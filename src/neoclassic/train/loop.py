@@ -23,6 +23,7 @@ from neoclassic.data.dataset import Dataset, Splits, batches
 from neoclassic.model.artefact import Model
 from neoclassic.model.calibration import fit
 from neoclassic.model.evaluate import Evaluation, evaluate, logits_of
+from neoclassic.train import transfer
 from neoclassic.train.feed import feed
 from neoclassic.train.job import Job, located, prepare, resolved
 from neoclassic.train.listener import Listener
@@ -66,7 +67,8 @@ def train(
     that is not finite; NeoclassicError for bad data or a folder that cannot be written.
     """
     world = world or World.here()
-    settings = resolved(recipe.checked(), settings)
+    recipe = transfer.resolved(recipe.checked())
+    settings = resolved(recipe, settings)
     if splits is None:
         settings = located(recipe, settings)
     if world.size > 1:
@@ -111,8 +113,9 @@ def resume(
             for each in listeners:
                 each.finished(run, result)
             return result
-        job, state = prepare(recipe, settings, splits, world), State()
-        if saved := run.load_checkpoint():
+        saved, state = run.load_checkpoint(), State()
+        job = prepare(recipe, settings, splits, world, resumed=saved is not None)
+        if saved:
             weights, optimizer, state, header = saved
             if header["data"] != job.splits.train.fingerprint:
                 raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")

@@ -38,7 +38,10 @@ class Recipe:
     class_weights     in the loss, one for each class; or "balanced": as if the classes were equally frequent
     augmentation      of the training images
     patience          stop after this many epochs without a better validation accuracy; 0: never
-    weights           a file to start from, ours or torchvision's; layers whose shape differs are initialised afresh
+    weights           a file to start from, ours or torchvision's, or a name such as "imagenet:v1"; layers whose shape
+                      differs are initialised afresh
+    mean, std         of the pixels, one for each channel or one for all, in place of those that `weights` expect or
+                      `standardise` measures
     freeze            patterns of `path.parameter` that are not trained; a batch norm whose weight and bias are frozen
                       also keeps its running statistics, and normalises by them in training
     unfreeze          pairs of an epoch, from 1, and a pattern: what matches is frozen before that epoch; the last match
@@ -78,6 +81,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     patience: int = 0
     weights: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     freeze: tuple[str, ...] = ()
     unfreeze: tuple[tuple[int, str], ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
@@ -115,6 +120,8 @@ class Recipe:
             ("milestones", self.milestones, all(m > 0 for m in self.milestones), "above 0"),
             ("label smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "in [0, 1)"),
             ("patience", self.patience, self.patience >= 0, "at least 0"),
+            ("mean", self.mean, all(map(math.isfinite, self.mean)), "numbers"),
+            ("std", self.std, all(0 < value < math.inf for value in self.std), "above 0"),
             ("rates", [rate for _, rate in self.rates], all(0 <= r < math.inf for _, r in self.rates), "at least 0"),
             ("rate decay", self.rate_decay, 0 < self.rate_decay <= 1, "above 0, at most 1"),
             ("fresh rate", self.fresh_rate, 0 < self.fresh_rate < math.inf, "above 0"),

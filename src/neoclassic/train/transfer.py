@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
-from neoclassic.model.opening import open_weights
+from neoclassic.model import published
+from neoclassic.model.opening import full_name, open_weights, trained_size
+from neoclassic.model.published import Pixels
 from neoclassic.model.torchvision import adopt
 from neoclassic.train.recipe import Recipe
-
-Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation, each a number a channel
-IMAGENET: Pixels = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what torchvision's weights expect
-HALF: Pixels = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # what its googlenet expects
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,28 @@ class Start:
     afresh: frozenset[str] = frozenset()
 
 
-def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
+def resolved(recipe: Recipe) -> Recipe:
+    """The recipe with what its weights leave open: their version, and the size of images that they were trained on.
+
+    UsageError for an unknown name, or one of another network.
+    """
+    if not recipe.weights:
+        return recipe
+    weights = full_name(recipe.weights, recipe.network)
+    return recipe.but(weights=weights, image_size=recipe.image_size or trained_size(weights))
+
+
+def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) -> Start:
     """Start from `recipe.weights`, or from `fresh` if the recipe names none. channels: of the images.
 
-    NeoclassicError for a file that cannot be read or does not fit; UsageError for weights of another network.
+    resumed: whether a checkpoint replaces the weights, so that published ones are not needed again. NeoclassicError for
+    a file that cannot be read or does not fit; UsageError for weights of another network.
     """
     if not recipe.weights:
         return Start(fresh)
-    file, model = open_weights(recipe.weights)
+    if resumed and published.is_name(recipe.weights):
+        return Start(fresh, (), published.pixels(recipe.network, channels))
+    file, model = open_weights(recipe.weights, recipe.network)
     if model and model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
     try:
@@ -52,10 +65,13 @@ def start(recipe: Recipe, fresh: Weights, channels: int) -> Start:
     if model and model.preprocessing.channels == channels:
         pixels = model.preprocessing.mean, model.preprocessing.std
     if not adopted.ours:
-        mean, std = HALF if recipe.network == "googlenet:torchvision" else IMAGENET
-        if file.preprocessing:
-            mean, std = file.preprocessing.mean, file.preprocessing.std
-        if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
-            mean, std = (round(sum(mean) / len(mean), 3),), (round(sum(std) / len(std), 3),)
-        pixels = mean, std
+        pixels = _pixels(file.preprocessing, channels) or published.pixels(recipe.network, channels)
     return Start(adopted.weights, (*file.notes, *adopted.notes), pixels, adopted.afresh)
+
+
+def _pixels(said: Preprocessing | None, channels: int) -> Pixels | None:
+    """Mean and deviation of a preprocessing for images with other channels, perhaps; None if nothing is said."""
+    if said is None or channels == said.channels:
+        return (said.mean, said.std) if said else None
+    mean, std = (sum(values) / len(values) for values in (said.mean, said.std))
+    return (round(mean, 3),) * channels, (round(std, 3),) * channels
