@@ -14,15 +14,15 @@ if TYPE_CHECKING:  # a type checker sees the function
 else:  # the module, which can be called
     from neoclassic import measure
 
-__all__ = ["Classifier", "NeoclassicError", "UsageError", "list_networks", "load", "measure", "network"]
+__all__ = ["Classifier", "NeoclassicError", "UsageError", "embed", "list_networks", "load", "measure", "network"]
 __version__ = "0.1.0"
 
 moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `nc.torch`, `nc.Classifier` and `nc.load` when they are first used."""
-    if name in ("Classifier", "load"):
+    """Import `nc.torch`, `nc.Classifier`, `nc.embed` and `nc.load` when they are first used."""
+    if name in ("Classifier", "embed", "load"):
         return getattr(importlib.import_module("neoclassic.classifier"), name)
     if name == "torch":
         try:

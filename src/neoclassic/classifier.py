@@ -30,7 +30,10 @@ from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.insight.watching import Progress, watchers
 from neoclassic.measure import by
+from neoclassic.model import embedding
 from neoclassic.model.artefact import Model
+from neoclassic.model.embedding import Embeddings
+from neoclassic.model.features import model_features
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import images_in, probabilities
 from neoclassic.networks import entry
@@ -50,6 +53,9 @@ class Classifier:
     epochs, batch_size, learning_rate, image_size, channels, validation
                       override the recipe; validation is the fraction that is held out to choose the best model and
                       to calibrate the probabilities
+    weights           a file to start from, or a name such as "imagenet"; the network's own recipe for weights is used
+    mean, std         of the pixels, where the weights expect other ones than usual
+    head              train the last layer alone, by logistic regression on the features: quick, and good for few images
     seed              of everything random
     engine, device    "auto" uses PyTorch if it is installed, and NumPy otherwise
     out               a folder in which the run is kept; it is not kept if omitted
@@ -73,6 +79,10 @@ class Classifier:
         image_size: int | None = None,
         channels: int | None = None,
         validation: float | None = None,
+        weights: str | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        head: bool = False,
         seed: int = 0,
         engine: str = "auto",
         device: str = "auto",
@@ -87,6 +97,10 @@ class Classifier:
         self.image_size = image_size
         self.channels = channels
         self.validation = validation
+        self.weights = weights
+        self.mean = mean
+        self.std = std
+        self.head = head
         self.seed = seed
         self.engine = engine
         self.device = device
@@ -104,9 +118,9 @@ class Classifier:
         UsageError for images or labels of any other kind; NeoclassicError if training fails; KeyboardInterrupt after
         Ctrl-C, with the best model so far in `model_` if an epoch was finished.
         """
-        override = ("epochs", "batch_size", "learning_rate", "image_size", "channels", "validation", "seed")
-        chosen = choose(self.network, self.recipe, os.fspath(X) if isinstance(X, str | os.PathLike) else None)
-        chosen = chosen.but(**{name: getattr(self, name) for name in override if getattr(self, name) is not None})
+        data = os.fspath(X) if isinstance(X, str | os.PathLike) else None
+        chosen = choose(self.network, self.recipe, data, self.weights, self._layers())
+        chosen = chosen.but(**{name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None})
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
         splits, kind = None, ""
         if isinstance(X, str | os.PathLike):
@@ -123,6 +137,13 @@ class Classifier:
             except (Interrupted, Diverged) as error:
                 raise type(error)(self._left(error, Run(Path(out)), kind)) from None
             return self._take(_untested(Model.load(Run(Path(out)).model), kind), None)
+
+    def _layers(self) -> str:
+        """Which layers are trained. UsageError for a parameter of gradient descent beside `head`."""
+        descent = [name for name in ("epochs", "batch_size", "learning_rate") if getattr(self, name) is not None]
+        if self.head and descent:
+            raise UsageError(f"head=True fits the last layer at once, without gradient descent: leave out {descent[0]}")
+        return "head" if self.head else "all" if self.learning_rate is not None else "auto"
 
     def _listeners(self) -> list[Listener]:
         """Pictures if the run is kept, and progress if it is wanted."""
@@ -250,6 +271,10 @@ class Classifier:
         self._fitted().save(path)
 
 
+_OVERRIDES = (
+    *("epochs", "batch_size", "learning_rate", "image_size", "channels", "validation", "weights", "mean", "std"),
+    "seed",
+)
 _PARAMETERS = {
     name: parameter.default
     for name, parameter in inspect.signature(Classifier.__init__).parameters.items()
@@ -265,6 +290,26 @@ def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classi
     """
     model, running = open_model(path, engine, device)
     return Classifier(model.network, engine=engine, device=device)._take(model, running)
+
+
+def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Embeddings:
+    """The features of images, N×D float32: what the last layer of a model sees.
+
+    model: a fitted Classifier, an artefact, or the path of an artefact or a run folder. X: a folder, whose photos are
+    in the order of their paths, or images as in `Classifier.predict`. `np.asarray` of the result is the array.
+
+    UsageError for a model that has no features, such as an exported .onnx file; NeoclassicError for images that cannot
+    be read.
+    """
+    if isinstance(model, Classifier):
+        model = model._fitted()
+    elif not isinstance(model, Model):
+        model = embedding.open_model(model)
+    if isinstance(X, str | os.PathLike) and Path(X).is_dir():
+        return embedding.embed_folder(model, Path(X), engine, device)
+    pixels = Classifier(model.network)._take(model, None)._pixels(X)
+    paths = (os.fspath(X),) if isinstance(X, str | os.PathLike) else ()
+    return Embeddings(model_features(model, pixels, engine, device), paths, (), model.checksum, (), pixels)
 
 
 _KINDS = {"i": "integers", "b": "booleans", "U": "names"}  # kinds of labels, by NumPy's dtype.kind

@@ -37,10 +37,10 @@ def create(
     """A network of the zoo as an ordinary `nn.Module`, with initial weights, torchvision's or ours.
 
     input: (channels, height, width); the published one when omitted. in_channels: replaces its channels.
-    weights: an artefact, a run folder, a `.pth` or `.safetensors` file with our names, torchvision's or timm's; or a
-    name: "imagenet", "imagenet:v1" or "imagenet:v2" for those that torchvision publishes, or an address on the Hugging
-    Face Hub, "hf:OWNER/REPO". Weights that cannot be used unchanged give a warning, such as a last layer for other
-    classes, which is initialised afresh.
+    weights: an artefact, a run folder, or a `.pth` or `.safetensors` file with our names, torchvision's or timm's; an
+    address on the Hugging Face Hub, `hf:OWNER/REPO`; or "imagenet", "imagenet:v1" or "imagenet:v2" for the weights that
+    torchvision publishes. Weights that cannot be used unchanged give a warning, such as a last layer for other classes,
+    which is initialised afresh.
     knobs: what the paper's own tables vary. UsageError for an unknown name or an impossible shape; NeoclassicError for
     weights that do not fit.
     """

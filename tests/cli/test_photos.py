@@ -283,12 +283,13 @@ def test_a_class_that_is_missing_unknown_or_empty_is_one_line_that_names_it(chan
         (20, False, 100, 32),
         (2000, False, 48, 32),
         (9000, False, 43, 128),
-        (244, True, 30, 32),
+        (244, True, 10, 32),
+        (2500, True, 7, 32),
         (100_000, True, 5, 128),
     ],
 )
 def test_the_recipe_follows_the_number_of_photos(n, weights, epochs, batch):
-    recipe = photos("resnet18", n, weights).checked()
+    recipe = photos("resnet18", n, weights).but(weights="imagenet" if weights else "").checked()
     assert (recipe.epochs, recipe.batch_size) == (epochs, batch)
     assert recipe.image_size == (None if weights else 128)
     assert photos("lenet", n, weights).image_size is None
@@ -298,7 +299,8 @@ def test_the_recipe_follows_the_number_of_photos(n, weights, epochs, batch):
 def test_photos_have_their_own_recipe_unless_one_is_named(tmp_path):
     folder = str(fill(tmp_path / "garden", 25))
     assert choose("lenet", None, folder) == photos("lenet", 40).but(data=folder)
-    assert choose("lenet", "default", folder, "model.safetensors").epochs == 30
+    assert choose("lenet", "default", folder, "model.safetensors").epochs == 10
+    assert choose("lenet", None, folder, "model.safetensors", "all").epochs == 30
     assert choose("lenet", None, "fashion-mnist") == choose("lenet", None)
     assert choose("lenet", "d2l-zh:lenet", folder).name == "d2l-zh:lenet"
 

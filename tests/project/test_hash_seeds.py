@@ -9,7 +9,11 @@ import subprocess
 import sys
 
 import pytest
+import safetensors.numpy
 from helpers import TRAIN, fill_photos
+
+from neoclassic import networks
+from neoclassic.engines.weights import initial
 
 pytest.importorskip("onnx")
 SEEDS = ("0", "42")
@@ -18,6 +22,9 @@ LINES = (
     ("train", "resnet18", *TRAIN[2:], "--data", "photos", "--out", "t", "--engine", "torch", "--max-steps", "2"),
     ("evaluate", "r", "--out", "e", "--json"),
     ("check", "photos", "--json"),
+    ("train", "lenet", *TRAIN[2:6], "--data", "photos", "--weights", "../../w.safetensors", "--head", "--out", "h"),
+    ("embed", "r", "photos", "--out", "f.npz", "--engine", "numpy"),
+    ("similar", "r", "photos/cat/0.jpg", "photos", "--out", "s.html", "--engine", "numpy"),
     ("export", "r", "m.onnx"),
     ("explain", "r", "photos/cat/0.jpg", "--out", "x", "--json"),
     ("show", "googlenet", "--svg", "g.svg"),
@@ -36,6 +43,8 @@ for line in json.loads(os.environ["LINES"]):
 def outcomes(tmp_path_factory):
     """Checksums of all that two processes wrote, each with another hash seed, and what they said, by seed."""
     root, found = tmp_path_factory.mktemp("seeds"), {}
+    weights = initial(networks.network("lenet", 7), (3, 28, 28))
+    safetensors.numpy.save_file(weights, root / "w.safetensors")
     for seed in SEEDS:
         work = root / seed / "here"
         names = ("cat", "dog", "eel")
@@ -59,7 +68,7 @@ def outcomes(tmp_path_factory):
 
 
 def test_models_of_both_engines_have_the_same_bytes(outcomes):
-    for name in ("r/model.safetensors", "t/model.safetensors"):
+    for name in ("r/model.safetensors", "t/model.safetensors", "h/model.safetensors"):
         assert len({sums[name] for sums, _ in outcomes.values()}) == 1, name
 
 

@@ -29,6 +29,8 @@ EXAMPLES = {
     "import": "neoclassic import weights.pth --network resnet18 --classes names.txt",
     "evaluate": "neoclassic evaluate runs/first",
     "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
+    "embed": "neoclassic embed runs/first photos/ --out features.npz",
+    "similar": "neoclassic similar runs/first photo.jpg photos/ --out similar.html",
     "export": "neoclassic export runs/first model.onnx --verify 64",
     "serve": "neoclassic serve runs/first --port 8000",
     "explain": "neoclassic explain runs/first photo.jpg --path conv2 --out looked",

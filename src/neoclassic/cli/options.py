@@ -114,6 +114,16 @@ transfer = _options(
         help="Mean of the pixels, if it is not the weights' usual one: 0.5.",
     ),
     click.option("--std", type=Numbers(), metavar="NUMBERS", help="Their standard deviation."),
+    click.option(
+        "--head",
+        is_flag=True,
+        help="Train the last layer alone, by logistic regression on the features: quick, and good for few photos.",
+    ),
+    click.option(
+        "--head-first/--no-head-first",
+        default=None,
+        help="Fit the last layer alone, then train all layers. Default for few photos with --weights.",
+    ),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Layers to freeze: 'stage1.*'; repeatable."),
     click.option(
         "--rate",

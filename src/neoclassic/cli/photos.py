@@ -36,7 +36,7 @@ def check(folder: str, image_size: int, as_json: bool) -> None:
 @click.option("--clear", metavar="PATTERN", help="Remove matching entries: 'decoded', 'mnist', '*' …")
 @as_json
 def cache(clear: str | None, as_json: bool) -> None:
-    """Show or clear downloaded data sets and weights, and decoded photos."""
+    """Show or clear downloaded data sets and weights, decoded photos, and features."""
     from neoclassic.data import cache as store
     from neoclassic.views import table
 

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from neoclassic.insight.bench import Row
     from neoclassic.train.run import Result
 
+LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
+DESCENT = (
+    *LAYERWISE,
+    *("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
+    *("schedule", "milestones", "gamma", "warmup_epochs", "label_smoothing", "patience", "max_steps", "head_first"),
+)
+
 
 @verb
 @click.argument("network", required=False)
@@ -88,6 +95,7 @@ def train(
     from neoclassic.engines import Optimizer, Speed, choose
     from neoclassic.insight import events
     from neoclassic.insight.watching import watchers
+    from neoclassic.model import hub
     from neoclassic.model.opening import is_name
     from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
@@ -96,9 +104,10 @@ def train(
 
     if network is not None:
         networks.entry(network)
-    if overrides["weights"] and not is_name(overrides["weights"]):
-        overrides["weights"] = str(Path(overrides["weights"]).resolve())
-    chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"))
+    if (weights := overrides["weights"]) and not is_name(weights):
+        overrides["weights"] = hub.pinned(weights) if hub.is_address(weights) else str(Path(weights).resolve())
+    layers = _layers(context, overrides)
+    chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"), layers)
     if optimizer and optimizer != chosen.optimizer.name:
         before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
@@ -114,6 +123,24 @@ def train(
         click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
     settings = Settings(used, device, Speed(precision, compiling), data_dir, max_steps, strict, tensorboard)
     _print_result(run(chosen, settings, out, listeners=watchers(progress=True), world=world), as_json)
+
+
+def _layers(context: click.Context, overrides: dict[str, Any]) -> str:
+    """Which layers the options ask to train, one of `recipes.neoclassic.LAYERS`.
+
+    UsageError for an option of gradient descent beside --head.
+    """
+    head, first = overrides.pop("head"), overrides.pop("head_first")
+    command_line = click.core.ParameterSource.COMMANDLINE
+    given = [p for p in context.params if context.get_parameter_source(p) == command_line]
+    if head:
+        if surplus := [name for name in given if name in DESCENT]:
+            option = next(p for p in context.command.params if p.name == surplus[0]).opts[0]
+            raise UsageError(f"--head fits the last layer at once, without gradient descent: leave out {option}")
+        return "head"
+    if first is None:
+        return "all" if any(name in LAYERWISE for name in given) else "auto"
+    return "head-first" if first else "all"
 
 
 def _print_result(result: Result | None, as_json: bool) -> None:

@@ -4,6 +4,8 @@ The folder may hold other files as well. Only the following are ever listed and 
 
     decoded/<32 hex digits>/     decoded photos: the files named in DECODED
     decoded/.making-*/           the same while they are being decoded, or after that process was killed
+    features/<32 hex digits>.safetensors
+                                 features of images
     looks/<32 hex digits>.json   checksums and image headers of a folder's photos
     <any name>/                  a download; the names of its files are in MARK
 """
@@ -30,7 +32,11 @@ DECODED = ("images.npy", "skipped.json", "about.txt", LOCK)
 MARK = "neoclassic-download.txt"  # the names of the downloaded files, one per line
 PART, LOCKED = ".part", ".lock"  # endings of a download that is not complete, and of the lock that its process holds
 MAKING = ".making-"
-KEY, INFOS = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{32}\.json")
+KEY = re.compile(r"[0-9a-f]{32}")
+KEPT = {  # folders with a file for each key: how its name ends, and what it holds
+    "looks": (".json", "checksums and sizes of photos"),
+    "features": (".safetensors", "features of images"),
+}
 STALE = 7 * 24 * 3600  # seconds, longer than any decoding takes
 
 
@@ -73,7 +79,7 @@ def path(*parts: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in the cache: a downloaded data set, weights, decoded photos, or checksums of photos.
+    """Something in the cache: a downloaded data set, weights, decoded photos, or checksums or features of photos.
 
     files  made by neoclassic; nothing else in the folder belongs to the entry
     bytes  their total size
@@ -101,7 +107,8 @@ class Entry:
 def entries() -> list[Entry]:
     """Return the entries of the cache, by path."""
     root = folder()
-    candidates = [*map(decoded, root.glob("decoded/*")), _infos(root / "looks"), *map(_download, root.glob("*"))]
+    kept = (_files(root / name, *about) for name, about in KEPT.items())
+    candidates = [*map(decoded, root.glob("decoded/*")), *kept, *map(_download, root.glob("*"))]
     return sorted((entry for entry in candidates if entry), key=lambda entry: entry.path)
 
 
@@ -116,9 +123,10 @@ def decoded(path: Path) -> Entry | None:
     return Entry.of(path, about, [path / name for name in DECODED])
 
 
-def _infos(path: Path) -> Entry | None:
-    files = [file for file in sorted(path.glob("*.json")) if INFOS.fullmatch(file.name)]
-    return Entry.of(path, "checksums and sizes of photos", files) if files else None
+def _files(path: Path, ending: str, about: str) -> Entry | None:
+    """Return the entry of a folder with files that are named by their keys; None if it has none."""
+    files = [file for file in sorted(path.glob(f"*{ending}")) if KEY.fullmatch(file.name.removesuffix(ending))]
+    return Entry.of(path, about, files) if files else None
 
 
 def _download(path: Path) -> Entry | None:

@@ -145,6 +145,10 @@ def _training(recipe: Recipe, model: Model, result: Result) -> str:
         "initial weights": recipe.weights or recipe.initialisation,
         "seed": str(recipe.seed),
     }
+    if recipe.head:  # nothing of gradient descent applies
+        rows = {k: v for k, v in rows.items() if k not in ("optimizer", "learning rate", "batch size", "epochs")}
+        n = model.calibration.get("n", 0)
+        rows["validation"] = f"{n:,} images, each by a last layer that was fitted without it"
     return page.section("Training", page.facts(rows.items()))
 
 

@@ -104,14 +104,14 @@ def open_models(
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line into the models that it begins with, at least one, and the rest."""
     n = 1
-
-    def is_model(text: str) -> bool:
-        return hub.is_address(text) or pretrained.is_known(text) or _is_model(Path(text))
-
-    while n < len(arguments) and is_model(arguments[n]):
+    while n < len(arguments) and _is_model(arguments[n]):
         n += 1
     return list(arguments[:n]), list(arguments[n:])
 
 
-def _is_model(path: Path) -> bool:
+def _is_model(given: str) -> bool:
+    """Whether an argument is an address or the name of a model, or a path that has the form of one."""
+    if hub.is_address(given) or pretrained.is_known(given):
+        return True
+    path = Path(given)
     return path.suffix.lower() in (".safetensors", ".onnx") or (path / "model.safetensors").is_file()

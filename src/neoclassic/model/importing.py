@@ -49,6 +49,8 @@ def imported(
         height, width = (image_size, image_size) if image_size else row.input[1:]
         shape = (found.channels, height, width)
         usual = ((0.0,), (1.0,)) if found.ours else published.pixels(network, found.channels)
+        if file.preprocessing:
+            usual = published.of_channels((file.preprocessing.mean, file.preprocessing.std), found.channels)
         keep = KEEP if fit == "crop" and not found.ours else 1.0
         p = Preprocessing(
             (height, width), found.channels, fit, "bilinear", mean or usual[0], std or usual[1], keep=keep

@@ -24,10 +24,10 @@ ALTERED = "altered or damaged since it was exported (its checksum does not fit);
 def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
     """Open an artefact, a run folder, an exported .onnx file or a name; return the model and the engine that runs it.
 
-    Names are such as `resnet50@imagenet`; see `model.pretrained`. Addresses on the Hugging Face Hub, `hf:OWNER/REPO`,
-    are of models of ours or of timm's. A model from an .onnx file runs on onnxruntime, and its `weights` are empty.
-    NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an unknown
-    name, or an engine that cannot run the model.
+    Names are such as `resnet50@imagenet` (see `model.pretrained`), or an address on the Hugging Face Hub,
+    `hf:OWNER/REPO`, of a model of ours or of timm's. A model from an .onnx file runs on onnxruntime, and its `weights`
+    are empty. NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an
+    unknown name, or an engine that cannot run the model.
     """
     if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":
         model = load_model(path)
@@ -64,9 +64,9 @@ def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> 
 
 
 def load_model(path: str | Path) -> Model:
-    """The model in an artefact or a run folder, of a name such as `resnet50@imagenet`, or at an address on the Hub.
+    """The model in an artefact or a run folder, at an address on the Hub, or of a name such as `resnet50@imagenet`.
 
-    Errors as in `open_model`.
+    Errors as from `open_model`.
     """
     if hub.is_address(path):
         return _of_hub(path)
@@ -107,9 +107,9 @@ def open_weights(path: str | Path, network: str = "") -> tuple[Found, Model | No
         model = pretrained.named(str(path))
         return Found(model.weights), model
     place = hub.local(path)
-    file = place / hub.WEIGHTS if (place / hub.WEIGHTS).is_file() else place
-    if file.is_dir() or _header(file) is not None:
-        model = Model.load(file)
+    file = place / hub.WEIGHTS if place.is_dir() else place
+    if _header(file) is not None or (place.is_dir() and not file.is_file()):
+        model = Model.load(place)
         return Found(model.weights), model
     beside = _config(place) if hub.is_address(path) or place.is_dir() else None
     return replace(read(file), preprocessing=beside.preprocessing if beside else None), None
@@ -145,13 +145,15 @@ def _of_hub(address: str | Path) -> Model:
 
 def trained_size(weights: str) -> int | None:
     """The side in pixels of the square images that a model was trained on; None if the weights do not say it."""
-    path = Path(weights)
-    if pretrained.is_name(weights):
-        path = pretrained.found(weights).file or path
-    try:
-        _, height, width = json.loads(_header(path / "model.safetensors" if path.is_dir() else path) or "{}")["input"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    path = pretrained.found(weights).file if pretrained.is_name(weights) else hub.local(weights)
+    if path is None:  # published weights, whose network has their size
         return None
+    file = path / hub.WEIGHTS if path.is_dir() else path
+    try:
+        _, height, width = json.loads(_header(file) or "{}")["input"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        config = _config(path) if hub.is_address(weights) or path.is_dir() else None
+        height, width = config.preprocessing.size if config else (None, None)
     return height if height == width and isinstance(height, int) else None
 
 

@@ -131,9 +131,15 @@ def published(network: str, weights: str) -> Published:
 
 def pixels(network: str, channels: int = 3) -> Pixels:
     """Mean and deviation of the pixels that torchvision's weights of a network expect. channels: 1 or 3."""
-    mean, std = next(row.pixels for row in PUBLISHED if row.network == network)
-    if channels == 1:  # the first kernels are summed over the colours, so grey takes the mean of their statistics
-        return (round(sum(mean) / 3, 3),), (round(sum(std) / 3, 3),)
+    return of_channels(next(row.pixels for row in PUBLISHED if row.network == network), channels)
+
+
+def of_channels(pixels: Pixels, channels: int) -> Pixels:
+    """The same for images of 1 or 3 channels. The first kernels of grey images are summed over the colours, so grey
+    takes the mean over the colours."""
+    mean, std = pixels
+    if channels == 1:
+        return (round(sum(mean) / len(mean), 3),), (round(sum(std) / len(std), 3),)
     return mean, std
 
 

@@ -171,13 +171,13 @@ def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fres
     """
     found = _modern(named(state))
     whose, keys, reading = _read_as(name, found, wanted)
-    ours = whose == _OURS
     try:
         taken = fitted(name, keys, reading.arrays, wanted, fresh, whose)
     except NeoclassicError:
         if other := _network_of(found):
             raise UsageError(f"these are {other}: they do not fit {name}") from None
         raise
+    ours = whose == _OURS
     notes = [*reading.notes, *taken.notes, *(() if ours else _remarks(name))]
     weights = timm.with_our_eps(name, taken.weights) if "timm" in whose else taken.weights
     return Adopted(weights, notes, ours, taken.afresh)
@@ -191,8 +191,8 @@ def _read_as(name: str, found: Mapping[str, Array], wanted: Mapping[str, Shape])
     worlds = {_OURS: {key: key for key in wanted}} | _worlds(name, wanted)
     readings = {whose: unprefixed(found, _renamed(keys, wanted)) for whose, keys in worlds.items()}
     whose = max(worlds, key=lambda each: readings[each].score)
-    reading, there = readings[whose], _renamed(worlds[whose], wanted)
-    return whose, worlds[whose], replace(reading, arrays=timm.flat(reading.arrays, there))
+    arrays = timm.flat(readings[whose].arrays, _renamed(worlds[whose], wanted))
+    return whose, worlds[whose], replace(readings[whose], arrays=arrays)
 
 
 @dataclass(frozen=True)

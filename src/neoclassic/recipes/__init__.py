@@ -30,11 +30,18 @@ def recipe(name: str) -> Recipe:
     return _RECIPES[name]
 
 
-def choose(network: str | None, name: str | None, data: str | None = None, weights: str | None = None) -> Recipe:
+def choose(
+    network: str | None,
+    name: str | None,
+    data: str | None = None,
+    weights: str | None = None,
+    layers: str = "auto",
+) -> Recipe:
     """Return the recipe `name`, or the default recipe of `network`.
 
     The default, also called `default`, is `neoclassic:<network>`; if `data` is a folder of photos, it is the recipe for
-    that number of photos, from `weights` or from scratch. UsageError if the recipe is for another network, or if
+    that number of photos, from `weights` or from scratch. layers: which of them are trained; see `neoclassic.LAYERS`.
+    UsageError if the recipe is for another network, or if
     neither a recipe nor a network is given.
     """
     if name in (None, "default"):
@@ -42,10 +49,11 @@ def choose(network: str | None, name: str | None, data: str | None = None, weigh
             raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
         if data is not None and is_photos(data):
             n = len(scan(data).splits.get("train", ()))
-            return neoclassic.photos(network, n, bool(weights)).but(data=data)
-        return _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
+            return neoclassic.photos(network, n, bool(weights), layers).but(data=data)
+        chosen = _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
+        return neoclassic.with_layers(chosen, layers)
     assert name is not None
     chosen = recipe(name)
     if network not in (None, chosen.network):
         raise UsageError(f"recipe {name!r} trains {chosen.network!r}, not {network!r}: leave one of the two out")
-    return chosen
+    return neoclassic.with_layers(chosen, layers)

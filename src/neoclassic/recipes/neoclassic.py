@@ -7,7 +7,14 @@ import math
 from neoclassic import networks
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
+from neoclassic.engines.weights import parameters, shapes
+from neoclassic.model.features import ends_in_linear
+from neoclassic.train.head import FEW
+from neoclassic.train.rates import depths
 from neoclassic.train.recipe import Recipe
+
+LAYERS = ("auto", "all", "head", "head-first")  # all at once; the last alone; the last alone, and then all
+LOWEST = 0.1  # learning rate of the first layer after the last one was fitted alone, as a fraction of the last one's
 
 
 def lenet() -> Recipe:
@@ -251,8 +258,10 @@ def default(network: str) -> Recipe:
     )
 
 
-def photos(network: str, n: int, weights: bool = False) -> Recipe:
+def photos(network: str, n: int, weights: bool = False, layers: str = "auto") -> Recipe:
     """Return the recipe for a folder with n training photos, from scratch or from pretrained weights.
+
+    layers: one of LAYERS; "auto" is "head-first" for few photos and pretrained weights, and "all" otherwise.
 
     Fewer photos get more epochs, so that each is seen often enough, always augmented differently. From scratch, images
     have at most 128 pixels, which is as good as 224 for few photos and takes a third of the time. From weights, images
@@ -262,7 +271,7 @@ def photos(network: str, n: int, weights: bool = False) -> Recipe:
     size = max(networks.entry(network).input[1:])
     batch = 32 if n < 5000 else 128
     steps, min_epochs, max_epochs = (500, 5, 30) if weights else (3000, 20, 100)
-    return Recipe(
+    recipe = Recipe(
         name="neoclassic:photos",
         network=network,
         data="",
@@ -281,6 +290,34 @@ def photos(network: str, n: int, weights: bool = False) -> Recipe:
         initialisation="he",
         standardise=True,
     )
+    if layers == "auto" and weights and n <= FEW and ends_in_linear(networks.network(network)):
+        layers = "head-first"
+    return with_layers(recipe, layers)
+
+
+def with_layers(recipe: Recipe, layers: str) -> Recipe:
+    """The recipe for other layers, one of LAYERS.
+
+    Once the last layer fits the features, few epochs are left to do, and the layers below learn the more slowly the
+    deeper they are, so that they keep what they know.
+    """
+    if layers == "head":
+        about = "the last layer alone, by logistic regression on the features before it"
+        return recipe.but(
+            about=about, head=True, epochs=1, warmup_epochs=0.0, validation=0.0, patience=0, schedule="constant"
+        )
+    if layers == "head-first":
+        tree, input = networks.network(recipe.network), networks.entry(recipe.network).input
+        found = shapes(tree, input)
+        deepest = max(depths({key: found[key] for key in parameters(tree, input)}).values())
+        return recipe.but(
+            about=f"the last layer by logistic regression, then {recipe.about}",
+            head_first=True,
+            fresh_rate=1.0,
+            rate_decay=round(LOWEST ** (1 / max(deepest, 1)), 3),
+            epochs=min(recipe.epochs, 10),
+        )
+    return recipe
 
 
 RECIPES = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,8 +20,9 @@ from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines import weights as arrays
 from neoclassic.measure import Row, Shape, by, measure
 from neoclassic.model.artefact import LARGEST
+from neoclassic.model.features import headless
 from neoclassic.model.provenance import path_of
-from neoclassic.train import rates, transfer, tuned
+from neoclassic.train import head, rates, transfer, tuned
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
@@ -133,11 +135,14 @@ def prepare(
     start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
     parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
+    head.check(recipe, tree, world.size)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
         for line in (
+            *_advice(recipe, photos),
             *start.notes,
-            *rates.lines(recipe, parameters, plan),
+            *(head.lines(recipe) if world.size == 1 else ()),
+            *(() if recipe.head else rates.lines(recipe, parameters, plan)),
             *(summary(photos, preprocessing) if photos else ()),
         ):
             note(line)
@@ -149,8 +154,15 @@ def prepare(
     if start.pixels or recipe.standardise:
         mean, std = start.pixels or statistics(training.images)
         preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))
+    weights = start.weights
+    if recipe.head_first and not resumed and world.size == 1:
+        network = headless(recipe.network, tree, shape, weights)
+        fitted = head.fit(recipe, network, preprocessing, training, None, (settings.engine, settings.device))
+        weights = fitted.put(weights, network.path)
+        if note:
+            note(fitted.line(training.classes))
     sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
-    engine = _engine(recipe, settings, world, tree, shape, start.weights, plan[0], sizes[-1])
+    engine = _engine(recipe, settings, world, tree, shape, weights, plan[0], sizes[-1])
     return Job(
         recipe=recipe,
         settings=settings,
@@ -168,6 +180,15 @@ def prepare(
         steps_per_epoch=len(sizes),
         lone_image=not norms,
     )
+
+
+def _advice(recipe: Recipe, photos: Folder | None) -> tuple[str, ...]:
+    """A line about pretrained weights, if there are few photos and none are used."""
+    if photos is None or recipe.weights:
+        return ()
+    labels = [photo.label for photo in photos.splits.get("train", ())]
+    line = transfer.advice(recipe.network, list(Counter(labels).values()))
+    return (line,) if line else ()
 
 
 def _with(recipe: Recipe, p: Preprocessing) -> Preprocessing:

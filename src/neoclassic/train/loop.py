@@ -20,10 +20,12 @@ import numpy as np
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.dataset import Dataset, Splits, batches
+from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.calibration import fit
 from neoclassic.model.evaluate import Evaluation, evaluate, logits_of
-from neoclassic.train import transfer
+from neoclassic.model.features import headless
+from neoclassic.train import head, transfer
 from neoclassic.train.feed import feed
 from neoclassic.train.job import Job, located, prepare, resolved
 from neoclassic.train.listener import Listener
@@ -142,6 +144,7 @@ class Training:
     saved   time.monotonic() of the last checkpoint
     saving  seconds that it took
     best    the best model, where it is not written yet
+    held    logits and labels of the images that `run_head` held out
     """
 
     job: Job
@@ -151,13 +154,14 @@ class Training:
     saved: float = 0.0
     saving: float = 0.0
     best: Model | None = None
+    held: tuple[Array, Array] | None = None
 
     def run_to_end(self) -> Result:
         """Train the epochs that are left, evaluate the test set, save the result."""
         for each in self.listeners:
             each.started(self.job, self.run, self.state)
         try:
-            self.run_epochs()
+            self.run_head() if self.job.recipe.head else self.run_epochs()
         finally:
             for each in self.listeners:
                 each.stopped()
@@ -207,6 +211,39 @@ class Training:
                     if world.size == 1:
                         self.save()
                     raise self.interruption()
+
+    def run_head(self) -> None:
+        """Fit the last layer alone, to the training and validation images; see `train.head`."""
+        job, state, started = self.job, self.state, time.monotonic()
+        network = headless(job.recipe.network, job.tree, job.shape, job.engine.weights())
+        held_out = job.splits.validation or (job.monitored if job.recipe.validation else None)
+        where = job.settings.engine, job.settings.device
+        with interrupts() as interrupted:
+
+            def look(_n: int) -> None:
+                if interrupted():
+                    again = shlex.quote(str(self.run.folder))
+                    raise Interrupted(f"stopped; start again with: neoclassic train --resume {again}")
+
+            fitted = head.fit(job.recipe, network, job.preprocessing, job.training, held_out, where, look)
+        job.engine.load(fitted.put(job.engine.weights(), network.path))
+        for each in self.listeners:
+            each.noted(fitted.line(job.training.classes))
+        self.held, state.step, state.best = (fitted.held, fitted.labels), job.last_step, 1
+        evaluation = Evaluation.of(fitted.held, fitted.labels, job.training.classes)
+        trained = Evaluation.of(fitted.trained, fitted.labels, job.training.classes)
+        sums = trained.loss * trained.n, trained.accuracy * trained.n, trained.n
+        state.seconds = time.monotonic() - started
+        state.log.append(Epoch.of(1, 0.0, sums, evaluation, False, state.seconds, state.seconds))
+        self.run.save_log(state.log)
+        self.run.save_model(self.model(evaluation))
+        for each in self.listeners:
+            each.epoch_ended(state.log, True, True)
+
+    @property
+    def validated(self) -> bool:
+        """Whether models are measured on images of the training set that were held out, not on the test set."""
+        return bool(self.job.recipe.validation or self.held)
 
     @property
     def over(self) -> bool:
@@ -286,7 +323,8 @@ class Training:
     def model(self, evaluation: Evaluation) -> Model:
         """The artefact of the engine's weights as they are now."""
         job, train = self.job, self.job.splits.train
-        kind = "validation" if job.recipe.validation else "test"
+        kind = "validation" if self.validated else "test"
+        images = len(self.held[1]) if self.held else len(job.training)
         return Model(
             network=job.recipe.network,
             tree=job.tree,
@@ -296,7 +334,7 @@ class Training:
             weights=job.engine.weights(),
             metrics={"epoch": self.state.best, kind: evaluation.summary},
             recipe=job.recipe.to_dict(),
-            data={"name": train.name, "fingerprint": train.fingerprint, "images": len(job.training)}
+            data={"name": train.name, "fingerprint": train.fingerprint, "images": images}
             | ({"photos": job.digests} if job.digests else {}),
             versions=versions(job.engine.name),
         )
@@ -310,13 +348,13 @@ class Training:
             raise NeoclassicError(f"{run.model} is of epoch {best} of {len(state.log)}: start a new run")
         job.engine.load(model.weights)
         row, metrics = state.log[best - 1], {**model.metrics}
-        if job.recipe.validation:  # the temperature is fitted on the validation images, never on the test set
-            logits, labels = logits_of(job.engine, job.monitored.images, job.preprocessing), job.monitored.labels
+        if self.validated:  # the temperature is fitted on images that were held out, never on the test set
+            logits, labels = self.held or self.monitored()
             exact = Evaluation.of(logits, labels, model.classes)
             model, metrics["validation"] = replace(model, calibration=fit(logits, labels)), exact.summary
             row = replace(row, validation_loss=round(exact.loss, 6), validation_accuracy=round(exact.accuracy, 6))
         test = self.evaluate(job.splits.test, model.temperature)
-        if not job.recipe.validation:
+        if not self.validated:
             row = replace(row, test_loss=round(test.loss, 6), test_accuracy=round(test.accuracy, 6))
         state.log[best - 1] = row  # evaluations between epochs are fast and inexact; the best one is made exact
         run.save_log(state.log)
@@ -325,6 +363,11 @@ class Training:
         result = self.result(row, best, test, model.checksum)
         run.save_result(result)
         return result
+
+    def monitored(self) -> tuple[Array, Array]:
+        """Logits and labels of the validation images."""
+        part = self.job.monitored
+        return logits_of(self.job.engine, part.images, self.job.preprocessing), part.labels
 
     def result(self, row: Epoch, best: int, test: Evaluation, checksum: str) -> Result:
         """What `result.json` will hold. row: the epoch whose model was kept."""

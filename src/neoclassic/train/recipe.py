@@ -50,6 +50,9 @@ class Recipe:
     rate_decay        the factor of the learning rate from each level of the network to the one below it
     fresh_rate        the factor for layers that are initialised afresh beside `weights`; see `train.rates` for how all
                       of these combine
+    head              train the last layer alone, by logistic regression on the features before it; nothing of gradient
+                      descent applies, and all training images are used: see `train.head`. It needs `weights`
+    head_first        fit the last layer in that way, then train all layers
     initialisation    see `engines.weights.INITIALISATIONS`
     standardise       subtract the training set's mean and divide by its standard deviation, instead of only scaling to
                       [0, 1]; with `weights`, mean and deviation are those that the weights expect
@@ -88,6 +91,8 @@ class Recipe:
     rates: tuple[tuple[str, float], ...] = ()
     rate_decay: float = 1.0
     fresh_rate: float = 1.0
+    head: bool = False
+    head_first: bool = False
     initialisation: str = "he"
     standardise: bool = False
     validation: float = 0.1
@@ -136,6 +141,8 @@ class Recipe:
             raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
         if late := [epoch for epoch, _ in self.unfreeze if not 1 <= epoch <= self.epochs]:
             raise UsageError(f"unfreeze counts epochs from 1 to {self.epochs}, the last, not {late[0]}")
+        if (self.head or self.head_first) and not self.weights:
+            raise UsageError("fitting the last layer alone needs weights for all others: give --weights imagenet")
         if self.patience and not self.validation:
             raise UsageError("patience needs a validation set: give --validation 0.1")
         if isinstance(self.class_weights, str):

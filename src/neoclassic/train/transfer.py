@@ -6,16 +6,21 @@ name, never by position.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
 from neoclassic.model import published
+from neoclassic.model.fitting import heads
 from neoclassic.model.opening import full_name, open_weights, trained_size
 from neoclassic.model.published import Pixels
-from neoclassic.model.torchvision import adopt
+from neoclassic.model.torchvision import NETWORKS, adopt
 from neoclassic.train.recipe import Recipe
+
+FEW = 200  # photos per class below which training from scratch is advised against
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,21 @@ def resolved(recipe: Recipe) -> Recipe:
     return recipe.but(weights=weights, image_size=recipe.image_size or trained_size(weights))
 
 
+def advice(network: str, per_class: Sequence[int]) -> str | None:
+    """What to tell before photos train a network from scratch; None if there are enough. per_class: their numbers.
+
+    The median decides: below FEW photos of a class, pretrained weights help more than any recipe.
+    """
+    if not per_class or (typical := median(per_class)) >= FEW:
+        return None
+    few = f"{typical:g} photos per class (the median) are few to train a network from scratch"
+    if network in NETWORKS:
+        return f"{few}: add --weights imagenet to start from weights that have seen a million"
+    family = network.partition(":")[0]
+    other = next((name for name in NETWORKS if name.partition(":")[0] == family), "mobilenet-v2")
+    return f"{few}: there are pretrained weights for {other}, with --weights imagenet"
+
+
 def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) -> Start:
     """Start from `recipe.weights`, or from `fresh` if the recipe names none. channels: of the images.
 
@@ -53,7 +73,9 @@ def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) 
     if not recipe.weights:
         return Start(fresh)
     if resumed and published.is_name(recipe.weights):
-        return Start(fresh, (), published.pixels(recipe.network, channels))
+        last = frozenset(key for key in fresh if key.rpartition(".")[0] in heads(recipe.network))
+        afresh = last if any(len(fresh[key]) != len(published.classes()) for key in last) else frozenset()
+        return Start(fresh, (), published.pixels(recipe.network, channels), afresh)
     file, model = open_weights(recipe.weights, recipe.network)
     if model and model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
@@ -65,13 +87,6 @@ def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) 
     if model and model.preprocessing.channels == channels:
         pixels = model.preprocessing.mean, model.preprocessing.std
     if not adopted.ours:
-        pixels = _pixels(file.preprocessing, channels) or published.pixels(recipe.network, channels)
+        p = file.preprocessing
+        pixels = published.of_channels((p.mean, p.std) if p else published.pixels(recipe.network), channels)
     return Start(adopted.weights, (*file.notes, *adopted.notes), pixels, adopted.afresh)
-
-
-def _pixels(said: Preprocessing | None, channels: int) -> Pixels | None:
-    """Mean and deviation of a preprocessing for images with other channels, perhaps; None if nothing is said."""
-    if said is None or channels == said.channels:
-        return (said.mean, said.std) if said else None
-    mean, std = (sum(values) / len(values) for values in (said.mean, said.std))
-    return (round(mean, 3),) * channels, (round(std, 3),) * channels

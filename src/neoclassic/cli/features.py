@@ -1,0 +1,109 @@
+"""The verbs that use a model's features: embed, similar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neoclassic.base.errors import UsageError
+from neoclassic.cli.base import any_engine, as_json, device, print_json, verb
+
+if TYPE_CHECKING:
+    from neoclassic.model.artefact import Model
+    from neoclassic.model.embedding import Embeddings, Similar
+
+WIDTH = 80  # columns of a table
+
+
+def _embedded(model: str, folder: str, engine: str, device: str) -> tuple[Model, Embeddings]:
+    """The model and the features of the photos in a folder; photos that cannot be read are counted on stderr."""
+    from neoclassic.model.embedding import embed_folder, open_model
+
+    loaded = open_model(model)
+    found = embed_folder(loaded, folder, engine, device)
+    if found.skipped:
+        (path, reason), n = found.skipped[0], len(found.skipped)
+        click.echo(f"{n:,} of {n + len(found):,} images cannot be read, first {path}: {reason}", err=True)
+    return loaded, found
+
+
+@verb
+@click.argument("model")
+@click.argument("folder", metavar="FOLDER|TABLE.csv")
+@click.option("--out", metavar="FILE.npz", required=True, help="File to write; - is standard output.")
+@any_engine
+@device
+@as_json
+def embed(model: str, folder: str, out: str, engine: str, device: str, as_json: bool) -> None:
+    """Write the features of photos: what the last layer of a model sees of them.
+
+    The file has the arrays features (float32, a row for each photo), paths, model (the checksum) and, if the folder is
+    sorted into classes, labels.
+    """
+    from neoclassic.base import files
+
+    if files.to_stdout(out):
+        if as_json:
+            raise UsageError("--json and --out - both write to standard output: give --out a file")
+    elif Path(out).suffix.lower() != ".npz":
+        raise UsageError(f"the file name must end in .npz, not {out!r}")
+    files.check(Path(out))
+    loaded, found = _embedded(model, folder, engine, device)
+    found.save(out)
+    n, d = found.features.shape
+    if as_json:
+        print_json({"file": out, "photos": n, "features": d, "labels": bool(found.labels), "model": found.model})
+    elif not files.to_stdout(out):
+        labels = f"labels of {len(set(found.labels) - {''})} classes" if found.labels else "no labels"
+        click.echo(f"{out}: {n:,} photos, {d:,} features of {loaded.network}, {labels}")
+
+
+@verb
+@click.argument("model")
+@click.argument("photo")
+@click.argument("folder", metavar="FOLDER|TABLE.csv")
+@click.option("--top", type=click.IntRange(1), default=9, show_default=True, help="Number of photos to show.")
+@click.option("--out", metavar="FILE.html", help="Also write a page with the photos to this file.")
+@any_engine
+@device
+@as_json
+def similar(
+    model: str, photo: str, folder: str, top: int, out: str | None, engine: str, device: str, as_json: bool
+) -> None:
+    """Find the photos in a folder that are most similar to a photo.
+
+    Similarity is the cosine of the angle between the features that the last layer of the model sees.
+    """
+    from neoclassic.base import files
+    from neoclassic.insight.similar import html
+    from neoclassic.model.embedding import similar as search
+
+    if out:
+        if files.to_stdout(out):
+            raise UsageError("the table is written to standard output: give --out a file")
+        files.check(Path(out))
+    loaded, among = _embedded(model, folder, engine, device)
+    found = search(loaded, photo, among, top, engine, device)
+    if out:
+        files.write(Path(out), html(found, among, loaded, folder))
+    if as_json:
+        print_json({"photo": photo, "model": among.model, "similar": [n.to_dict() for n in found.neighbours]})
+        return
+    click.echo(_table(found))
+    if out:
+        click.echo(f"wrote {out}")
+
+
+def _table(found: Similar) -> str:
+    """The neighbours as a table, not wider than WIDTH as long as labels are short."""
+    from neoclassic.views.table import align
+
+    labels = [near.label if len(near.label) <= 24 else near.label[:23] + "…" for near in found.neighbours]
+    room = WIDTH - 6 - 2 - (max(map(len, [*labels, "class"])) + 2 if any(labels) else 0)
+    paths = [near.path if len(near.path) <= room else "…" + near.path[1 - room :] for near in found.neighbours]
+    cosines = [f"{near.cosine:.3f}" for near in found.neighbours]
+    if any(labels):
+        return align([("cosine", "class", "photo"), *zip(cosines, labels, paths, strict=True)], "><<")
+    return align([("cosine", "photo"), *zip(cosines, paths, strict=True)], "><")
