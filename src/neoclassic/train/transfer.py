@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from statistics import median
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
 from neoclassic.model import published
 from neoclassic.model.fitting import heads
