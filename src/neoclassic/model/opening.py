@@ -74,15 +74,17 @@ def load_model(path: str | Path) -> Model:
 
 
 def is_name(weights: str) -> bool:
-    """Whether `open_weights` takes this for a name, such as `imagenet:v1` or `lenet@mnist`, not for a path."""
-    return published.is_name(weights) or pretrained.is_name(weights)
+    """Whether `open_weights` takes this for a name, such as `imagenet:v1` or `hf:OWNER/REPO`, not for a path."""
+    return published.is_name(weights) or pretrained.is_name(weights) or hub.is_address(weights)
 
 
 def full_name(weights: str, network: str) -> str:
-    """The same weights with the version that a name such as `imagenet` leaves open; a path as it is.
+    """The same weights with the version that a name such as `imagenet` or `hf:…` leaves open; a path as it is.
 
     UsageError for a name that is unknown, or that has no weights of this network.
     """
+    if hub.is_address(weights):
+        return hub.pinned(weights)
     if published.is_name(weights):
         return published.published(network, weights).name
     if not pretrained.is_name(weights):

@@ -22,6 +22,7 @@ from neoclassic.data.preprocessing import FILTERS, Preprocessing
 from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import shapes
 from neoclassic.measure import Shape
+from neoclassic.model import published
 from neoclassic.networks import entry
 from neoclassic.tree import BatchNorm2d, Node, join, walk
 
@@ -129,7 +130,7 @@ class Config:
 
     network        of the zoo; None if it has none of that architecture
     architecture   timm's name of it
-    classes        their names, or their numbers if it has no names
+    classes        their names; ImageNet's for weights that are tagged so; numbers if there are no names
     """
 
     network: str | None
@@ -184,4 +185,6 @@ def _classes(said: Mapping[str, Any], pixels: Mapping[str, Any]) -> tuple[str, .
     labels = said.get("label_names") or pixels.get("label_names")
     if isinstance(labels, list) and len(labels) == n:
         return tuple(map(str, labels))
+    if n == len(published.classes()) and str(pixels.get("tag", "")).endswith("in1k"):
+        return published.classes()
     return tuple(map(str, range(min(n, 1 << 20))))
