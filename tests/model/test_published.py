@@ -263,7 +263,7 @@ def test_a_run_that_is_resumed_does_not_need_the_file_again(row, content, tmp_pa
     out, weights = tmp_path / "run", ("--weights", "imagenet")
     assert train(run, photos, tmp_path / "whole", *weights)[0] == 0
     with monkeypatch.context() as killed:
-        killed.setattr("neoclassic.train.loop.Training.finish", lambda _: sys.exit(9))
+        killed.setattr("neoclassic.train.loop.finish", lambda *_: sys.exit(9))
         with pytest.raises(SystemExit):
             train(run, photos, out, *weights)
     file.unlink()

@@ -14,6 +14,7 @@ from neoclassic.cli.options import augmentation, optimization, speed, transfer
 
 if TYPE_CHECKING:
     from neoclassic.insight.bench import Row
+    from neoclassic.train.recipe import Recipe
     from neoclassic.train.run import Result
 
 LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
@@ -91,30 +92,14 @@ def train(
 
         _print_result(go_on(resume, listeners=watchers(progress=True)), as_json)
         return
-    from neoclassic import networks
-    from neoclassic.engines import Optimizer, Speed, choose
+    from neoclassic.engines import Speed, choose
     from neoclassic.insight import events
     from neoclassic.insight.watching import watchers
-    from neoclassic.model import hub
-    from neoclassic.model.opening import is_name
-    from neoclassic.recipes import choose as choose_recipe
     from neoclassic.train.loop import train as run
     from neoclassic.train.parallel import World
     from neoclassic.train.run import Settings
 
-    if network is not None:
-        networks.entry(network)
-    if (weights := overrides["weights"]) and not is_name(weights):
-        overrides["weights"] = hub.pinned(weights) if hub.is_address(weights) else str(Path(weights).resolve())
-    layers = _layers(context, overrides)
-    chosen = choose_recipe(network, recipe, overrides["data"], overrides.get("weights"), layers)
-    if optimizer and optimizer != chosen.optimizer.name:
-        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
-        chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
-    chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
-    if chosen.weights and overrides["standardise"] is not None:
-        option = "--standardise" if overrides["standardise"] else "--no-standardise"
-        raise UsageError(f"{option} cannot be used with --weights, which fix how pixels are normalised: leave it out")
+    chosen = _recipe(context, network, recipe, optimizer, overrides)
     used = choose(engine)
     if tensorboard:
         events.need()
@@ -123,6 +108,31 @@ def train(
         click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
     settings = Settings(used, device, Speed(precision, compiling), data_dir, max_steps, strict, tensorboard)
     _print_result(run(chosen, settings, out, listeners=watchers(progress=True), world=world), as_json)
+
+
+def _recipe(
+    context: click.Context, network: str | None, recipe: str | None, optimizer: str | None, overrides: dict[str, Any]
+) -> Recipe:
+    """The recipe with the options that override it. UsageError for options that exclude each other."""
+    from neoclassic import networks
+    from neoclassic.engines import Optimizer
+    from neoclassic.model.opening import is_name
+    from neoclassic.recipes import choose
+
+    if network is not None:
+        networks.entry(network)
+    if (weights := overrides["weights"]) and not is_name(weights):
+        overrides["weights"] = str(Path(weights).resolve())
+    layers = _layers(context, overrides)
+    chosen = choose(network, recipe, overrides["data"], overrides.get("weights"), layers)
+    if optimizer and optimizer != chosen.optimizer.name:
+        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
+        chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
+    chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
+    if chosen.weights and overrides["standardise"] is not None:
+        option = "--standardise" if overrides["standardise"] else "--no-standardise"
+        raise UsageError(f"{option} cannot be used with --weights, which fix how pixels are normalised: leave it out")
+    return chosen
 
 
 def _layers(context: click.Context, overrides: dict[str, Any]) -> str:

@@ -75,15 +75,17 @@ class _Walk:
     def merge(self, node: Combinator, path: str, x: _Storage, held: int, auxiliary: bool) -> _Storage:
         """Each child of a Sum, Concat or Product reads x, which stays alive together with the outputs so far."""
         outputs: list[_Storage] = []
+        alive = held
         for name, child in node.children:
-            alive = held + sum(y.nbytes for y in outputs if y is not x)
-            outputs.append(self.visit(child, join(path, name), x, alive, auxiliary))
+            y = self.visit(child, join(path, name), x, alive, auxiliary)
+            alive += y.nbytes if y is not x else 0
+            outputs.append(y)
         if isinstance(node, Product):
             self.kept.update(outputs)
         merged = _Storage(self.measure[path].bytes)
         if not auxiliary:
-            alive = sum(storage.nbytes for storage in {x, *outputs})
-            self.peak = max(self.peak, held + alive + merged.nbytes)
+            distinct = sum(storage.nbytes for storage in {x, *outputs})
+            self.peak = max(self.peak, held + distinct + merged.nbytes)
         return merged
 
     def leaf(self, node: Node, path: str, x: _Storage, held: int, auxiliary: bool) -> _Storage:

@@ -18,8 +18,9 @@ from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
 from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines import weights as arrays
-from neoclassic.measure import Row, Shape, by, measure
+from neoclassic.measure import Shape, by, measure
 from neoclassic.model.artefact import LARGEST
+from neoclassic.model.evaluate import Evaluation, evaluate
 from neoclassic.model.features import headless
 from neoclassic.model.provenance import path_of
 from neoclassic.train import head, rates, transfer, tuned
@@ -93,6 +94,11 @@ class Job:
         """The factors of the learning rates by the epoch in which they begin to apply; see `train.rates`."""
         return rates.plan(self.recipe, arrays.parameter_shapes(self.tree, self.shape), self.afresh)
 
+    def evaluate(self, part: Dataset, temperature: float = 1.0, exact: bool = True) -> Evaluation:
+        """Loss and accuracy of the network as it is now."""
+        p = self.preprocessing
+        return evaluate(self.engine, part.images, part.labels, part.classes, p, temperature=temperature, exact=exact)
+
     def begin(self, epoch: int) -> None:
         """Give each parameter its learning rate of an epoch, which counts from 0.
 
@@ -125,12 +131,7 @@ def prepare(
     tree = networks.network(recipe.network, len(dataset.classes))
     preprocessing = _with(recipe, dataset.preprocessing(size_of(recipe), recipe.channels, recipe.fit))
     shape = (preprocessing.channels, *preprocessing.size)
-    measured = measure(tree, shape)  # impossible shapes fail here
-    norms = [row.path for row in measured.layers if _needs_two_images(row)]
-    if (needed := measured.memory(1).inference) > LARGEST:
-        size = f"{needed / 2**30:,.1f} GiB for one image, more than {LARGEST >> 30}"
-        raise UsageError(f"{recipe.network} at {by(shape)} needs {size}: choose a smaller --image-size")
-
+    norms = _lonely_norms(recipe.network, tree, shape)
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
     start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
     parameters = arrays.parameter_shapes(tree, shape)
@@ -138,13 +139,9 @@ def prepare(
     head.check(recipe, tree, world.size)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
-        for line in (
-            *_advice(recipe, photos),
-            *start.notes,
-            *(head.lines(recipe) if world.size == 1 else ()),
-            *(() if recipe.head else rates.lines(recipe, parameters, plan)),
-            *(summary(photos, preprocessing) if photos else ()),
-        ):
+        first = head.lines(recipe) if world.size == 1 else ()
+        schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
+        for line in (*start.notes, *first, *schedule, *_about(photos, recipe, preprocessing)):
             note(line)
     splits = dataset.prepare(preprocessing, settings.strict)
     training, monitored = _parts(recipe, splits)
@@ -156,11 +153,7 @@ def prepare(
         preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))
     weights = start.weights
     if recipe.head_first and not resumed and world.size == 1:
-        network = headless(recipe.network, tree, shape, weights)
-        fitted = head.fit(recipe, network, preprocessing, training, None, (settings.engine, settings.device))
-        weights = fitted.put(weights, network.path)
-        if note:
-            note(fitted.line(training.classes))
+        weights = _head_first(recipe, settings, tree, weights, preprocessing, training, note)
     sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
     engine = _engine(recipe, settings, world, tree, shape, weights, plan[0], sizes[-1])
     return Job(
@@ -182,13 +175,43 @@ def prepare(
     )
 
 
-def _advice(recipe: Recipe, photos: Folder | None) -> tuple[str, ...]:
-    """A line about pretrained weights, if there are few photos and none are used."""
-    if photos is None or recipe.weights:
-        return ()
+def _lonely_norms(network: str, tree: Node, shape: Shape) -> list[str]:
+    """The batch norms that see one value an image and channel, so that a batch of one image has no deviation.
+
+    UsageError for an impossible shape, or one that needs too much memory.
+    """
+    measured = measure(tree, shape)
+    if (needed := measured.memory(1).inference) > LARGEST:
+        size = f"{needed / 2**30:,.1f} GiB for one image, more than {LARGEST >> 30}"
+        raise UsageError(f"{network} at {by(shape)} needs {size}: choose a smaller --image-size")
+    norms = (row for row in measured.layers if isinstance(row.node, BatchNorm2d))
+    return [row.path for row in norms if math.prod(row.input[1:]) == 1]
+
+
+def _head_first(
+    recipe: Recipe,
+    settings: Settings,
+    tree: Node,
+    weights: Weights,
+    p: Preprocessing,
+    training: Dataset,
+    note: Callable[[str], None] | None,
+) -> Weights:
+    """The weights with a last layer that fits the training images; see `train.head`."""
+    network = headless(recipe.network, tree, (p.channels, *p.size), weights)
+    fitted = head.fit(recipe, network, p, training, None, (settings.engine, settings.device))
+    if note:
+        note(fitted.line(training.classes))
+    return fitted.put(weights, network.path)
+
+
+def _about(photos: Folder | None, recipe: Recipe, p: Preprocessing) -> list[str]:
+    """What there is to say of a folder of photos: advice if they are few, and a summary."""
+    if photos is None:
+        return []
     labels = [photo.label for photo in photos.splits.get("train", ())]
-    line = transfer.advice(recipe.network, list(Counter(labels).values()))
-    return (line,) if line else ()
+    advice = None if recipe.weights else transfer.advice(recipe.network, list(Counter(labels).values()))
+    return [*([advice] if advice else []), *summary(photos, p)]
 
 
 def _with(recipe: Recipe, p: Preprocessing) -> Preprocessing:
@@ -207,11 +230,6 @@ def _parts(recipe: Recipe, splits: Splits) -> tuple[Dataset, Dataset]:
         n = len(splits.train)
         raise NeoclassicError(f"{training.name}: {n} images are too few to train on and to validate")
     return training, monitored
-
-
-def _needs_two_images(row: Row) -> bool:
-    """Whether a layer is a batch norm that sees one value an image and channel: a batch of one has no deviation."""
-    return isinstance(row.node, BatchNorm2d) and math.prod(row.input[1:]) == 1
 
 
 def _engine(

@@ -12,26 +12,25 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.dataset import Dataset, Splits, batches
+from neoclassic.data.dataset import Splits, batches
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
-from neoclassic.model.calibration import fit
-from neoclassic.model.evaluate import Evaluation, evaluate, logits_of
+from neoclassic.model.evaluate import Evaluation
 from neoclassic.model.features import headless
 from neoclassic.train import head, transfer
 from neoclassic.train.feed import feed
+from neoclassic.train.finishing import finish
 from neoclassic.train.job import Job, located, prepare, resolved
 from neoclassic.train.listener import Listener
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import Epoch, Result, Run, Settings, State, machine, versions
+from neoclassic.train.run import Epoch, Result, Run, Settings, State, versions
 from neoclassic.train.signals import interrupts
 
 CHECKPOINT_SECONDS = 60.0  # the longest time between two checkpoints
@@ -165,7 +164,7 @@ class Training:
         finally:
             for each in self.listeners:
                 each.stopped()
-        result = self.finish()
+        result = finish(self.job, self.run, self.state, self.held)
         for each in self.listeners:
             each.finished(self.run, result)
         return result
@@ -241,11 +240,6 @@ class Training:
             each.epoch_ended(state.log, True, True)
 
     @property
-    def validated(self) -> bool:
-        """Whether models are measured on images of the training set that were held out, not on the test set."""
-        return bool(self.job.recipe.validation or self.held)
-
-    @property
     def over(self) -> bool:
         """Whether there is nothing left to train."""
         waited = len(self.state.log) - (self.state.best or 0)
@@ -278,7 +272,7 @@ class Training:
         job, state, started = self.job, self.state, time.monotonic()
         sums = job.world.total([state.loss_sum, state.correct, state.n], job.engine.device)
         job.engine.swap_average()
-        evaluation = self.evaluate(job.monitored, exact=False)
+        evaluation = job.evaluate(job.monitored, exact=False)
         seconds = state.epoch_seconds + time.monotonic() - started
         row = Epoch.of(epoch, rate, sums, evaluation, not job.recipe.validation, seconds, state.epoch_seconds)
         state.log.append(row)
@@ -295,11 +289,6 @@ class Training:
             self.save()
         for each in self.listeners:
             each.epoch_ended(state.log, best, self.over)
-
-    def evaluate(self, part: Dataset, temperature: float = 1.0, exact: bool = True) -> Evaluation:
-        """Loss and accuracy of the network as it is now."""
-        engine, p = self.job.engine, self.job.preprocessing
-        return evaluate(engine, part.images, part.labels, part.classes, p, temperature=temperature, exact=exact)
 
     def save(self) -> None:
         """Write the best model, if it is not written yet, and then the checkpoint that refers to it."""
@@ -323,7 +312,7 @@ class Training:
     def model(self, evaluation: Evaluation) -> Model:
         """The artefact of the engine's weights as they are now."""
         job, train = self.job, self.job.splits.train
-        kind = "validation" if self.validated else "test"
+        kind = "validation" if job.recipe.validation or self.held else "test"
         images = len(self.held[1]) if self.held else len(job.training)
         return Model(
             network=job.recipe.network,
@@ -337,66 +326,4 @@ class Training:
             data={"name": train.name, "fingerprint": train.fingerprint, "images": images}
             | ({"photos": job.digests} if job.digests else {}),
             versions=versions(job.engine.name),
-        )
-
-    def finish(self) -> Result:
-        """Calibrate the model that was kept, evaluate it on the test set, and save model, log and result."""
-        job, run, state = self.job, self.run, self.state
-        model = Model.load(run.model)
-        best = model.metrics.get("epoch")  # on a GPU, an epoch that is trained again may not be the best any more
-        if not isinstance(best, int) or not 1 <= best <= len(state.log):
-            raise NeoclassicError(f"{run.model} is of epoch {best} of {len(state.log)}: start a new run")
-        job.engine.load(model.weights)
-        row, metrics = state.log[best - 1], {**model.metrics}
-        if self.validated:  # the temperature is fitted on images that were held out, never on the test set
-            logits, labels = self.held or self.monitored()
-            exact = Evaluation.of(logits, labels, model.classes)
-            model, metrics["validation"] = replace(model, calibration=fit(logits, labels)), exact.summary
-            row = replace(row, validation_loss=round(exact.loss, 6), validation_accuracy=round(exact.accuracy, 6))
-        test = self.evaluate(job.splits.test, model.temperature)
-        if not self.validated:
-            row = replace(row, test_loss=round(test.loss, 6), test_accuracy=round(test.accuracy, 6))
-        state.log[best - 1] = row  # evaluations between epochs are fast and inexact; the best one is made exact
-        run.save_log(state.log)
-        model = replace(model, metrics=metrics | {"test": test.summary})
-        run.save_model(model)
-        result = self.result(row, best, test, model.checksum)
-        run.save_result(result)
-        return result
-
-    def monitored(self) -> tuple[Array, Array]:
-        """Logits and labels of the validation images."""
-        part = self.job.monitored
-        return logits_of(self.job.engine, part.images, self.job.preprocessing), part.labels
-
-    def result(self, row: Epoch, best: int, test: Evaluation, checksum: str) -> Result:
-        """What `result.json` will hold. row: the epoch whose model was kept."""
-        job, state = self.job, self.state
-        images = sum(each.images_per_second * each.seconds for each in state.log)
-        return Result(
-            run=str(self.run.folder),
-            model=str(self.run.model),
-            network=job.recipe.network,
-            recipe=job.recipe.name,
-            data=job.splits.train.name,
-            engine=job.engine.name,
-            device=job.engine.device,
-            precision=job.settings.speed.precision,
-            compile=job.settings.speed.compile,
-            seed=job.recipe.seed,
-            epochs=len(state.log),
-            best_epoch=best,
-            train_accuracy=row.train_accuracy,
-            validation_accuracy=row.validation_accuracy,
-            test_accuracy=test.accuracy,
-            test_loss=test.loss,
-            seconds=round(state.seconds, 3),
-            images_per_second=round(images / max(state.seconds, 1e-9), 1),
-            steps=state.step,
-            skipped=len(job.splits.skipped),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=versions(job.engine.name),
-            machine=machine(job.engine),
-            evaluation=test.to_dict(),
-            checksum=checksum,
         )

@@ -13,7 +13,6 @@ from statistics import median
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Weights
 from neoclassic.model import published
-from neoclassic.model.fitting import heads
 from neoclassic.model.opening import full_name, open_weights, trained_size
 from neoclassic.model.published import Pixels
 from neoclassic.model.torchvision import NETWORKS, adopt
@@ -66,15 +65,14 @@ def advice(network: str, per_class: Sequence[int]) -> str | None:
 def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) -> Start:
     """Start from `recipe.weights`, or from `fresh` if the recipe names none. channels: of the images.
 
-    resumed: whether a checkpoint replaces the weights, so that published ones are not needed again. NeoclassicError for
-    a file that cannot be read or does not fit; UsageError for weights of another network.
+    resumed: whether a checkpoint replaces the weights, so that published ones are not needed again; it also says which
+    layers started afresh. NeoclassicError for a file that cannot be read or does not fit; UsageError for weights of
+    another network.
     """
     if not recipe.weights:
         return Start(fresh)
     if resumed and published.is_name(recipe.weights):
-        last = frozenset(key for key in fresh if key.rpartition(".")[0] in heads(recipe.network))
-        afresh = last if any(len(fresh[key]) != len(published.classes()) for key in last) else frozenset()
-        return Start(fresh, (), published.pixels(recipe.network, channels), afresh)
+        return Start(fresh, (), published.pixels(recipe.network, channels))
     file, model = open_weights(recipe.weights, recipe.network)
     if model and model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
