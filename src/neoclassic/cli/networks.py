@@ -68,12 +68,11 @@ def _list_models(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = [("model", "accuracy", "MiB", "place")]
+    cells = [("model", "accuracy", "MiB", "where")]
     for row in rows:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
         cells.append((row["model"], accuracy, f"{row['bytes'] / 2**20:.1f}", row["place"]))
     click.echo(table.align(cells, "<>><"))
-    click.echo("a model that is to be downloaded is downloaded once, when it is first used")
 
 
 @verb
