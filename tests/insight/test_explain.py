@@ -15,7 +15,7 @@ from neoclassic.engines import weights as arrays
 from neoclassic.engines.torch import TorchEngine
 from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusion, one_hot, target_layer, upsample
 from neoclassic.insight.explain import explain
-from neoclassic.measure import measure
+from neoclassic.measure import Field, measure
 from neoclassic.model.artefact import Model
 
 NETWORKS = {  # the target layer: the last feature map larger than 1×1, as in the paper
@@ -107,11 +107,30 @@ def test_occlusion_finds_the_only_pixel_that_matters():
 def test_upsampling_fills_the_image_and_keeps_the_position():
     small = np.zeros((4, 4))
     small[3, 0] = 7
-    large = upsample(small, (28, 32))
+    large = upsample(small, (28, 32), (Field(7, 7), Field(8, 8)))
     assert large.shape == (28, 32)
     assert large.max() == 1
     assert large[27, 0] == 1
     assert large[:14].max() == 0
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet-v2", "vgg11", "alexnet:torchvision"])
+def test_a_unit_stands_at_the_centre_of_what_it_sees(name):
+    m = measure(networks.network(name), (3, 224, 224))
+    row = m[target_layer(m)]
+    for i in range(1, row.output[1] - 1):
+        small = np.zeros(row.output[1:])
+        small[i, 1] = 1
+        y, x = np.argwhere(upsample(small, (224, 224), row.fields) > 0.999).mean(0)
+        for place, unit, field in zip((y, x), (i, 1), row.fields, strict=True):
+            assert abs(place - (field.start + unit * field.stride + (field.size - 1) / 2)) <= 0.5
+
+
+def test_units_that_all_see_the_same_pixels_are_spread_evenly():
+    small = np.zeros((1, 3))
+    small[0, 2] = 1
+    (row,) = upsample(small, (1, 9), (Field(9, 0), Field(9, 0)))
+    assert row.tolist() == [0, 0, 0, 0, 0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1, 1]
 
 
 def test_the_receptive_field_of_a_unit():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from neoclassic.base.errors import UsageError
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.measure import Measure
+from neoclassic.measure import Field, Measure
 from neoclassic.model.evaluate import logits_of, softmax
 from neoclassic.tree import AdaptiveAvgPool2d, Auxiliary, AvgPool2d, Dropout, MaxPool2d, Node, Sequential, join
 
@@ -67,12 +66,24 @@ def grad_cam_plus_plus(features_KHW: Array, gradient_KHW: Array) -> Array:
     return cam
 
 
-def upsample(map_HW: Array, size: tuple[int, int]) -> Array:
-    """A map resized to (height, width), bilinear, scaled so that its largest value is 1."""
-    height, width = size
-    image = Image.fromarray(map_HW.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    resized = np.asarray(image, np.float32)
+def upsample(map_HW: Array, size: tuple[int, int], fields: tuple[Field, ...]) -> Array:
+    """A map over an image of (height, width), bilinear, scaled so that its largest value is 1.
+
+    fields: the receptive fields of the map's units. Each unit stands at the centre of the pixels that it sees. Where a
+    network pads, that is not where the unit would stand if the map were stretched over the image: the units of a ResNet
+    at 224×224 would be 16 pixels too far down and right.
+    """
+    rows, columns = (_weights(n, field, pixels) for n, field, pixels in zip(map_HW.shape, fields, size, strict=True))
+    resized: Array = (rows @ map_HW @ columns.T).astype(np.float32)
     return resized / resized.max() if resized.max() > 0 else resized
+
+
+def _weights(n: int, field: Field, pixels: int) -> Array:
+    """How much each of n units contributes to each pixel of an axis: pixels×n. Beyond the outermost centres, the
+    nearest unit counts alone. Units that all see the same pixels are spread evenly."""
+    first, stride = (field.centre, field.stride) if field.stride else ((pixels / n - 1) / 2, pixels / n)
+    centres = first + stride * np.arange(n)
+    return np.stack([np.interp(np.arange(pixels), centres, unit) for unit in np.eye(n)], axis=1)
 
 
 def occlusion(

@@ -158,8 +158,9 @@ def _pictures(model: Model, e: Explanation, name: str) -> dict[str, Callable[[Pa
     """A function for each picture, which draws it into a file."""
     predicted = "" if e.label == e.predicted[0] else f" (predicted {e.predicted[0]} {e.predicted[1]:.1%})"
     label = f"{e.label} {e.probability:.1%}{predicted}"
-    cams = [upsample(cam, e.pixels.shape[:2]) for cam in (e.cam, e.cam_plus)]
-    filters = _first_convolution(measure(model.tree, model.input))
+    m = measure(model.tree, model.input)
+    cams = [upsample(cam, e.pixels.shape[:2], m[e.cam_path].fields) for cam in (e.cam, e.cam_plus)]
+    filters = _first_convolution(m)
     weights, filters_title = model.weights[f"{filters}.weight"], f"{model.network}: the filters of {filters}"
     features_title = f"{name}: {e.path}, {by(e.features.shape)}"
     pictures: dict[str, Callable[[Path], None]] = {

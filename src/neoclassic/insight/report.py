@@ -212,7 +212,7 @@ def _cams(model: Model, engine: Engine, reviewed: Review, test: Dataset, m: Meas
         pixels, answer = test.images[i], int(reviewed.predicted[i])
         images = to_input(pixels[None], model.preprocessing)
         features, gradient = engine.sensitivity(images, layer, one_hot(answer, len(model.classes)))
-        heat = overlay(pixels, upsample(grad_cam(features[0], gradient[0]), pixels.shape[:2]))
+        heat = overlay(pixels, upsample(grad_cam(features[0], gradient[0]), pixels.shape[:2], m[layer].fields))
         mistake = answer != reviewed.labels[i]
         img = page.photo(heat, f"the evidence for {predicted}", most=240)
         figures.append((img, f"predicted: {predicted}", f"true: {true} · {name}" if mistake else name))
