@@ -93,7 +93,7 @@ def predict(model, paths):
         for path in paths:
             yield classes, path, session.run(["probabilities"], {"images": to_input(path, preprocessing)[None]})[0][0]
     except Exception as error:  # Pillow and onnxruntime raise many kinds
-        sys.exit(f"{path}: {' '.join(str(error).split())}")
+        sys.exit(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Images and labels as Python users have them: each works as meant, or is refused in one line; never a wrong answer."""
 
 import collections
+import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import neoclassic as nc
+from neoclassic.data.preprocessing import Preprocessing, read_pixels
 
 
 def pictures(n, seed=0, size=(32, 32), channels=3):
@@ -304,3 +306,14 @@ def test_labels_that_cannot_be_are_told_in_one_line(labels, reason):
     with pytest.raises(nc.UsageError, match=reason) as error:
         small().fit(X, labels)
     assert "\n" not in str(error.value)
+
+
+def test_a_png_without_its_palette_is_refused(tmp_path):
+    file = io.BytesIO()
+    Image.new("P", (4, 4)).save(file, "PNG")
+    content = file.getvalue()
+    start = content.index(b"PLTE") - 4
+    size = int.from_bytes(content[start : start + 4], "big")
+    (tmp_path / "a.png").write_bytes(content[:start] + content[start + size + 12 :])
+    with pytest.raises(nc.NeoclassicError, match=r"a\.png: is damaged: it has no palette"):
+        read_pixels(tmp_path / "a.png", Preprocessing((4, 4), 3))

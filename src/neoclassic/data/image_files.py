@@ -66,6 +66,8 @@ def decode_image(stream: BinaryIO, name: str) -> Image.Image:
         image.load()
     except Exception as error:  # Pillow's readers raise exceptions of every type
         raise NeoclassicError(f"{name}: {_reason(error)}") from None
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise NeoclassicError(f"{name}: is damaged: it has no palette")
     return image
 
 
