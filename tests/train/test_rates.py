@@ -15,6 +15,7 @@ from neoclassic.networks import entry, network
 from neoclassic.train import rates, transfer
 from neoclassic.train.listener import Listener
 from neoclassic.train.loop import Training, resume, train
+from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
 
 pytest.importorskip("torch")
@@ -263,3 +264,10 @@ def test_every_level_has_a_depth_and_the_last_layer_is_the_head(name):
     assert set(found.values()) == set(range(max(found.values()) + 1))
     assert found[list(found)[-1]] == 0
     assert found[next(iter(found))] == max(found.values())
+
+
+def test_of_many_layers_the_first_and_the_last_are_told():
+    recipe = Recipe("trial", "mobilenet-v2", "photos", rate_decay=0.5)
+    shapes = parameter_shapes(network("mobilenet-v2"), (3, 32, 32))
+    (line,) = rates.lines(recipe, shapes, rates.plan(recipe, shapes))
+    assert line == "learning rates: fc ×1, last ×0.5, block17 ×0.25, …, stem ×1.91e-06"

@@ -21,6 +21,7 @@ from neoclassic.measure import Shape
 from neoclassic.train.recipe import Recipe
 
 Plan = dict[int, dict[str, float]]
+MANY = 8  # layers; of more, the first and the last are told
 
 
 def plan(recipe: Recipe, shapes: Mapping[str, Shape], afresh: Collection[str] = ()) -> Plan:
@@ -66,7 +67,9 @@ def lines(recipe: Recipe, shapes: Mapping[str, Shape], plan: Plan) -> list[str]:
     layers = dict.fromkeys(_top(key) for key in sorted(shapes, key=depths(shapes).__getitem__))
     factors = {name: {final.get(key, 1.0) for key in shapes if _top(key) == name} - {0.0} for name in layers}
     if recipe.rate_decay != 1 or any(found - {1.0} for found in factors.values()):
-        shown = (f"{name} ×{_range(found)}" for name, found in factors.items() if found)
+        shown = [f"{name} ×{_range(found)}" for name, found in factors.items() if found]
+        if len(shown) > MANY:
+            shown[3:-1] = ["…"]
         told.append(f"learning rates: {', '.join(shown)}")
     if len(plan) > 1:
         seen = set[str]()

@@ -54,7 +54,7 @@ def advice(network: str, per_class: Sequence[int]) -> str | None:
     """
     if not per_class or (typical := median(per_class)) >= FEW:
         return None
-    few = f"{typical:g} photos per class (the median) are few to train a network from scratch"
+    few = f"{typical:.0f} photos per class (the median) are few to train a network from scratch"
     if network in NETWORKS:
         return f"{few}: add --weights imagenet to start from weights that have seen a million"
     family = network.partition(":")[0]
