@@ -52,3 +52,11 @@ def run_json(run):
         return json.loads(out)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """An empty cache for the tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEOCLASSIC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

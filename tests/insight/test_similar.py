@@ -18,12 +18,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.embedding import cosine
 from neoclassic.model.evaluate import logits_of
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEOCLASSIC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

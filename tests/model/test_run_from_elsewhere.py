@@ -9,12 +9,7 @@ from helpers import TRAIN, fill_photos, neoclassic, write_idx
 
 from neoclassic.model.artefact import Model
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEOCLASSIC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,7 @@ from neoclassic.train.transfer import advice
 NETWORK, SHAPE = "lenet:bn", (3, 28, 28)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEOCLASSIC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
