@@ -31,7 +31,7 @@ KINDS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "chmod")
 RESUMED = KINDS[:-2]  # what a resumed training always does
 YEAR = 365 * 24 * 3600
 PHOTOS_EVERY = 4  # trials
-LONG = 600.0  # seconds from which a campaign also trains with PyTorch and on all cores
+LONG = 600.0  # seconds from which a campaign also trains with PyTorch and on all cores, and draws pictures
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ class Trial:
         """The command line that begins or resumes the run."""
         rng = self.session.rng
         clock = float(rng.integers(-YEAR, YEAR)) if rng.random() < 0.2 else 0.0
-        how = {"clock": clock, "all_cores": self.reference.all_cores, "pictures": rng.random() < 0.05}
+        pictures = self.session.seconds >= LONG and rng.random() < 0.05
+        how = {"clock": clock, "all_cores": self.reference.all_cores, "pictures": pictures}
         if (self.folder / "recipe.json").exists():
             return leg(("train", "--resume", self.folder), **how)
         return leg((*TRAINING, *self.reference.options, "--out", self.folder), **how)

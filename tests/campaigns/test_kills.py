@@ -104,6 +104,6 @@ def test_no_fault_no_failure(parents, references, tmp_path):
 @pytest.mark.parametrize("fault", PLANTS)
 def test_a_planted_fault_is_found(fault, parents, references, tmp_path):
     source, said = PLANTS[fault]
-    assert failed(attempt(parents, references, source, 6, 20, tmp_path))
+    assert failed(attempt(parents, references, source, 6, 90, tmp_path))
     told = [what.read_text("utf-8") for what in (tmp_path / "kept").rglob("what.txt")]
     assert any(re.search(said, what) for what in told), told

@@ -254,11 +254,11 @@ def test_without_a_validation_set_the_last_model_is_kept_and_the_test_set_is_log
 
 
 def test_the_model_is_the_best_by_validation_and_the_test_set_is_read_once(splits, tmp_path, monkeypatch):
-    from neoclassic.train import loop
+    from neoclassic.train import job
 
     seen = []
-    original = loop.evaluate
-    monkeypatch.setattr(loop, "evaluate", lambda *a, **k: seen.append(len(a[2])) or original(*a, **k))
+    original = job.evaluate
+    monkeypatch.setattr(job, "evaluate", lambda *a, **k: seen.append(len(a[2])) or original(*a, **k))
     result = train(TINY.but(epochs=3), Settings("torch"), tmp_path / "run", splits)
     assert seen == [101, 101, 101, 300]  # a tenth of each class, rounded, is held out; the 300 test images come last
     assert Model.load(tmp_path / "run").metrics["epoch"] == result.best_epoch
