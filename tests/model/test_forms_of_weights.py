@@ -50,6 +50,13 @@ class Doors:
             raise NeoclassicError(err.splitlines()[-1])
         return Model.load(out).weights, err
 
+    def import_(self, file):
+        names, out = self.folder / "names.txt", self.folder / "imported.safetensors"
+        names.write_text("\n".join("abcdefghij"))
+        code, _, err = self.run("import", file, "--network", NAME, "--classes", names, "--out", out)
+        assert code == 0, err
+        return Model.load(out).weights, err
+
 
 DOORS = ["create", "train"]
 
@@ -109,7 +116,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", [*DOORS, "import_"])
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_is_taken(form, door, state, doors, tmp_path):
     torch.save(FORMS[form](state), tmp_path / "w.pth")
@@ -122,7 +129,7 @@ def test_each_form_is_taken(form, door, state, doors, tmp_path):
 FLAT = ("plain", "half", "bfloat16", "double", "module.", "model.", "compiled with DDP", "EMA of torch")
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", [*DOORS, "import_"])
 @pytest.mark.parametrize("form", FLAT)
 def test_each_flat_form_is_taken_from_safetensors(form, door, state, doors, tmp_path):
     save_file(FORMS[form](state), tmp_path / "w.safetensors")
