@@ -143,12 +143,13 @@ def campaign_tables(found: dict[str, Any]) -> str:
         name = session["campaign"]
         seeds.setdefault(name, []).append(f"{session['seed']} ({session['seconds'] / 60:,.0f} min)")
         for kind, counts in session["counts"].items():
+            kind = "each format, valid" if kind.endswith(", valid") else kind
             row = totals.setdefault(f"{name} | {kind}", dict.fromkeys(OUTCOMES, 0))
             for outcome in OUTCOMES:
                 row[outcome] += counts[outcome]
     lines = "".join(
         f"| {kind} | {' | '.join(f'{n:,}' for n in (sum(row.values()), *row.values()))} |\n"
-        for kind, row in totals.items()
+        for kind, row in sorted(totals.items())
         if not kind.startswith("worst ")
     )
     about = "Made by `make campaign OUT=results/campaign.json`; `docs/security.md` says what is promised. A trial is "
