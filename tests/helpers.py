@@ -65,3 +65,20 @@ def torchvision_module(name: str, **options):
     constructor = getattr(models, name.removesuffix(":torchvision").replace(":", "_").replace("-", "_"))
     with torch.device("meta"):
         return constructor(**options)
+
+
+def cut_after(step: int, monkeypatch) -> list[int]:
+    """Stop a training once, after the checkpoint of this step. Returns a list that then holds the step."""
+    from neoclassic.train.loop import Training
+
+    save, cut = Training.save, []
+
+    def save_and_die(training):
+        save(training)
+        if training.state.step == step and not cut:
+            cut.append(step)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
+    monkeypatch.setattr(Training, "save", save_and_die)
+    return cut

@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 def place(tmp_path, monkeypatch):
     """The folder of the cache."""
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
-    decode._say_once.cache_clear()
+    decode.say_once.cache_clear()
     return tmp_path / "cache"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import cut_after
 from options import OPTIONS, TINY
 from parity import weights_of
 
@@ -24,7 +25,7 @@ from neoclassic.model.evaluate import evaluate
 from neoclassic.networks import network
 from neoclassic.train import transfer
 from neoclassic.train.feed import class_weights, feed, targets
-from neoclassic.train.loop import Training, resume, train
+from neoclassic.train.loop import resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
 
@@ -83,16 +84,7 @@ def test_cut_and_resumed_at_other_speeds_ends_with_the_same_bytes(speed, splits,
 
 def cut_and_resume(recipe, settings, splits, tmp_path, monkeypatch):
     train(recipe, settings, tmp_path / "whole", splits)
-    monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)
-    save, cut = Training.save, []
-
-    def save_and_die(training):
-        save(training)
-        if training.state.step == 14 and not cut:  # in the second epoch
-            cut.append(True)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Training, "save", save_and_die)
+    cut = cut_after(14, monkeypatch)  # in the second epoch
     with pytest.raises(KeyboardInterrupt):
         train(recipe, settings, tmp_path / "cut", splits)
     resume(tmp_path / "cut", splits)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import cut_after
 from options import TINY
 from parity import weights_of
 
@@ -203,19 +204,11 @@ def test_a_run_cut_before_at_or_after_a_thaw_ends_with_the_same_bytes(engine, fe
         batch_size=20, optimizer=Optimizer("adam", average=0.9), learning_rate=0.01, unfreeze=((3, "conv*"), (2, "fc2"))
     )
     train(recipe, Settings(engine), tmp_path / "whole", few)
-    save = Training.save
     for step in (2, 3, 4, 6, 8):  # of three epochs of three
-        cut = []
-
-        def save_and_die(training, step=step, cut=cut):
-            save(training)
-            if training.state.step == step and not cut:
-                cut.append(True)
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(Training, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, Settings(engine), tmp_path / str(step), few)
+        with monkeypatch.context() as once:
+            cut_after(step, once)
+            with pytest.raises(KeyboardInterrupt):
+                train(recipe, Settings(engine), tmp_path / str(step), few)
         resume(tmp_path / str(step), few)
         models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", str(step))]
         assert models[0] == models[1], step

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import cut_after
 
 from neoclassic import data
 from neoclassic.base.errors import NeoclassicError, UsageError
@@ -19,7 +20,7 @@ from neoclassic.engines import Optimizer
 from neoclassic.insight.watching import watchers
 from neoclassic.model.artefact import Model
 from neoclassic.recipes import choose, list_recipes, recipe
-from neoclassic.train.loop import Diverged, Training, resume, train
+from neoclassic.train.loop import Diverged, resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Run, Settings
 
@@ -134,16 +135,7 @@ def uncut(request, splits, tmp_path_factory):
 @pytest.mark.parametrize("step", [9, 13, 18])  # of two epochs of nine
 def test_a_run_cut_between_any_two_steps_ends_with_the_same_bytes_and_log(step, uncut, splits, tmp_path, monkeypatch):
     engine, whole = uncut
-    monkeypatch.setattr("neoclassic.train.loop.CHECKPOINT_SECONDS", 0.0)  # a checkpoint after every step
-    save, cut = Training.save, []
-
-    def save_and_die(training):
-        save(training)
-        if training.state.step == step and not cut:
-            cut.append(True)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Training, "save", save_and_die)
+    cut = cut_after(step, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, Settings(engine), tmp_path / "cut", splits)
     resume(tmp_path / "cut", splits)

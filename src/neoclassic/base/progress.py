@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from contextlib import suppress
 from typing import Any
@@ -33,3 +34,9 @@ def say(line: str, wanted: bool = True) -> None:
     """Print a line above the progress bar, if it is wanted."""
     if wanted:
         tqdm.write(printable(line), file=QUIET)
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Print a line once per process."""
+    say(line)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
@@ -216,3 +216,10 @@ def _fail(error: BaseException, message: str, code: int, arguments: list[str]) -
 
 def print_json(value: Any) -> None:
     click.echo(json_text(value, indent=1))
+
+
+def tell_skipped(skipped: Sequence[tuple[str, str]], read: int) -> None:
+    """Say on standard error how many images cannot be read, if any. read: how many can."""
+    if skipped:
+        (path, reason), n = skipped[0], len(skipped)
+        click.echo(f"{n:,} of {n + read:,} images cannot be read, first {path}: {reason}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from neoclassic.base.errors import UsageError
-from neoclassic.cli.base import any_engine, as_json, device, print_json, verb
+from neoclassic.cli.base import any_engine, as_json, device, print_json, tell_skipped, verb
 
 if TYPE_CHECKING:
     from neoclassic.model.artefact import Model
@@ -23,9 +23,7 @@ def _embedded(model: str, folder: str, engine: str, device: str) -> tuple[Model,
 
     loaded = open_model(model)
     found = embed_folder(loaded, folder, engine, device)
-    if found.skipped:
-        (path, reason), n = found.skipped[0], len(found.skipped)
-        click.echo(f"{n:,} of {n + len(found):,} images cannot be read, first {path}: {reason}", err=True)
+    tell_skipped(found.skipped, len(found))
     return loaded, found
 
 

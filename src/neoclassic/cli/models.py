@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError, install
-from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, verb
+from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, tell_skipped, verb
 
 if TYPE_CHECKING:
     from neoclassic.insight.review import Review
@@ -65,9 +65,7 @@ def evaluate(
     loaded, running = open_models(models, engine, device, MultiView(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir, partial(click.echo, err=True))
     evaluation = reviewed.evaluation
-    if test.skipped:
-        (path, reason), n = test.skipped[0], len(test.skipped)
-        click.echo(f"{n:,} of {n + len(test):,} images cannot be read, first {path}: {reason}", err=True)
+    tell_skipped(test.skipped, len(test))
     written = {}
     if out:
         title = f"{loaded.network} on {test.name}: {evaluation.accuracy:.2%} of {evaluation.n:,}"

@@ -13,7 +13,6 @@ levels from what a prediction sees.
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -32,7 +31,7 @@ from numpy.lib.format import open_memmap
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.machine import cores
-from neoclassic.base.progress import say
+from neoclassic.base.progress import say_once
 from neoclassic.data import cache
 from neoclassic.data.decode_workers import File, Skipped, decode_into
 from neoclassic.data.image_files import decoders
@@ -96,7 +95,7 @@ def _load(entry: Path) -> tuple[Array, Skipped] | None:
             return None
         return np.load(entry / IMAGES, mmap_mode="r"), skipped
     except (FileNotFoundError, ValueError, TypeError, KeyError, EOFError):
-        _say_once(f"the decoded photos at {entry} are damaged: decoding them again")
+        say_once(f"the decoded photos at {entry} are damaged: decoding them again")
         return None
 
 
@@ -167,7 +166,7 @@ def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:
 
 def _for_this_run(files: Sequence[File], p: Preprocessing, about: str, reason: str) -> tuple[Array, Skipped]:
     """Decode into a temporary file that ends with the run, or into memory if no temporary file can be written."""
-    _say_once(f"{reason}: every run decodes the photos again; set NEOCLASSIC_CACHE to a folder that can be written")
+    say_once(f"{reason}: every run decodes the photos again; set NEOCLASSIC_CACHE to a folder that can be written")
     try:
         with tempfile.TemporaryDirectory(prefix="neoclassic-", ignore_cleanup_errors=True) as folder:
             skipped = _fill_folder(Path(folder), files, p, about)
@@ -181,9 +180,3 @@ def _for_this_run(files: Sequence[File], p: Preprocessing, about: str, reason: s
         needs = f"the decoded photos need {prod(shape) / 2**30:.1f} GiB, more than this machine's memory"
         raise NeoclassicError(f"{needs}: set NEOCLASSIC_CACHE to a folder that can be written") from None
     return images, decode_into(images, None, files, p, about).skipped
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    """Print a line once per process."""
-    say(line)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from neoclassic.base.errors import NeoclassicError, unknown
 from neoclassic.base.files import on_disk
-from neoclassic.base.text import printable
 from neoclassic.data.layouts import Layout
 from neoclassic.data.split_names import split_roles
 from neoclassic.data.user_text import nfc, read_text
@@ -42,7 +41,7 @@ def read(table: Path) -> Layout:
     for line, cells in lines:
         row = {column: cells[at].strip() if at < len(cells) else "" for column, at in columns.items()}
         if error := _wrong(row, cells, len(header), table.parent):
-            raise NeoclassicError(f"{table}, line {line}: {printable(error)}")
+            raise NeoclassicError(f"{table}, line {line}: {error}")
         photo, label, split = finder.find(on_disk(row["path"])), nfc(row["label"]), row.get("split", "")
         n, missing = n + 1, missing + (photo is None)
         rows.setdefault((split, label, photo or table.parent / row["path"]), line)
@@ -89,7 +88,7 @@ def _open(table: Path) -> tuple[Lines, list[str], dict[str, int]]:
     best = max(range(len(delimiters)), key=lambda i: len(columns[i]))  # the first, if several are equal
     for column in ("path", "label"):
         if column not in columns[best]:
-            have = printable(", ".join(name.strip()[:40] for name in headers[best][:10])) or "nothing"
+            have = ", ".join(name.strip()[:40] for name in headers[best][:10]) or "nothing"
             needs = f"the first line must name path, label and optionally split, but it has {have}"
             raise NeoclassicError(f"{table}: no column {column!r}: {needs}")
     lines = _parse(text, delimiters[best], table, bool(excel))

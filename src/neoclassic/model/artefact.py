@@ -25,7 +25,6 @@ from safetensors import SafetensorError
 from neoclassic import engines
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
-from neoclassic.base.text import printable
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine, Weights
 from neoclassic.engines.weights import check
@@ -106,7 +105,7 @@ def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
         made = f"its format is {header['format']}, this version reads up to {FORMAT}"
         raise NeoclassicError(f"{path}: made by a newer neoclassic ({made}); pip install --upgrade neoclassic")
     if header.get("kind") != kind:
-        raise NeoclassicError(f"{path}: a neoclassic {printable(str(header.get('kind'))[:40])}, not a {kind}")
+        raise NeoclassicError(f"{path}: a neoclassic {str(header.get('kind'))[:40]}, not a {kind}")
     if len(data) < 8 + size + end:
         raise truncated
     return header

@@ -15,7 +15,7 @@ from neoclassic.data.folders import Folder, Photo, scan
 from neoclassic.data.listing import photos_in
 from neoclassic.data.preprocessing import Array, read_pixels
 from neoclassic.model.artefact import Model
-from neoclassic.model.features import model_features
+from neoclassic.model.features import model_features, only_answers
 from neoclassic.model.opening import load_model
 
 
@@ -64,7 +64,7 @@ def open_model(path: str | Path) -> Model:
     UsageError for an .onnx file, which gives answers only.
     """
     if Path(path).suffix.lower() == ".onnx":
-        raise UsageError(f"{path} has no features, only answers: name the .safetensors file or the run folder instead")
+        raise only_answers(path)
     return load_model(path)
 
 

@@ -42,6 +42,15 @@ def logits_of(
     return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
 
 
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """The cross-entropy of each image in nats, N float64, from N×classes logits and N labels."""
+    wide = logits.astype(np.float64)
+    top = wide.max(1, keepdims=True)
+    log_sum = np.log(np.exp(wide - top).sum(1)) + top[:, 0]
+    losses: Array = log_sum - wide[np.arange(len(labels)), labels]
+    return losses
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Accuracy over a labelled set. `confusion[i][j]` counts the images of class i that were predicted as j."""
@@ -55,14 +64,11 @@ class Evaluation:
     @classmethod
     def of(cls, logits: Array, labels: Array, classes: tuple[str, ...]) -> Evaluation:
         """From N×classes logits and N labels."""
-        wide = logits.astype(np.float64)
-        top = wide.max(1, keepdims=True)
-        log_sum = np.log(np.exp(wide - top).sum(1)) + top[:, 0]
         answers = logits.argmax(1)
         confusion = np.zeros((len(classes), len(classes)), np.int64)
         np.add.at(confusion, (labels, answers), 1)
         n = len(labels)
-        loss = float((log_sum - wide[np.arange(n), labels]).mean())
+        loss = float(cross_entropy(logits, labels).mean())
         return cls(float((answers == labels).mean()), loss, n, classes, confusion)
 
     @property

@@ -8,7 +8,6 @@ is verified at every use; a damaged one is replaced. If the cache cannot be used
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from neoclassic import engines
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.machine import cores
-from neoclassic.base.progress import QUIET, say
+from neoclassic.base.progress import QUIET, say_once
 from neoclassic.data import cache
 from neoclassic.data.augmentation import Draw, augment
 from neoclassic.data.preprocessing import Array, Preprocessing
@@ -184,6 +183,11 @@ def features_of(
     return found
 
 
+def only_answers(file: str | Path | None) -> UsageError:
+    """The error for features of an .onnx file."""
+    return UsageError(f"{file} has no features, only answers: name the .safetensors file or the run folder instead")
+
+
 def model_features(
     model: Model, pixels: Array, engine: str = "auto", device: str = "auto", about: str = "images"
 ) -> Array:
@@ -192,7 +196,7 @@ def model_features(
     UsageError for a model without weights, which comes from an .onnx file.
     """
     if not model.weights:
-        raise UsageError(f"{model.source} has no features, only answers: name the .safetensors file or the run folder")
+        raise only_answers(model.source)
     network = headless(model.network, model.tree, model.input, model.weights)
     found: Array = features_of(network, pixels, model.preprocessing, engine, device, about=about)[0]
     return found
@@ -219,7 +223,7 @@ def _load(entry: Path | None) -> Array | None:
     try:
         kept: Array = artefact.read(entry, "features")[0]["features"]
     except (NeoclassicError, KeyError):
-        _say_once(f"the features at {entry} are damaged: computing them again")
+        say_once(f"the features at {entry} are damaged: computing them again")
         return None
     return kept
 
@@ -232,10 +236,4 @@ def _save(entry: Path | None, features: Array) -> None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         artefact.write(entry, "features", {"features": features}, {})
     except (NeoclassicError, OSError):
-        _say_once(f"the cache at {entry.parent} cannot be written: every run computes the features again")
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    """Print a line once per process."""
-    say(line)
+        say_once(f"the cache at {entry.parent} cannot be written: every run computes the features again")

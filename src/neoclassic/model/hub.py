@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from neoclassic.base.errors import NeoclassicError, UsageError, install
-from neoclassic.base.text import printable
 
 PREFIX = "hf:"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -90,7 +89,7 @@ def _fetched(address: str) -> Path:
         ) from None
     except Exception as error:  # of HTTP, of the disk, or of the library's checks of names
         reason = " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
-        raise NeoclassicError(f"{address} cannot be fetched from {host}: {printable(reason[:200])}") from None
+        raise NeoclassicError(f"{address} cannot be fetched from {host}: {reason[:200]}") from None
     return weights.parent if weights.name == WEIGHTS else weights
 
 
@@ -108,8 +107,8 @@ def _only_weights(address: str, names: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        some = ", ".join(printable(name) for name in found[:3])
+        some = ", ".join(found[:3])
         raise NeoclassicError(f"{address} has {len(found)} files of weights ({some}): download one, and give its path")
     others = [name for name in names if name.endswith((".bin", ".pth", ".pt", ".ckpt"))]
-    advice = f": download {printable(others[0])}, and give its path" if others else ""
+    advice = f": download {others[0]}, and give its path" if others else ""
     raise NeoclassicError(f"{address} has no .safetensors file{advice}")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.base.text import printable
 from neoclassic.engines import Engine
 from neoclassic.engines.weights import initial, shapes
 from neoclassic.model import hub, pretrained, published, seal, timm
@@ -129,7 +128,7 @@ def _of_hub(address: str | Path) -> Model:
     if config is None:
         raise NeoclassicError(f"{address} holds weights only: name it as --weights, for training")
     if config.network is None:
-        raise NeoclassicError(f"{address}: no network here is timm's {printable(config.architecture)!r}")
+        raise NeoclassicError(f"{address}: no network here is timm's {config.architecture!r}")
     p = config.preprocessing
     tree, shape = entry(config.network).tree(len(config.classes)), (p.channels, *p.size)
     try:

@@ -19,7 +19,6 @@ from typing import IO, Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, install
-from neoclassic.base.text import printable
 from neoclassic.engines.contract import Array
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # with which the older files begin
@@ -76,7 +75,7 @@ class NeedsTorch(NeoclassicError):
     """A file holds something that only PyTorch reads."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"it holds {printable(what[:80])}, which only PyTorch reads: {install('torch')}")
+        super().__init__(f"it holds {what[:80]}, which only PyTorch reads: {install('torch')}")
 
 
 def load(path: Path) -> Any:

@@ -41,8 +41,7 @@ def choose(
 
     The default, also called `default`, is `neoclassic:<network>`; if `data` is a folder of photos, it is the recipe for
     that number of photos, from `weights` or from scratch. layers: which of them are trained; see `neoclassic.LAYERS`.
-    UsageError if the recipe is for another network, or if
-    neither a recipe nor a network is given.
+    UsageError if the recipe is for another network, or if neither a recipe nor a network is given.
     """
     if name in (None, "default"):
         if network is None:

@@ -7,7 +7,7 @@ import math
 from neoclassic import networks
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
-from neoclassic.engines.weights import parameters, shapes
+from neoclassic.engines.weights import parameter_shapes
 from neoclassic.model.features import ends_in_linear
 from neoclassic.train.head import FEW
 from neoclassic.train.rates import depths
@@ -265,8 +265,8 @@ def photos(network: str, n: int, weights: bool = False, layers: str = "auto") ->
 
     Fewer photos get more epochs, so that each is seen often enough, always augmented differently. From scratch, images
     have at most 128 pixels, which is as good as 224 for few photos and takes a third of the time. From weights, images
-    have the size that the weights were trained with, and the learning rate is a tenth,
-    except for layers that start afresh, such as the head.
+    have the size that the weights were trained with, and the learning rate is a tenth, except for layers that start
+    afresh, such as the head.
     """
     size = max(networks.entry(network).input[1:])
     batch = 32 if n < 5000 else 128
@@ -308,8 +308,7 @@ def with_layers(recipe: Recipe, layers: str) -> Recipe:
         )
     if layers == "head-first":
         tree, input = networks.network(recipe.network), networks.entry(recipe.network).input
-        found = shapes(tree, input)
-        deepest = max(depths({key: found[key] for key in parameters(tree, input)}).values())
+        deepest = max(depths(parameter_shapes(tree, input)).values())
         return recipe.but(
             about=f"the last layer by logistic regression, then {recipe.about}",
             head_first=True,

@@ -21,7 +21,7 @@ from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
 from neoclassic.engines.contract import Array
-from neoclassic.model.evaluate import Evaluation
+from neoclassic.model.evaluate import Evaluation, cross_entropy
 from neoclassic.model.features import PLAIN, Headless, View, ends_in_linear, features_of
 from neoclassic.train.feed import class_weights
 from neoclassic.train.logistic import Problem, Solution
@@ -193,9 +193,7 @@ def _chosen(examples: Examples, folds: list[Array]) -> tuple[float, Array]:
             solution = solutions[i] = problem.solve(penalty, ROUGH, solutions[i])
             rows.append(folded(solution, mean, std).logits(examples.features[0, folds[i]]))
         logits = np.concatenate(rows)
-        top = logits.max(1)
-        losses = np.log(np.exp(logits - top[:, None]).sum(1)) + top - logits[np.arange(len(labels)), labels]
-        loss = float((shares * losses).sum() / shares.sum())
+        loss = float((shares * cross_entropy(logits, labels)).sum() / shares.sum())
         if loss < best:
             best, chosen, rises = loss, (penalty, logits), 0
         else:

@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -108,7 +107,6 @@ def serve(service: Service, host: str = "127.0.0.1", port: int = 8000, hosts: It
     app = application(service, (host, *hosts))
     listener = _listen(host, port)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns of damaged images while it decodes them
     quiet = handling((signal.SIGINT, signal.SIGTERM), lambda *_: None)  # uvicorn raises them again after its shutdown
     with closing(listener), quiet:
         address = f"[{host}]" if listener.family == socket.AF_INET6 else host

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError
-from neoclassic.base.text import printable
 from neoclassic.engines.contract import Array
 
 _TYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
@@ -113,7 +112,7 @@ class _Reader(pickle.Unpickler):
         if (module, name) in _TYPE:
             return _TYPE[module, name]
         if (module, name) not in _BUILDERS:
-            raise NeoclassicError(f"it asks for {printable(f'{module}.{name}'[:80])}")
+            raise NeoclassicError(f"it asks for {f'{module}.{name}'[:80]}")
         return partial(_BUILDERS[module, name], self._budget)
 
 
