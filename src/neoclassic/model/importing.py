@@ -10,12 +10,12 @@ import numpy as np
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines.contract import Array
-from neoclassic.engines.weights import shapes
 from neoclassic.measure import Shape
 from neoclassic.model import published
+from neoclassic.model.adopting import adopted_model
 from neoclassic.model.artefact import Model
 from neoclassic.model.opening import open_weights
-from neoclassic.model.torchvision import adopt, outline
+from neoclassic.model.torchvision import outline
 from neoclassic.networks import entry
 
 KEEP = 224 / 256  # of the short side: how torchvision crops
@@ -40,14 +40,13 @@ def imported(
     UsageError if names are missing or too many; NeoclassicError for weights that lack a layer or do not fit.
     """
     row = entry(network)
-    file, model = open_weights(path, network)
-    if model:
+    file, already = open_weights(path, network)
+    if already:
         raise UsageError(f"{path} is a model already: use it as it is")
     try:
         found = outline(network, file.arrays)
         names = _names(classes, found.classes, found.ours)
         height, width = (image_size, image_size) if image_size else row.input[1:]
-        shape = (found.channels, height, width)
         usual = ((0.0,), (1.0,)) if found.ours else published.pixels(network, found.channels)
         if file.preprocessing:
             usual = published.of_channels((file.preprocessing.mean, file.preprocessing.std), found.channels)
@@ -55,14 +54,12 @@ def imported(
         p = Preprocessing(
             (height, width), found.channels, fit, "bilinear", mean or usual[0], std or usual[1], keep=keep
         )
-        tree = row.tree(found.classes)
-        wanted = shapes(tree, shape)
-        adopted = adopt(network, file.arrays, wanted, lambda: _Complete(wanted))
+        data = {"name": published.DATA if names == published.classes() else "unknown"}
+        model, adopted = adopted_model(network, file.arrays, names, p, data, _Complete)
     except NeoclassicError as error:
         raise type(error)(f"{path}: {error}") from None
-    data = {"name": published.DATA if names == published.classes() else "unknown"}
     notes = (*file.notes, *(note for note in adopted.notes if "auxiliary" not in note))
-    return Model(network, tree, shape, names, p, adopted.weights, data=data), notes
+    return model, notes
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:

@@ -9,12 +9,10 @@ from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Engine
-from neoclassic.engines.weights import initial, shapes
 from neoclassic.model import hub, pretrained, published, seal, timm
+from neoclassic.model.adopting import adopted_model
 from neoclassic.model.artefact import HEADER, Model, is_bounded
-from neoclassic.model.torchvision import adopt
 from neoclassic.model.weight_files import Found, read
-from neoclassic.networks import entry
 
 ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of their own
 ALTERED = "altered or damaged since it was exported (its checksum does not fit); export it again"
@@ -129,17 +127,14 @@ def _of_hub(address: str | Path) -> Model:
         raise NeoclassicError(f"{address} holds weights only: name it as --weights, for training")
     if config.network is None:
         raise NeoclassicError(f"{address}: no network here is timm's {config.architecture!r}")
-    p = config.preprocessing
-    tree, shape = entry(config.network).tree(len(config.classes)), (p.channels, *p.size)
+    data = {"name": str(address)}
     try:
-        wanted = shapes(tree, shape)
-        adopted = adopt(config.network, found.arrays, wanted, lambda: initial(tree, shape))
+        model, adopted = adopted_model(config.network, found.arrays, config.classes, config.preprocessing, data)
     except NeoclassicError as error:
         raise type(error)(f"{address}: {error}") from None
     if adopted.afresh:
         raise NeoclassicError(f"{address} has no last layer to answer with: name it as --weights, for training")
-    data = {"name": str(address)}
-    return Model(config.network, tree, shape, config.classes, p, adopted.weights, data=data, source=hub.local(address))
+    return replace(model, source=hub.local(address))
 
 
 def trained_size(weights: str) -> int | None:

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
-from neoclassic.engines.weights import initial, shapes
 from neoclassic.model import published
+from neoclassic.model.adopting import adopted_model
 from neoclassic.model.artefact import Model
 from neoclassic.model.published import PUBLISHED, Published
-from neoclassic.model.torchvision import adopt
 from neoclassic.model.weight_files import read
-from neoclassic.networks import entry, list_networks
+from neoclassic.networks import list_networks
 
 PACKAGE = Path(__file__).parents[1] / "pretrained"
 ENDING = ".safetensors"
@@ -117,21 +116,10 @@ def found(name: str) -> Known:
 def _of_published(row: Published) -> Model:
     """The model of published weights, whose bytes do not depend on where the file was found."""
     path = published.located(row)
-    tree, input = entry(row.network).tree(), row.preprocessing.size
-    shape = (row.preprocessing.channels, *input)
-    arrays = read(path).arrays
+    data = {"name": published.DATA, "weights": row.name, "address": row.address, "sha256": row.sha256}
     try:
-        adopted = adopt(row.network, arrays, shapes(tree, shape), lambda: initial(tree, shape))
+        model, _ = adopted_model(row.network, read(path).arrays, published.classes(), row.preprocessing, data)
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: {error}") from None
-    model = Model(
-        network=row.network,
-        tree=tree,
-        input=shape,
-        classes=published.classes(),
-        preprocessing=row.preprocessing,
-        weights=adopted.weights,
-        metrics={"published": {"accuracy": round(row.top1 / 100, 5), "n": 50_000}},
-        data={"name": published.DATA, "weights": row.name, "address": row.address, "sha256": row.sha256},
-    )
-    return replace(model, source=path)
+    metrics = {"published": {"accuracy": round(row.top1 / 100, 5), "n": 50_000}}
+    return replace(model, metrics=metrics, source=path)
