@@ -20,7 +20,7 @@ from neoclassic.model.export import SCRIPT
 from neoclassic.networks import entry
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result
-from neoclassic.views.table import size
+from neoclassic.views.table import duration, size
 
 ROWS = 50  # classes in the table of a card
 FITTED = {"crop": "scaled and cropped at the centre", "pad": "scaled and padded with black", "stretch": "stretched"}
@@ -240,12 +240,11 @@ class Card:
                 ("seed", f"{recipe['seed']}"),
             ]
         if result is not None:
-            minutes, seconds = divmod(round(result.seconds), 60)
             where = str(result.machine.get("accelerator", f"{result.machine.get('cores', '?')} cores"))
             rows += [
                 ("kept", f"the model of epoch {result.best_epoch} of {result.epochs}"),
                 ("engine", markdown(f"{result.engine}, precision {result.precision}, on {where}")),
-                ("duration", f"{minutes} min {seconds} s" if minutes else f"{seconds} s"),
+                ("duration", duration(result.seconds)),
                 ("finished", markdown(result.finished.partition("T")[0])),
             ]
         rows.append(("versions", markdown(", ".join(f"{k} {v}" for k, v in self.model.versions.items()))))

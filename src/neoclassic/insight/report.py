@@ -28,7 +28,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run
 from neoclassic.views import drawing
-from neoclassic.views.table import layer_table, size
+from neoclassic.views.table import duration, layer_table, size
 
 MISTAKES = 24  # images in the gallery of mistakes
 CAMS = 4  # class-activation maps of correct predictions, and of mistakes
@@ -96,12 +96,6 @@ def _section(title: str, make: Callable[[], str]) -> str:
 # ── how it was trained ───────────────────────────────────────────────────────────────────────────────
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
 def _short(count: int) -> str:
     """61,706; 25.6 million; 4.09 billion."""
     if count < 1_000_000:
@@ -115,7 +109,7 @@ def _header(title: str, result: Result, m: Measure, run: Run) -> str:
         (f"{result.test_accuracy:.2%}", f"accuracy on {n:,} test images"),
         (_short(m.parameters), "parameters"),
         (_short(m.macs), "multiply-accumulates per image"),
-        (_duration(result.seconds), f"training time, {result.epochs} epochs"),
+        (duration(result.seconds), f"training time, {result.epochs} epochs"),
         (f"{result.images_per_second:,.0f}", f"images per second on {result.device}, {result.engine}"),
         (size(run.model.stat().st_size), "model file"),
     ]

@@ -27,6 +27,11 @@ def named(state: Mapping[str, Any]) -> dict[str, Array]:
     return {WRAPPERS.sub("", key): as_array(value) for key, value in kept.items()}
 
 
+def names_by_layer(ours: Iterable[str], layers: Mapping[str, str]) -> dict[str, str]:
+    """The names of these arrays in another library. layers: its name of each layer, by our path."""
+    return {key: f"{layers[path]}.{array}" for key in ours for path, _, array in [key.rpartition(".")]}
+
+
 @dataclass(frozen=True)
 class Reading:
     """Arrays whose names have lost a prefix; how many names and shapes match the network; notes for the user."""

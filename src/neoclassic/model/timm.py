@@ -23,6 +23,7 @@ from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import shapes
 from neoclassic.measure import Shape
 from neoclassic.model import published
+from neoclassic.model.fitting import names_by_layer
 from neoclassic.networks import entry
 from neoclassic.tree import BatchNorm2d, Node, join, walk
 
@@ -88,14 +89,7 @@ def names(name: str) -> dict[str, str]:
     """timm's name of each of our arrays, for the networks in NETWORKS."""
     row = entry(name)
     tree = row.tree()
-    layers = dict(_NAMES[name](name, tree))
-    return {join(path, array): f"{layers[path]}.{array}" for path, array in _arrays(tree, row.input)}
-
-
-def _arrays(tree: Node, input: Shape) -> Iterator[tuple[str, str]]:
-    for key in shapes(tree, input):
-        path, _, array = key.rpartition(".")
-        yield path, array
+    return names_by_layer(shapes(tree, row.input), dict(_NAMES[name](name, tree)))
 
 
 def flat(found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> dict[str, Array]:

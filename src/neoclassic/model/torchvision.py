@@ -21,7 +21,7 @@ from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import initial, shapes
 from neoclassic.measure import Shape
 from neoclassic.model import timm
-from neoclassic.model.fitting import Reading, fitted, heads, named, unprefixed
+from neoclassic.model.fitting import Reading, fitted, heads, named, names_by_layer, unprefixed
 from neoclassic.model.weight_files import read
 from neoclassic.networks import entry
 from neoclassic.tree import Node, walk
@@ -140,10 +140,7 @@ def names(name: str) -> dict[str, str]:
     if name not in _NAMES:
         raise UsageError(f"torchvision has no {name!r}; it has {', '.join(NETWORKS)}")
     tree = row.tree()
-    layers = dict(_NAMES[name](tree))
-    return {
-        key: f"{layers[path]}.{array}" for key in shapes(tree, row.input) for path, _, array in [key.rpartition(".")]
-    }
+    return names_by_layer(shapes(tree, row.input), dict(_NAMES[name](tree)))
 
 
 # ── in and out ───────────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,13 @@ def align(rows: Sequence[Sequence[str]], sides: str) -> str:
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
+def duration(seconds: float) -> str:
+    """2 h 5 min; 1 min 38 s; 0.6 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
 def size(count: int) -> str:
     """A number of bytes in a readable unit: 812 B, 3.1 KiB, 97.5 MiB, 1.2 GiB.
 
