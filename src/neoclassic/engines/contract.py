@@ -9,13 +9,16 @@ engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from neoclassic.base.errors import UsageError
+from neoclassic.base.records import require
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
 
@@ -50,6 +53,23 @@ class Optimizer:
     decay_all: bool = True
     clip: float = 0.0
     average: float = 0.0
+
+    def checked(self) -> Self:
+        """Return the rule itself. UsageError, one line, for an impossible constant."""
+        given: Any
+        for what, given, possible, wish in (
+            ("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)"),
+            ("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "in [0, 1)"),
+            ("alpha", self.alpha, 0 <= self.alpha < 1, "in [0, 1)"),
+            ("eps", self.eps, 0 <= self.eps < math.inf, "at least 0"),
+            ("weight decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0"),
+            ("clip", self.clip, 0 <= self.clip < math.inf, "at least 0"),
+            ("average", self.average, 0 <= self.average < 1, "in [0, 1)"),
+        ):
+            require(what, given, possible, wish)
+        if self.nesterov and not self.momentum:
+            raise UsageError("nesterov needs a momentum above 0")
+        return self
 
     def keeps(self, t: int) -> float:
         """The decay factor of the average at step t, counted from 1."""

@@ -114,13 +114,6 @@ class Recipe:
             ("classes", self.classes, self.classes is None or self.classes >= 1, "at least 1"),
             ("image size", self.image_size, self.image_size is None or self.image_size >= 1, "at least 1"),
             ("learning rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0"),
-            ("momentum", self.optimizer.momentum, 0 <= self.optimizer.momentum < 1, "in [0, 1)"),
-            ("betas", self.optimizer.betas, all(0 <= beta < 1 for beta in self.optimizer.betas), "in [0, 1)"),
-            ("alpha", self.optimizer.alpha, 0 <= self.optimizer.alpha < 1, "in [0, 1)"),
-            ("eps", self.optimizer.eps, 0 <= self.optimizer.eps < math.inf, "at least 0"),
-            ("weight decay", self.optimizer.weight_decay, 0 <= self.optimizer.weight_decay < math.inf, "at least 0"),
-            ("clip", self.optimizer.clip, 0 <= self.optimizer.clip < math.inf, "at least 0"),
-            ("average", self.optimizer.average, 0 <= self.optimizer.average < 1, "in [0, 1)"),
             ("gamma", self.gamma, 0 < self.gamma <= 1, "above 0, at most 1"),
             ("milestones", self.milestones, all(m > 0 for m in self.milestones), "above 0"),
             ("label smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "in [0, 1)"),
@@ -135,8 +128,6 @@ class Recipe:
             ("seed", self.seed, 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
         ):
             require(what, given, possible, wish)
-        if self.optimizer.nesterov and not self.optimizer.momentum:
-            raise UsageError("nesterov needs a momentum above 0")
         if self.schedule == "step" and not self.milestones:
             raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
         if late := [epoch for epoch, _ in self.unfreeze if not 1 <= epoch <= self.epochs]:
@@ -150,6 +141,7 @@ class Recipe:
                 raise UsageError(f"class weights are numbers, or {BALANCED!r}, not {self.class_weights!r}")
         elif not all(0 < w < math.inf for w in self.class_weights):
             raise UsageError(f"class weights must be above 0, not {self.class_weights}")
+        self.optimizer.checked()
         self.augmentation.checked()
         return self
 
