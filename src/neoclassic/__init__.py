@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 
 moved.install()
 display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
+display.register("neoclassic.insight.cells", "Recipe", "Model", "Result", "Run")
+display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
 
 
 def __getattr__(name: str) -> Any:

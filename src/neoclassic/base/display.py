@@ -8,7 +8,7 @@ A module is imported when the first of its objects is shown.
 from __future__ import annotations
 
 import importlib
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from types import ModuleType
 from typing import Any
 
@@ -62,4 +62,10 @@ def changed(record: Any) -> list[str]:
     """The arguments that make a dataclass: those without a default, and those that differ from it."""
     values = [(f, getattr(record, f.name)) for f in fields(record)]
     required = [repr(value) for f, value in values if f.default is MISSING]
-    return required + [f"{f.name}={v!r}" for f, v in values if f.default is not MISSING and v != f.default]
+    return required + [f"{f.name}={_shown(v)}" for f, v in values if f.default is not MISSING and v != f.default]
+
+
+def _shown(value: Any) -> str:
+    if is_dataclass(value) and not isinstance(value, Displayed):
+        return call(type(value).__name__, changed(value))
+    return repr(value)

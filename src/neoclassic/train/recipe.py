@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from neoclassic.base import display
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.records import record, require
 from neoclassic.data.augmentation import Augmentation
@@ -17,9 +18,9 @@ SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 BALANCED = "balanced"
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, and on what.
+@dataclass(frozen=True, repr=False)
+class Recipe(display.Displayed):
+    """How a network is trained, and on what. The repr is the constructor call, without what is as by default.
 
     name, source, about, reaches
                       its name, where it is published, a description, and the accuracy that it is known to reach
@@ -97,6 +98,9 @@ class Recipe:
     standardise: bool = False
     validation: float = 0.1
     seed: int = 0
+
+    def __repr__(self) -> str:
+        return display.call("Recipe", display.changed(self))
 
     def checked(self) -> Self:
         """Return the recipe itself. UsageError, one line, for an impossible value."""

@@ -44,10 +44,10 @@ def _(tree: Node) -> str | None:
     name = tree.known_as or type(tree).__name__
     if tree.published:
         m = measure(tree, tree.published)
-        return cell(_picture(drawing.tree(name, m)), network_cost(m))
+        return cell(picture(drawing.tree(name, m)), network_cost(m))
     hint = "Shapes and cost depend on the images: nc.measure(network, (channels, height, width)) computes them."
     unsized = _of_any_size(tree)
-    return cell(_picture(drawing.tree(name, unsized)), paragraph(hint)) if unsized else None
+    return cell(picture(drawing.tree(name, unsized)), paragraph(hint)) if unsized else None
 
 
 def network_cost(m: Measure) -> str:
@@ -55,7 +55,8 @@ def network_cost(m: Measure) -> str:
     return facts([("input", by(m.input)), *total_rows(m)]) + details("every layer", _layers(m, None))
 
 
-def _picture(file: str) -> str:
+def picture(file: str) -> str:
+    """A drawing, an SVG file, in the theme of the notebook."""
     return f'<style>{THEMES}</style><div class="wide">{file}</div>'
 
 
@@ -110,4 +111,4 @@ def _(difference: Diff) -> str:
 
 @html.register
 def _(drawn: Drawing) -> str:
-    return cell(_picture(drawn.svg))
+    return cell(picture(drawn.svg))

@@ -38,6 +38,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 1) 
     return f"<table><thead><tr>{cells(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def matrix(
+    names: Sequence[str], corner: str, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]
+) -> str:
+    """A square table of counts, each shaded by its share from 0 to 1, light enough for dark and for light text."""
+    head = f"<th>{escape(corner)}</th>" + "".join(f'<th class="n">{escape(name)}</th>' for name in names)
+    lines = []
+    for name, line, shades in zip(names, counts, shares, strict=True):
+        cells = (
+            f'<td class="n" style="background:rgba(37,99,168,{0.6 * shade:.2f})">{count if count else ""}</td>'
+            for count, shade in zip(line, shades, strict=True)
+        )
+        lines.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
 def code(text: str, wrap: bool = True) -> str:
     """Preformatted text."""
     style = ' class="wrap"' if wrap else ""
