@@ -168,7 +168,10 @@ def _curves(log: list[dict[str, Any]]) -> str:
 
 def _results(reviewed: Review) -> str:
     e, bins, error = reviewed.evaluation, reviewed.reliability, reviewed.calibration_error
-    matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
+    if len(e.classes) <= curves.MOST_NAMES:
+        matrix = page.matrix(e.classes, e.confusion.tolist())
+    else:
+        matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
     reliability = _chart(lambda p: curves.draw_reliability(bins, error, p, ""), "reliability")
     table = page.table(CLASS_COLUMNS, e.class_cells)
     pairs = [(true, predicted, f"{n:,}", f"{share:.1%}") for true, predicted, n, share in reviewed.pairs[:10]]
@@ -177,7 +180,9 @@ def _results(reviewed: Review) -> str:
         matrix,
         f'<div class="two"><div><h3>Metrics</h3>{table}</div><div><h3>Calibration</h3>{reliability}</div></div>',
         "<h3>Most frequent confusions</h3>",
-        page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2),
+        page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2)
+        if pairs
+        else page.paragraph("None: every test image was classified correctly."),
     )
 
 
