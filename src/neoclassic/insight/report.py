@@ -28,7 +28,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import CLASS_COLUMNS
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run
-from neoclassic.views import drawing
+from neoclassic.views import drawing, lettering
 from neoclassic.views.table import duration, layer_table, size
 
 MISTAKES = 24  # images in the gallery of mistakes
@@ -178,6 +178,7 @@ def _results(reviewed: Review) -> str:
     return page.section(
         "Results by class",
         matrix,
+        *([page.paragraph(advice)] if (advice := lettering.advice(e.classes)) else []),
         f'<div class="two"><div><h3>Metrics</h3>{table}</div><div><h3>Calibration</h3>{reliability}</div></div>',
         "<h3>Most frequent confusions</h3>",
         page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2)
