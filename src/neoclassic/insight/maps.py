@@ -74,10 +74,8 @@ def draw_occlusion(pixels: Array, lost: Array, path: Path | BytesIO, title: str)
     most = float(np.abs(lost).max())
     most = most if most > FLAT else 0.01  # a flat map is white, on a scale of 1%
     layer = axes[1].imshow(lost, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.75)
-    ticks = (-most, 0, most)
-    bar = fig.colorbar(
-        layer, ax=axes[1], fraction=0.046, ticks=ticks, format=lambda v, _: f"{v:z.{0 if most > 0.05 else 1}%}"
-    )
+    bar = fig.colorbar(layer, ax=axes[1], fraction=0.046, ticks=(-most, 0, most))
+    bar.ax.yaxis.set_major_formatter(lambda v, _: f"{v:z.{0 if most > 0.05 else 1}%}")
     bar.ax.tick_params(labelsize=7, colors=INK)
     bar.outline.set_visible(False)
     save(fig, path)
