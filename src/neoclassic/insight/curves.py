@@ -88,8 +88,10 @@ def draw_confusion(
     axes = fig.subplots()
     axes.imshow(share if n <= 30 else share**0.5, cmap="Blues", vmin=0, vmax=1)  # no numbers: rare ones must be seen
     if n <= MOST_NAMES:
-        steep = {"rotation": 40 if n <= 30 else 90, "ha": "right", "va": "top" if n <= 30 else "center"}
-        axes.set_xticks(range(n), names, rotation_mode="anchor", **steep)
+        axes.set_xticks(range(n), names, rotation=40 if n <= 30 else 90, ha="right", rotation_mode="anchor")
+        if n > 30:
+            for label in axes.get_xticklabels():
+                label.set_verticalalignment("center")
         axes.set_yticks(range(n), names)
     axes.tick_params(labelsize=8 if n <= 30 else 7, length=0, colors=INK)
     axes.set_xlabel("predicted class", fontsize=9, color=INK)

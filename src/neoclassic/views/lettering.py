@@ -35,11 +35,10 @@ def advice(names: Iterable[str]) -> str:
     missing = {c: None for text in names for c in printable(text, keep="\n") if _font_of(c) is None}
     if not missing:
         return ""
-    shown, which = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
+    shown, them = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
+    why = f"because no installed font has {them}"
     install = "install one that does, such as Noto Sans CJK for Chinese, Japanese and Korean"
-    return (
-        f"Pictures such as confusion.png show {shown} as code points, because no installed font has {which}: {install}."
-    )
+    return f"Pictures such as confusion.png show {shown} as code points, {why}: {install}."
 
 
 def set_fonts(figure: Figure) -> None:

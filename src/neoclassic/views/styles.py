@@ -38,7 +38,7 @@ CELL = (
 color:inherit;table-layout:auto;display:block;overflow-x:auto;width:fit-content;max-width:100%}
 .nc-cell tr,.nc-cell tr:hover,.nc-cell tr:nth-child(odd){background:none}
 .nc-cell th,.nc-cell td{text-align:left;padding:2px 14px 2px 0;border:solid rgba(128,128,128,.3);border-width:0 0 1px;
-color:inherit;vertical-align:top;overflow-wrap:anywhere;white-space:normal;max-width:60ch}
+color:inherit;vertical-align:top;overflow-wrap:break-word;white-space:normal;max-width:60ch}
 .nc-cell th{font-weight:600;white-space:nowrap}
 .nc-cell td.n,.nc-cell th.n{text-align:right;white-space:nowrap;padding:2px 0 2px 14px}
 .nc-cell summary{cursor:pointer;margin:.6em 0}
