@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoclassic.compat.d2l.figures import Display, figure_of, in_notebook, subplots
+from neoclassic.base.notebook import in_notebook
+from neoclassic.compat.d2l.figures import Display, figure_of, subplots
 from neoclassic.compat.d2l.parameters import HyperParameters
 from neoclassic.compat.d2l.plots import set_axes, use_svg_display
 
