@@ -49,7 +49,8 @@ class GrowingCurves(Listener):
         title = f"{self.network}, epoch {len(rows)} of {self.epochs}"
         with Ornament("the curves"):
             table = csv_table(list(rows[0]), (row.values() for row in rows))
-            shown = {"image/svg+xml": svg(curves.log_figure(rows, title), table), "text/plain": title}
+            plain = f"{title}: accuracy {curves.validation(rows[-1], 'accuracy'):.4f}"
+            shown = {"image/svg+xml": svg(curves.log_figure(rows, title), table), "text/plain": plain}
             if self.handle is None:
                 self.handle = display(shown, raw=True, display_id=True)
             else:
