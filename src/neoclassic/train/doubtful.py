@@ -37,8 +37,8 @@ def _answers(test: Evaluation, guessing: doubts.Guessing) -> str:
 def _advice(recipe: Recipe, learnt: float) -> str:
     """What to try. learnt: how far training came on its own images, from guessing, 0, to perfection, 1."""
     if learnt >= LEARNT:
-        more = "add images" if recipe.weights else "add images, or start from pretrained weights"
-        return f"it learnt the training images by heart, so labels may be wrong: look at them, {more}"
+        more = "or add images" if recipe.weights else "add images, or start from pretrained weights"
+        return f"it did learn the training images, so check that their labels are right, {more}"
     steps = [] if recipe.head else [f"another learning rate than {recipe.learning_rate:g}", "more epochs"]
     steps += [] if recipe.weights else ["pretrained weights"]
     if not steps:
