@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """The outputs of the cell that contains a text, after all cells were executed."""
-    for package in ("nbclient", "ipykernel"):
+    for package in ("nbclient", "ipykernel", "ipywidgets"):
         needs(package)
     import nbformat
     from nbclient import NotebookClient
