@@ -16,6 +16,7 @@ from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, VALIDATION, figur
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 MOST_NAMES = 120  # classes whose names stand at a confusion matrix
@@ -25,6 +26,11 @@ def draw_log(
     log: Sequence[Mapping[str, Any]], path: Path | BytesIO, title: str, panels: Sequence[str] = ("loss", "accuracy")
 ) -> None:
     """Draw loss and accuracy over the epochs: training and validation, or test if there was no validation."""
+    save(log_figure(log, title, panels), path)
+
+
+def log_figure(log: Sequence[Mapping[str, Any]], title: str, panels: Sequence[str] = ("loss", "accuracy")) -> Figure:
+    """The figure that `draw_log` saves. In SVG, the line of the training loss has the id `train-loss`, and so on."""
     import_matplotlib()
     from matplotlib.ticker import PercentFormatter
 
@@ -36,7 +42,8 @@ def draw_log(
         ends = {}
         for name, colour in (("train", TRAIN), (held_out, VALIDATION)):
             values = [row[f"{name}_{what}"] for row in log]
-            axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+            (line,) = axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+            line.set_gid(f"{name}-{what}")
             ends[name] = (values[-1], colour)
         _epoch_axis(axes, len(log))
         if len(log) == 1:  # the whole scale, as two points span none
@@ -46,7 +53,7 @@ def draw_log(
         axes.set_title("cross-entropy (nats)" if what == "loss" else what, fontsize=9, color=INK, loc="left")
         if what == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    save(fig, path)
+    return fig
 
 
 def _epoch_axis(axes: Axes, epochs: int) -> None:
