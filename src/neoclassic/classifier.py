@@ -36,20 +36,23 @@ from neoclassic.model.embedding import Embeddings
 from neoclassic.model.features import model_features
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import images_in, probabilities
-from neoclassic.networks import entry
+from neoclassic.networks import in_zoo, size_for
 from neoclassic.recipes import choose
 from neoclassic.train.listener import Listener
 from neoclassic.train.loop import Diverged, Interrupted, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
+from neoclassic.tree import Node
 
 VALIDATION = 0.1  # for recipes that hold nothing out
 
 
 class Classifier:
-    """A network of the zoo that is trained on images and predicts the labels of images.
+    """A network that is trained on images and predicts the labels of images.
 
-    network, recipe   names; the network's own recipe if none is named
+    network           a name of the zoo, or a tree of one's own, whose last layer gets as many outputs as there are
+                      classes
+    recipe            a name; the network's own recipe if none is named
     epochs, batch_size, learning_rate, image_size, channels, validation
                       override the recipe; validation is the fraction that is held out to choose the best model and
                       to calibrate the probabilities
@@ -70,7 +73,7 @@ class Classifier:
 
     def __init__(
         self,
-        network: str = "lenet",
+        network: str | Node = "lenet",
         *,
         recipe: str | None = None,
         epochs: int | None = None,
@@ -289,7 +292,12 @@ def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classi
     an engine that is not installed.
     """
     model, running = open_model(path, engine, device)
-    return Classifier(model.network, engine=engine, device=device)._take(model, running)
+    return Classifier(_network_of(model), engine=engine, device=device)._take(model, running)
+
+
+def _network_of(model: Model) -> str | Node:
+    """The network to train again: its name in the zoo, or its tree."""
+    return model.network if in_zoo(model.network) else model.tree
 
 
 def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Embeddings:
@@ -307,7 +315,7 @@ def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Emb
         model = embedding.open_model(model)
     if isinstance(X, str | os.PathLike) and Path(X).is_dir():
         return embedding.embed_folder(model, Path(X), engine, device)
-    pixels = Classifier(model.network)._take(model, None)._pixels(X)
+    pixels = Classifier(_network_of(model))._take(model, None)._pixels(X)
     paths = (os.fspath(X),) if isinstance(X, str | os.PathLike) else ()
     return Embeddings(model_features(model, pixels, engine, device), paths, (), model.checksum, (), pixels)
 
@@ -338,8 +346,9 @@ def _held_out(X: Any, y: Any, recipe: Recipe) -> tuple[Splits, str]:
 
 def _of_one_size(items: list[Any], recipe: Recipe) -> Array:
     """Images of the network's size, which the run's preprocessing leaves unchanged; grey if all are grey."""
-    _, height, width = entry(recipe.network).input
-    size = (recipe.image_size or height, recipe.image_size or width)
+    side = recipe.image_size
+    own = [one_image(item, i) for i, item in enumerate(items)] if recipe.tree is not None and not side else []
+    size = (side, side) if side else size_for(recipe.entry, [(image.height, image.width) for image in own])
     p = Preprocessing(size, recipe.channels or 3, recipe.fit or "crop")
     pixels, grey = [], recipe.channels is None
     for i, item in enumerate(items):

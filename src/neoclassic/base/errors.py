@@ -41,6 +41,10 @@ class MissingAttribute(UsageError, AttributeError):
     """An attribute that an object lacks here. `hasattr` is False, and `getattr` returns its default."""
 
 
+class MissingPackage(UsageError, ImportError):
+    """A module that needs a package which is not installed here."""
+
+
 class NeoclassicWarning(UserWarning):
     """Something failed that the work does not depend on, and the work continues. The message is one line."""
 

@@ -19,6 +19,7 @@ from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusi
 from neoclassic.measure import Measure, by, measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
+from neoclassic.networks import in_zoo
 from neoclassic.tree import Conv2d
 from neoclassic.views.picture import draw_all
 
@@ -91,7 +92,9 @@ def explain(
     path = path or cam_path
     paths = [row.path for row in m.rows if row.path and not row.auxiliary]
     if path not in paths:
-        raise unknown("path", path, paths, see=f"'neoclassic show {model.network}' lists them")
+        raise unknown(
+            "path", path, paths, see=f"'neoclassic show {model.network}' lists them" if in_zoo(model.network) else ""
+        )
     if label is not None and label not in model.classes:
         raise unknown("class", label, model.classes)
     images = to_input(pixels[None], model.preprocessing)

@@ -9,6 +9,7 @@ from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import parameter_shapes
 from neoclassic.model.features import ends_in_linear
+from neoclassic.networks import Entry
 from neoclassic.train.head import FEW
 from neoclassic.train.rates import depths
 from neoclassic.train.recipe import Recipe
@@ -239,11 +240,13 @@ def fashion_record_gpu() -> Recipe:
     )
 
 
-def default(network: str) -> Recipe:
-    """Return the recipe for a network that has none."""
+def default(network: str | Entry) -> Recipe:
+    """Return the recipe for a network that has none, such as one's own."""
+    row = networks.entry(network)
     return Recipe(
-        name=f"neoclassic:{network}",
-        network=network,
+        name=f"neoclassic:{networks.OWN if row.own else row}",
+        network=row.name,
+        tree=row.own,
         data="fashion-mnist",
         source="neoclassic",
         about="SGD with momentum, cosine",
@@ -258,7 +261,7 @@ def default(network: str) -> Recipe:
     )
 
 
-def photos(network: str, n: int, weights: bool = False, layers: str = "auto") -> Recipe:
+def photos(network: str | Entry, n: int, weights: bool = False, layers: str = "auto") -> Recipe:
     """Return the recipe for a folder with n training photos, from scratch or from pretrained weights.
 
     layers: one of LAYERS; "auto" is "head-first" for few photos and pretrained weights, and "all" otherwise.
@@ -268,12 +271,14 @@ def photos(network: str, n: int, weights: bool = False, layers: str = "auto") ->
     have the size that the weights were trained with, and the learning rate is a tenth, except for layers that start
     afresh, such as the head.
     """
-    size = max(networks.entry(network).input[1:])
+    row = networks.entry(network)
+    size = max(row.input[1:])
     batch = 32 if n < 5000 else 128
     steps, min_epochs, max_epochs = (500, 5, 30) if weights else (3000, 20, 100)
     recipe = Recipe(
         name="neoclassic:photos",
-        network=network,
+        network=row.name,
+        tree=row.own,
         data="",
         source="neoclassic",
         about=f"{'from weights' if weights else 'from scratch'}: AdamW, cosine, augmented",
@@ -290,7 +295,7 @@ def photos(network: str, n: int, weights: bool = False, layers: str = "auto") ->
         initialisation="he",
         standardise=True,
     )
-    if layers == "auto" and weights and n <= FEW and ends_in_linear(networks.network(network)):
+    if layers == "auto" and weights and n <= FEW and ends_in_linear(row.tree()):
         layers = "head-first"
     return with_layers(recipe, layers)
 
@@ -307,8 +312,8 @@ def with_layers(recipe: Recipe, layers: str) -> Recipe:
             about=about, head=True, epochs=1, warmup_epochs=0.0, validation=0.0, patience=0, schedule="constant"
         )
     if layers == "head-first":
-        tree, input = networks.network(recipe.network), networks.entry(recipe.network).input
-        deepest = max(depths(parameter_shapes(tree, input)).values())
+        row = recipe.entry
+        deepest = max(depths(parameter_shapes(row.tree(), row.input)).values())
         return recipe.but(
             about=f"the last layer by logistic regression, then {recipe.about}",
             head_first=True,

@@ -120,7 +120,7 @@ def diff_table(first: Entry, second: Entry) -> str:
         rows.append((kind, equal[0].path + more, what, f"{parameters:+,}", f"{macs:+,}"))
     total = ("", "in all, at inference", f"{by(a.input)} → {by(b.input)}")
     rows.append((*total, f"{b.parameters - a.parameters:+,}", f"{b.macs - a.macs:+,}"))
-    reasons = [f"{e.name}: {differences(e.name)}" for e in (first, second)]
+    reasons = [f"{e.name}: {e.about if e.own else differences(e.name)}" for e in (first, second)]
     return "\n".join([align(rows, "<<<>>"), "", *reasons])
 
 
@@ -131,6 +131,6 @@ def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
         "networks": [first.name, second.name],
         "parameters": [a.parameters, b.parameters],
         "macs": [a.macs, b.macs],
-        "reasons": [differences(first.name), differences(second.name)],
+        "reasons": [e.about if e.own else differences(e.name) for e in (first, second)],
         "changes": [asdict(change) for change in diff(a, b)],
     }
