@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic.base import files
+from neoclassic.base import display, files
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.data.preprocessing import open_image, to_input, to_pixels
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.insight import maps
 from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusion, one_hot, target_layer, upsample
-from neoclassic.measure import Measure, by, measure
+from neoclassic.measure import Field, Measure, by, measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.networks import in_zoo
@@ -26,14 +26,15 @@ from neoclassic.views.picture import draw_all
 Region = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), the ends excluded
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(display.Displayed):
     """The explanation of one image.
 
     pixels          the network's input before standardising, uint8 H×W×C
     index           the explained class, with its name and probability
     predicted       the predicted class and its probability
     cam_path        the layer of the class-activation maps
+    cam_fields      the receptive fields of its units, along height and width
     cam, cam_plus   Grad-CAM and Grad-CAM++, h×w, not scaled
     occlusion       the drop in probability, H×W
     path, features  the requested layer and its output, K×h×w or K
@@ -46,6 +47,7 @@ class Explanation:
     probability: float
     predicted: tuple[str, float]
     cam_path: str
+    cam_fields: tuple[Field, ...]
     cam: Array
     cam_plus: Array
     occlusion: Array
@@ -53,6 +55,15 @@ class Explanation:
     features: Array
     unit: tuple[int, int] | None
     field: Region | None
+
+    def __repr__(self) -> str:
+        predicted = f"; predicted {self.predicted[0]} {self.predicted[1]:.1%}" * (self.label != self.predicted[0])
+        return f"<Explanation of {self.label} {self.probability:.1%}{predicted}; Grad-CAM of {self.cam_path}>"
+
+    @property
+    def heat(self) -> list[Array]:
+        """Grad-CAM and Grad-CAM++ of the image's size, H×W from 0 to 1."""
+        return [upsample(cam, self.pixels.shape[:2], self.cam_fields) for cam in (self.cam, self.cam_plus)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; arrays are summarised."""
@@ -110,6 +121,7 @@ def explain(
         probability=float(probabilities[index]),
         predicted=(model.classes[best], float(probabilities[best])),
         cam_path=cam_path,
+        cam_fields=m[cam_path].fields,
         cam=grad_cam(features[0], gradient[0]),
         cam_plus=grad_cam_plus_plus(features[0], gradient[0]),
         occlusion=occlusion(engine, pixels, model.preprocessing, index),
@@ -162,12 +174,11 @@ def _pictures(model: Model, e: Explanation, name: str) -> dict[str, Callable[[Pa
     predicted = "" if e.label == e.predicted[0] else f" (predicted {e.predicted[0]} {e.predicted[1]:.1%})"
     label = f"{e.label} {e.probability:.1%}{predicted}"
     m = measure(model.tree, model.input)
-    cams = [upsample(cam, e.pixels.shape[:2], m[e.cam_path].fields) for cam in (e.cam, e.cam_plus)]
     filters = _first_convolution(m)
     weights, filters_title = model.weights[f"{filters}.weight"], f"{model.network}: the filters of {filters}"
     features_title = f"{name}: {e.path}, {by(e.features.shape)}"
     pictures: dict[str, Callable[[Path], None]] = {
-        "cam": lambda to: maps.draw_cams(e.pixels, cams, e.cam_path, to, f"{name}: evidence for {label}"),
+        "cam": lambda to: maps.draw_cams(e.pixels, e.heat, e.cam_path, to, f"{name}: evidence for {label}"),
         "occlusion": lambda to: maps.draw_occlusion(e.pixels, e.occlusion, to, f"{name}: occlusion for {label}"),
         "features": lambda to: maps.draw_features(e.features, to, features_title),
         "filters": lambda to: maps.draw_filters(weights, to, filters_title),

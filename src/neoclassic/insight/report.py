@@ -24,6 +24,7 @@ from neoclassic.insight.reproduce import command
 from neoclassic.insight.review import Review, captions, of_model
 from neoclassic.measure import Measure, by, measure
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import CLASS_COLUMNS
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run
 from neoclassic.views import drawing
@@ -168,11 +169,7 @@ def _results(reviewed: Review) -> str:
     e, bins, error = reviewed.evaluation, reviewed.reliability, reviewed.calibration_error
     matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
     reliability = _chart(lambda p: curves.draw_reliability(bins, error, p, ""), "reliability")
-    classes = [
-        (c["class"], f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", f"{c['n']:,}")
-        for c in e.per_class
-    ]
-    table = page.table(("class", "precision", "recall", "F1", "images"), classes)
+    table = page.table(CLASS_COLUMNS, e.class_cells)
     pairs = [(true, predicted, f"{n:,}", f"{share:.1%}") for true, predicted, n, share in reviewed.pairs[:10]]
     return page.section(
         "Results by class",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from neoclassic import networks
+from neoclassic.base import display
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.records import record, require
 from neoclassic.data.augmentation import Augmentation
@@ -19,9 +20,9 @@ SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 BALANCED = "balanced"
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, and on what.
+@dataclass(frozen=True, repr=False)
+class Recipe(display.Displayed):
+    """How a network is trained, and on what. The repr is the constructor call, without what is as by default.
 
     name, source, about, reaches
                       its name, where it is published, a description, and the accuracy that it is known to reach
@@ -106,6 +107,9 @@ class Recipe:
     def entry(self) -> networks.Entry:
         """The network: of the zoo, or one's own. UsageError if it is unknown or its layers do not fit together."""
         return networks.entry(self.network) if self.tree is None else networks.own_entry(self.tree, self.network)
+
+    def __repr__(self) -> str:
+        return display.call("Recipe", display.changed(self))
 
     def checked(self) -> Self:
         """Return the recipe itself. UsageError, one line, for an impossible value."""

@@ -6,6 +6,7 @@ no font has is written as its code point, so that two different names never look
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,16 @@ def name(text: str, most: int | None = None) -> str:
     if most and len(shown) > most:
         shown = "…" + shown[-most:]
     return shown.replace("$", r"\$")  # matplotlib parses text between two dollars as mathtext
+
+
+def advice(names: Iterable[str]) -> str:
+    """What to say beside a picture of these names: that no font has some characters; "" if all can be drawn."""
+    missing = {c: None for text in names for c in printable(text, keep="\n") if _font_of(c) is None}
+    if not missing:
+        return ""
+    shown, which = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
+    install = "install one that does, such as Noto Sans CJK for Chinese, Japanese and Korean"
+    return f"The pictures show {shown} as code points, because no installed font has {which}: {install}."
 
 
 def set_fonts(figure: Figure) -> None:

@@ -91,6 +91,19 @@ def _axes(fields: tuple[Field, ...], name: str) -> str:
     return values[0] if len(set(values)) == 1 else "×".join(values)
 
 
+LAYER_COLUMNS = ("path", "type", "output", "parameters", "MACs", "memory", "sees", "step", "centre")
+
+
+def layer_cells(m: Measure, batch: int = 1, depth: int | None = None) -> list[tuple[str, ...]]:
+    """The cells of `layer_table`, a row for each layer."""
+    cells: list[tuple[str, ...]] = []
+    for row in at_depth(m, depth):
+        counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
+        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
+        cells.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
+    return cells
+
+
 def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
     """One row per layer, then the totals.
 
@@ -99,18 +112,16 @@ def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
 
     depth: 1 for the children of the network only, like a printed `Sequential`; None for every layer.
     """
-    table: list[tuple[str, ...]] = [
-        ("path", "type", "output", "parameters", "MACs", "memory", "sees", "step", "centre")
-    ]
-    for row in at_depth(m, depth):
-        counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
-        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
-        table.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
-    return align(table, LEFT * 3 + RIGHT * 6) + "\n\n" + totals(m, batch)
+    return align([LAYER_COLUMNS, *layer_cells(m, batch, depth)], LEFT * 3 + RIGHT * 6) + "\n\n" + totals(m, batch)
 
 
 def totals(m: Measure, batch: int = 1) -> str:
     """Parameters, MACs and memory of the whole network, one per line."""
+    return align(total_rows(m, batch), LEFT + LEFT)
+
+
+def total_rows(m: Measure, batch: int = 1) -> list[tuple[str, str]]:
+    """The rows of `totals`: a name and a value."""
     memory, auxiliary = m.memory(batch), m.auxiliary
     lines = [("parameters", f"{m.parameters:,}")]
     if m.statistics:
@@ -119,11 +130,11 @@ def totals(m: Measure, batch: int = 1) -> str:
     if auxiliary:
         more = f"{auxiliary.parameters:,} parameters and {auxiliary.macs:,} MACs more, in training"
         lines.append(("auxiliary", more))
-    lines += [
+    return [
+        *lines,
         ("weights", size(memory.weights)),
         ("activations", f"{size(memory.inference)} at most, {size(memory.training)} kept in training; batch {batch}"),
     ]
-    return align(lines, LEFT + LEFT)
 
 
 def to_dict(name: str, m: Measure, batch: int = 1, depth: int | None = None) -> dict[str, Any]:
