@@ -142,6 +142,7 @@ class Result(display.Displayed):
     machine: dict[str, Any]
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
     checksum: str = ""  # of the model; "" in results of older versions
+    warnings: tuple[str, ...] = ()  # what makes the model doubtful, see `train.doubtful`
 
     @property
     def facts(self) -> list[tuple[str, str]]:
