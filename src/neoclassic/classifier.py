@@ -219,7 +219,7 @@ class Classifier:
         X: an array of images, a PIL image, a file or folder, or a list of files, PIL images or arrays; see
         `data.arrays`. UsageError for anything else; NeoclassicError for an image that cannot be read.
         """
-        model = self._fitted()
+        model = self.fitted_model()
         if self._running is None:
             self._running = model.engine(self.engine, self.device)
         return probabilities(model, self._running, self._pixels(X))
@@ -236,7 +236,7 @@ class Classifier:
         If the folder has no test set, it is the accuracy over all its images that the model was not trained on.
         UsageError for labels that are not in `classes_`.
         """
-        model = self._fitted()
+        model = self.fitted_model()
         if isinstance(X, str | os.PathLike) and y is None:
             source = open_dataset(os.fspath(X), None, model.classes)
             test = source.test_set(model.preprocessing, model.data.get("photos", {}))
@@ -253,14 +253,15 @@ class Classifier:
             raise UsageError(f"{len(answers)} images, but {len(labels)} labels")
         return float((answers == labels).mean())
 
-    def _fitted(self) -> Model:
+    def fitted_model(self) -> Model:
+        """The artefact, `model_`. UsageError before `fit`."""
         if not hasattr(self, "model_"):
             raise UsageError("this Classifier is not fitted yet: call fit() first, or neoclassic.load()")
         return self.model_
 
     def _pixels(self, X: Any) -> Array:
         """uint8 N×H×W×C of the size that the network's preprocessing needs."""
-        p = self._fitted().preprocessing
+        p = self.fitted_model().preprocessing
         if isinstance(X, str | os.PathLike):
             return np.stack([read_pixels(path, p) for path in images_in([os.fspath(X)])])
         if p.channels == 3 and len(shape := list(getattr(X, "shape", ()))) == 3 and shape[0] == 3:
@@ -312,7 +313,7 @@ class Classifier:
 
     def save(self, path: str | Path) -> None:
         """Write the artefact: one file, for `neoclassic.load` and every command of the command line."""
-        self._fitted().save(path)
+        self.fitted_model().save(path)
 
 
 _OVERRIDES = (
@@ -351,7 +352,7 @@ def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Emb
     be read.
     """
     if isinstance(model, Classifier):
-        model = model._fitted()
+        model = model.fitted_model()
     elif not isinstance(model, Model):
         model = embedding.open_model(model)
     if isinstance(X, str | os.PathLike) and Path(X).is_dir():

@@ -15,14 +15,15 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-from neoclassic.base.errors import MissingPackage, install
+from neoclassic.base.errors import MissingPackage, install, one_line
 
 try:
     from torch import nn
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
-    raise MissingPackage(f"nc.torch needs PyTorch, which is not installed here: {install('torch')}") from None
+    needs = f"nc.torch needs PyTorch, which is not installed here: {install('torch')}"
+    raise one_line(MissingPackage(needs)) from None
 
 from neoclassic import networks
 from neoclassic.engines import weights as arrays

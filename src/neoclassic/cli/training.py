@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from neoclassic.train.recipe import Recipe
     from neoclassic.train.run import Result
 
-LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
-DESCENT = (
-    *LAYERWISE,
-    *("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
-    *("schedule", "milestones", "gamma", "warmup_epochs", "label_smoothing", "patience", "max_steps", "head_first"),
-)
-
 
 @verb
 @click.argument("network", required=False)
@@ -139,6 +132,8 @@ def _layers(context: click.Context, overrides: dict[str, Any]) -> str:
 
     UsageError for an option of gradient descent beside --head.
     """
+    from neoclassic.recipes.neoclassic import DESCENT, LAYERWISE
+
     head, first = overrides.pop("head"), overrides.pop("head_first")
     command_line = click.core.ParameterSource.COMMANDLINE
     given = [p for p in context.params if context.get_parameter_source(p) == command_line]

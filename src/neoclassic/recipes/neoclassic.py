@@ -15,6 +15,13 @@ from neoclassic.train.rates import depths
 from neoclassic.train.recipe import Recipe
 
 LAYERS = ("auto", "all", "head", "head-first")  # all at once; the last alone; the last alone, and then all
+# Options of gradient descent: those that differ by layer, and all; the last layer alone needs none.
+LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
+DESCENT = (
+    *LAYERWISE,
+    *("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
+    *("schedule", "milestones", "gamma", "warmup_epochs", "label_smoothing", "patience", "max_steps", "head_first"),
+)
 LOWEST = 0.1  # learning rate of the first layer after the last one was fitted alone, as a fraction of the last one's
 
 
