@@ -169,7 +169,8 @@ class Classifier:
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
         if data is None:
             splits, kind = _held_out(X, y, chosen)
-            return chosen.but(data=splits.train.name), splits, kind
+            tree = None if chosen.tree is None else chosen.entry.tree(len(splits.classes))
+            return chosen.but(data=splits.train.name, tree=tree), splits, kind
         if y is not None:
             raise UsageError("a folder has its labels: give fit() the folder alone")
         return chosen.but(data=data), None, ""

@@ -43,7 +43,7 @@ def entry(given: str) -> Entry:
     try:
         return _entry_of(getattr(module, name), f"{Path(path).name}:{name}")
     except NeoclassicError as error:
-        raise type(error)(f"{given}{_line(error, path)}: {error}") from error
+        raise _named(error, f"{given}{_line(error, path)}") from error
     except Exception as error:
         raise NeoclassicError(f"{given} fails: {_reason(error, path)}") from error
 
@@ -94,12 +94,17 @@ def _run(path: Path) -> ModuleType:
         with redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
     except NeoclassicError as error:
-        raise type(error)(f"{path}{_line(error, path)}: {error}") from error
+        raise _named(error, f"{path}{_line(error, path)}") from error
     except (Exception, SystemExit) as error:
         raise NeoclassicError(f"{path} fails: {_reason(error, str(path))}") from error
     finally:
         sys.dont_write_bytecode = before
     return module
+
+
+def _named(error: NeoclassicError, where: str) -> NeoclassicError:
+    """The same failure, with where it happened."""
+    return (UsageError if isinstance(error, UsageError) else NeoclassicError)(f"{where}: {error}")
 
 
 def _line(error: BaseException, path: Path | str) -> str:
