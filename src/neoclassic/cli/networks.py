@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.cli.base import as_json, print_json, verb
+
+if TYPE_CHECKING:
+    from neoclassic.networks import Entry
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -104,11 +107,13 @@ def show(
 
     Each row has the path, shape, parameters, MACs, memory and receptive field of a layer.
     """
+    from neoclassic.cli.own import entry
     from neoclassic.views import arithmetic, comparison, savings, table
 
     if len(networks) > 1 and not compare:
         raise UsageError(f"name one network, or compare them: show {networks[0]} --compare {networks[1]}")
-    measures = {name: _measured(name, shape, classes) for name in networks}
+    rows = {row.name: row for row in map(entry, networks)}
+    measures = {name: _measured(row, shape, classes) for name, row in rows.items()}
     if compare:
         if as_json:
             print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
@@ -132,25 +137,17 @@ def show(
         saved = {"savings": savings.to_dict(m)} if explain else {}
         print_json(table.to_dict(name, m, batch, depth) | saved)
     elif not svg:
-        click.echo(f"{name}, {_about(name)}\n")
+        click.echo(f"{name}, {rows[name].summary}\n")
         click.echo(arithmetic.explain(m, batch, depth) if explain else table.layer_table(m, batch, depth))
 
 
-def _measured(name: str, shape: str | None, classes: int | None) -> Any:
-    from neoclassic import networks
+def _measured(row: Entry, shape: str | None, classes: int | None) -> Any:
     from neoclassic.measure import measure
 
-    published = networks.entry(name).input
+    published = row.input
     given = _shape(shape) or published
     full = published[: 3 - len(given)] + given if len(given) > 1 else (published[0], *given * 2)
-    return measure(networks.network(name, classes), full)
-
-
-def _about(name: str) -> str:
-    from neoclassic import networks
-
-    row = networks.entry(name)
-    return f"{row.year}: {row.about}"
+    return measure(row.tree(classes), full)
 
 
 @verb
@@ -159,10 +156,10 @@ def _about(name: str) -> str:
 @as_json
 def diff(first: str, second: str, as_json: bool) -> None:
     """Show how two networks differ, layer by layer, and why."""
-    from neoclassic import networks
+    from neoclassic.cli.own import entry
     from neoclassic.views import diff as view
 
-    a, b = networks.entry(first), networks.entry(second)
+    a, b = entry(first), entry(second)
     if as_json:
         print_json(view.to_dict(a, b))
     else:

@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from neoclassic.train.recipe import Recipe
     from neoclassic.train.run import Result
 
-LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
-DESCENT = (
-    *LAYERWISE,
-    *("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
-    *("schedule", "milestones", "gamma", "warmup_epochs", "label_smoothing", "patience", "max_steps", "head_first"),
-)
-
 
 @verb
 @click.argument("network", required=False)
@@ -114,17 +107,16 @@ def _recipe(
     context: click.Context, network: str | None, recipe: str | None, optimizer: str | None, overrides: dict[str, Any]
 ) -> Recipe:
     """The recipe with the options that override it. UsageError for options that exclude each other."""
-    from neoclassic import networks
+    from neoclassic.cli.own import entry
     from neoclassic.engines import Optimizer
     from neoclassic.model.opening import is_name
     from neoclassic.recipes import choose
 
-    if network is not None:
-        networks.entry(network)
+    row = entry(network) if network is not None else None
     if (weights := overrides["weights"]) and not is_name(weights):
         overrides["weights"] = str(Path(weights).resolve())
     layers = _layers(context, overrides)
-    chosen = choose(network, recipe, overrides["data"], overrides.get("weights"), layers)
+    chosen = choose(row if row and row.own else network, recipe, overrides["data"], overrides.get("weights"), layers)
     if optimizer and optimizer != chosen.optimizer.name:
         before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
@@ -140,6 +132,8 @@ def _layers(context: click.Context, overrides: dict[str, Any]) -> str:
 
     UsageError for an option of gradient descent beside --head.
     """
+    from neoclassic.recipes.neoclassic import DESCENT, LAYERWISE
+
     head, first = overrides.pop("head"), overrides.pop("head_first")
     command_line = click.core.ParameterSource.COMMANDLINE
     given = [p for p in context.params if context.get_parameter_source(p) == command_line]
@@ -219,6 +213,7 @@ def bench(
 
     Prints images per second for each network and engine.
     """
+    from neoclassic.cli.own import entry
     from neoclassic.engines import Speed, choose
     from neoclassic.insight import bench as run
     from neoclassic.train.run import Settings
@@ -238,15 +233,15 @@ def bench(
         ]
         print_json(done) if as_json else click.echo(table.align(lines, "<<<<>>>><"))
         return
-    names = run.installed() if engine == "all" else [choose(engine)]
+    names, measured = run.installed() if engine == "all" else [choose(engine)], list(map(entry, networks))
     if tune:
-        rows = [row for name in networks for row in run.tune(name, batch_size, seconds, device, image_size)]
+        rows = [row for each in measured for row in run.tune(each, batch_size, seconds, device, image_size)]
     else:
         speeds = {"torch": (device, Speed(precision, compiling))}
         size = (image_size, image_size) if image_size else None
         rows = [
-            run.bench(name, each, batch_size or 32, seconds, *speeds.get(each, ("cpu", Speed())), size)
-            for name in networks
+            run.bench(one, each, batch_size or 32, seconds, *speeds.get(each, ("cpu", Speed())), size)
+            for one in measured
             for each in names
         ]
     if as_json:

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from neoclassic.base import display, files
+from neoclassic.base import called, display, files
 from neoclassic.base.errors import UsageError
 from neoclassic.base.text import csv_table
 from neoclassic.insight import curves
@@ -169,3 +169,6 @@ def write(runs: Sequence[RunSummary], folder: Path) -> dict[str, str]:
     }
     drawn = {f"{name}.png": path for name, path in draw_all(pictures, folder).items()}
     return drawn | {"runs.csv": str(folder / "runs.csv")}
+
+
+called.make_callable(__name__)  # nc.compare

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic.base import display, files
+from neoclassic.base import called, display, files
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.data.preprocessing import open_image, to_input, to_pixels
 from neoclassic.engines import Engine
@@ -19,6 +19,7 @@ from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusi
 from neoclassic.measure import Field, Measure, by, measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
+from neoclassic.networks import in_zoo
 from neoclassic.tree import Conv2d
 from neoclassic.views.picture import draw_all
 
@@ -102,7 +103,9 @@ def explain(
     path = path or cam_path
     paths = [row.path for row in m.rows if row.path and not row.auxiliary]
     if path not in paths:
-        raise unknown("path", path, paths, see=f"'neoclassic show {model.network}' lists them")
+        raise unknown(
+            "path", path, paths, see=f"'neoclassic show {model.network}' lists them" if in_zoo(model.network) else ""
+        )
     if label is not None and label not in model.classes:
         raise unknown("class", label, model.classes)
     images = to_input(pixels[None], model.preprocessing)
@@ -162,8 +165,16 @@ def explain_file(
     """
     preprocessing = replace(model.preprocessing, invert=model.preprocessing.invert != invert)
     e = explain(model, engine, to_pixels(open_image(file), preprocessing), path, label, unit)
+    return {"image": str(file), **e.to_dict(), "files": write(model, e, folder, file.name)}
+
+
+def write(model: Model, e: Explanation, folder: Path, name: str) -> dict[str, str]:
+    """Write the pictures of an explanation; return their paths by name. name: of the image, for the titles.
+
+    NeoclassicError for a folder that cannot be written.
+    """
     files.make_folder(folder)
-    return {"image": str(file), **e.to_dict(), "files": draw_all(_pictures(model, e, file.name), folder)}
+    return draw_all(_pictures(model, e, name), folder)
 
 
 def _pictures(model: Model, e: Explanation, name: str) -> dict[str, Callable[[Path], None]]:
@@ -192,3 +203,6 @@ def _first_convolution(m: Measure) -> str:
         if isinstance(row.node, Conv2d):
             return row.path
     raise UsageError("this network has no convolution")
+
+
+called.make_callable(__name__)  # nc.explain

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic import networks
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, Ornament, UsageError
 from neoclassic.base.text import escape
@@ -124,7 +123,7 @@ def _training(recipe: Recipe, model: Model, result: Result) -> str:
     constants = ("momentum", "weight_decay") if optimizer.name == "sgd" else ("eps", "weight_decay")
     mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std))
     rows = {
-        "network": f"{recipe.network}: {networks.entry(recipe.network).about}",
+        "network": f"{recipe.network}: {recipe.entry.about}",
         "input": f"{by(model.input)}, {p.fit}, {p.filter}; (x/255 − {mean})/{std}",
         "classes": ", ".join(model.classes[:40]) + (" …" if len(model.classes) > 40 else ""),
         "data": f"{data.get('name')}, {data.get('images', 0):,} training images, fingerprint {data.get('fingerprint')}",

@@ -45,6 +45,16 @@ class Review(display.Displayed):
         return f"{self.evaluation!r}\n\nexpected calibration error {self.calibration_error:.1%}"
 
     @property
+    def accuracy(self) -> float:
+        """The share of the images that were predicted correctly."""
+        return self.evaluation.accuracy
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats."""
+        return self.evaluation.loss
+
+    @property
     def predicted(self) -> Array:
         """The most probable class of each image, N."""
         predicted: Array = self.probabilities.argmax(1)

@@ -26,6 +26,7 @@ class Entry:
     classes  published number of classes
     about    what distinguishes it, in a few words
     vary     the knobs: arguments of `build` that the paper's tables vary and users may set
+    own      the tree of a network of one's own; None in the zoo
     """
 
     name: str
@@ -35,6 +36,15 @@ class Entry:
     classes: int
     about: str
     vary: tuple[str, ...] = ()
+    own: Node | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def summary(self) -> str:
+        """The year and what distinguishes it."""
+        return self.about if self.own else f"{self.year}: {self.about}"
 
     @property
     def family(self) -> str:
@@ -52,6 +62,8 @@ class Entry:
 
         UsageError for an invalid number of classes, an unknown knob, or an invalid value of one.
         """
+        if self.own is not None and classes is None and not knobs:
+            return self.own
         classes = self.classes if classes is None else classes
         if classes < 1:
             raise UsageError(f"a network needs at least 1 class, not {classes}")
