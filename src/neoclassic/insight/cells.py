@@ -20,6 +20,7 @@ from neoclassic.insight.review import Review, confusions
 from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import CLASS_COLUMNS, Evaluation
+from neoclassic.recipes import COLUMNS, Recipes
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run
 from neoclassic.views import drawing, lettering
@@ -62,6 +63,11 @@ def _(recipe: Recipe) -> str:
     return cell(_title(f"Recipe {recipe.name}"), *about, facts(rows))
 
 
+@html.register
+def _(recipes: Recipes) -> str:
+    return cell(table(COLUMNS, recipes.cells, numbers=3))
+
+
 def _parts(record: Any) -> str:
     """The name of a record and its values that are not those by default: sgd, momentum 0.9."""
     changed = [(f.name, getattr(record, f.name)) for f in fields(record) if getattr(record, f.name) != f.default]
@@ -93,8 +99,9 @@ def _(model: Model) -> str:
 
 @html.register
 def _(result: Result) -> str:
-    title = _title(f"{result.network} on {result.data}: {result.test_accuracy:.2%}")
-    return cell(title, _curves(result.run), facts(result.facts), *_evaluation(Evaluation.from_dict(result.evaluation)))
+    title, rows = _title(f"{result.network} on {result.data}: {result.test_accuracy:.2%}"), facts(result.facts)
+    doubts = map(paragraph, result.warnings)
+    return cell(title, *doubts, _curves(result.run), rows, *_evaluation(Evaluation.from_dict(result.evaluation)))
 
 
 def _curves(folder: str) -> str:
