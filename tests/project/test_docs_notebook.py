@@ -72,7 +72,7 @@ def test_a_network_draws_itself_and_its_cost_stands_below(cells):
 def test_a_measure_a_diff_and_a_recipe_are_tables(cells):
     measured = html(cells("nc.measure(lenet"))
     assert "<td>conv2</td><td>Conv2d</td><td>16×10×10</td>" in measured
-    assert "<td>bn1</td>" in html(cells("nc.diff("))
+    assert "<td>added</td><td>bn1 and 1 more</td>" in html(cells("nc.diff("))
     assert "<th>learning rate</th>" in html(cells("nc.recipe("))
     for cell in ("nc.measure(lenet", "nc.diff(", "nc.recipe("):
         assert len(cells(cell)[0].data["text/plain"]) < 2000
