@@ -75,7 +75,10 @@ def train(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Train a network. Options override the recipe."""
+    """Train a network. Options override the recipe.
+
+    NETWORK is a name that 'neoclassic list' shows, or your own in a Python file: my_networks.py:tiny.
+    """
     if resume:
         given = [p for p in context.params if context.get_parameter_source(p) == click.core.ParameterSource.COMMANDLINE]
         if surplus := set(given) - {"resume", "as_json"}:
