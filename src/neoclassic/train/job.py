@@ -139,9 +139,8 @@ def prepare(
     head.check(recipe, tree, world.size)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
-        first = head.lines(recipe) if world.size == 1 else ()
         schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
-        for line in (*start.notes, *first, *schedule, *_about(photos, recipe, preprocessing)):
+        for line in (*start.notes, *head.lines(recipe), *schedule, *_about(photos, recipe, preprocessing)):
             note(line)
     splits = dataset.prepare(preprocessing, settings.strict)
     training, monitored = _parts(recipe, splits)
@@ -152,7 +151,7 @@ def prepare(
         mean, std = start.pixels or statistics(training.images)
         preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))
     weights = start.weights
-    if recipe.head_first and not resumed and world.size == 1:
+    if recipe.head_first and not resumed:  # every process fits the same layer
         weights = _head_first(recipe, settings, tree, weights, preprocessing, training, note)
     sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
     engine = _engine(recipe, settings, world, tree, shape, weights, plan[0], sizes[-1])
