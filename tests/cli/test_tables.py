@@ -22,7 +22,7 @@ def check(name, text):
 
 
 def test_list():
-    check("list", network_list(map(entry, list_networks())))
+    check("list", str(network_list(map(entry, list_networks()))))
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,10 @@ class _SafeStream:
     def write(self, text: str) -> Any:
         return self._stream.write(text.translate(self.visible))
 
+    def write_styled(self, text: str) -> None:
+        """Write text with our own escape codes for colours, in which names are printable already."""
+        self._stream.write(text)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

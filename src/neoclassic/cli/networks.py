@@ -9,6 +9,7 @@ import click
 
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.cli.terminal import print_fitted
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -38,7 +39,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
     if not entries:
         raise unknown("network", pattern.rstrip("*"), networks.list_networks(), see="'neoclassic list' shows them all")
     if not as_json:
-        click.echo(table.network_list(entries))
+        print_fitted(table.network_list(entries))
         return
     rows = []
     for e in entries:
@@ -60,7 +61,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
 def _list_models(pattern: str, as_json: bool) -> None:
     """Models that have a name: what they were trained on, how accurate they are, where they are."""
     from neoclassic.model import pretrained
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     rows = pretrained.rows(pattern)
     if not rows:
@@ -68,11 +69,17 @@ def _list_models(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = [("model", "accuracy", "MiB", "where")]
+    cells = []
     for row in rows:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
         cells.append((row["model"], accuracy, f"{row['bytes'] / 2**20:.1f}", row["place"]))
-    click.echo(table.align(cells, "<>><"))
+    columns = (
+        Column("model", narrow=WRAP, least=20),
+        Column("accuracy", RIGHT),
+        Column("MiB", RIGHT),
+        Column("where", narrow=WRAP, least=12),
+    )
+    print_fitted(Table(columns, tuple(cells)))
 
 
 @verb
@@ -113,7 +120,7 @@ def show(
         if as_json:
             print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
         else:
-            click.echo(comparison.compare(measures, batch))
+            print_fitted(comparison.compare(measures, batch))
         return
     ((name, m),) = measures.items()
     if svg:
@@ -132,8 +139,8 @@ def show(
         saved = {"savings": savings.to_dict(m)} if explain else {}
         print_json(table.to_dict(name, m, batch, depth) | saved)
     elif not svg:
-        click.echo(f"{name}, {_about(name)}\n")
-        click.echo(arithmetic.explain(m, batch, depth) if explain else table.layer_table(m, batch, depth))
+        parts = (arithmetic.explain_parts if explain else table.layer_parts)(m, batch, depth)
+        print_fitted(f"{name}, {_about(name)}", "", *parts)
 
 
 def _measured(name: str, shape: str | None, classes: int | None) -> Any:
@@ -166,7 +173,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
     if as_json:
         print_json(view.to_dict(a, b))
     else:
-        click.echo(view.diff_table(a, b))
+        print_fitted(*view.diff_parts(a, b))
 
 
 @verb
@@ -175,7 +182,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
 def recipes(pattern: str, as_json: bool) -> None:
     """List recipes and the accuracy that they are known to reach."""
     from neoclassic.recipes import list_recipes
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
     matching = list_recipes(pattern)
@@ -185,9 +192,17 @@ def recipes(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json([r.to_dict() for r in matching])
         return
-    rows = [("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy reached")]
-    rows += [
+    rows = tuple(
         (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
         for r in matching
-    ]
-    click.echo(table.align(rows, "<<<>>><"))
+    )
+    columns = (
+        Column("recipe"),
+        Column("network", rank=2),
+        Column("data", rank=1),
+        Column("epochs", RIGHT, rank=3),
+        Column("batch", RIGHT, rank=5),
+        Column("rate", RIGHT, rank=4),
+        Column("test accuracy reached", narrow=WRAP, least=30),
+    )
+    print_fitted(Table(columns, rows))

@@ -17,7 +17,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views.picture import draw_all
-from neoclassic.views.table import align, spark
+from neoclassic.views.table import RIGHT, SHORTEN, Column, Table, spark
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,21 @@ def open_runs(folders: Sequence[str]) -> list[RunSummary]:
     return [open_run(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
 
 
-def table(runs: Sequence[RunSummary]) -> str:
+def table(runs: Sequence[RunSummary]) -> Table:
     """One row per run, the best first."""
-    rows = [
-        ("run", "network", "data", "accuracy", "parameters", "MACs", "epochs", "seconds", "on", "accuracy by epoch")
-    ]
-    rows += [
+    columns = (
+        Column("run", narrow=SHORTEN, least=16),
+        Column("network", rank=1),
+        Column("data", rank=3),
+        Column("accuracy", RIGHT),
+        Column("parameters", RIGHT, rank=2),
+        Column("MACs", RIGHT, rank=5),
+        Column("epochs", RIGHT, rank=4),
+        Column("seconds", RIGHT),
+        Column("on", rank=6),
+        Column("accuracy by epoch", narrow=SHORTEN, least=17),
+    )
+    rows = (
         (
             run.name,
             run.recipe.network,
@@ -119,8 +128,8 @@ def table(runs: Sequence[RunSummary]) -> str:
             spark([curves.validation(row, "accuracy") for row in run.log]),
         )
         for run in sorted(runs, key=lambda run: -run.accuracy)
-    ]
-    return align(rows, "<<<>>>>><<")
+    )
+    return Table(columns, tuple(rows))
 
 
 def write(runs: Sequence[RunSummary], folder: Path) -> dict[str, str]:

@@ -12,9 +12,10 @@ from typing import Any
 from neoclassic.measure import Measure, Row, by, measure
 from neoclassic.networks import Entry, differences
 from neoclassic.tree import Combinator, Node, join, walk
-from neoclassic.views.table import align
+from neoclassic.views.table import RIGHT, WRAP, Column, Part, Table, text
 
 MISSING, ADDED, CHANGED = "missing", "added", "changed"
+COLOURS = {MISSING: "red", ADDED: "green", CHANGED: "yellow"}  # in a terminal
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,23 @@ def measured(entry: Entry) -> Measure:
 
 def diff_table(first: Entry, second: Entry) -> str:
     """A table of the changes, equal ones on one line, then the totals and the reasons."""
+    return text(diff_parts(first, second))
+
+
+def diff_parts(first: Entry, second: Entry) -> list[Part]:
+    """The parts of `diff_table`."""
     a, b = measured(first), measured(second)
     groups: dict[tuple[str, str], list[Change]] = {}
     for change in diff(a, b):
         groups.setdefault((change.change, change.what), []).append(change)
-    rows = [("", f"{first.name} → {second.name}", "", "parameters", "MACs")]
+    columns = (
+        Column("", colours=COLOURS),
+        Column(f"{first.name} → {second.name}", narrow=WRAP, least=18),
+        Column("", narrow=WRAP, least=24),
+        Column("parameters", RIGHT),
+        Column("MACs", RIGHT, rank=1),
+    )
+    rows = []
     for (kind, what), equal in groups.items():
         more = f" and {len(equal) - 1} more" if len(equal) > 1 else ""
         parameters, macs = sum(c.parameters for c in equal), sum(c.macs for c in equal)
@@ -121,7 +134,7 @@ def diff_table(first: Entry, second: Entry) -> str:
     total = ("", "in all, at inference", f"{by(a.input)} → {by(b.input)}")
     rows.append((*total, f"{b.parameters - a.parameters:+,}", f"{b.macs - a.macs:+,}"))
     reasons = [f"{e.name}: {differences(e.name)}" for e in (first, second)]
-    return "\n".join([align(rows, "<<<>>"), "", *reasons])
+    return [Table(columns, tuple(rows)), "", *reasons]
 
 
 def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
