@@ -35,10 +35,10 @@ def _embedded(model: str, folder: str, engine: str, device: str) -> tuple[Model,
 @device
 @as_json
 def embed(model: str, folder: str, out: str, engine: str, device: str, as_json: bool) -> None:
-    """Write the features of photos: what the last layer of a model sees of them.
+    """Write the features of photos.
 
-    The file has the arrays features (float32, a row for each photo), paths, model (the checksum) and, if the folder is
-    sorted into classes, labels.
+    They are what the last layer of the model sees. The file has the arrays features (float32, a row for each photo),
+    paths, model (the checksum) and, if the folder is sorted into classes, labels.
     """
     from neoclassic.base import files
 

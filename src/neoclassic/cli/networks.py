@@ -91,7 +91,7 @@ def _list_models(pattern: str, as_json: bool) -> None:
 )
 @click.option("--depth", type=click.IntRange(1), help="Levels to show; 1 is the network's direct children.")
 @click.option("--explain", is_flag=True, help="Show the formula of each number, and what 1×1 convolutions save.")
-@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11")
+@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11.")
 @click.option("--svg", metavar="FILE", help="Write a drawing of the network to this file; - is standard output.")
 @click.option("--blocks", is_flag=True, help="With --svg: draw feature maps as blocks to scale (small networks).")
 @as_json

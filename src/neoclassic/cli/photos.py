@@ -37,7 +37,10 @@ def check(folder: str, image_size: int, as_json: bool) -> None:
 @click.option("--clear", metavar="PATTERN", help="Remove matching entries: 'decoded', 'mnist', '*' …")
 @as_json
 def cache(clear: str | None, as_json: bool) -> None:
-    """Show or clear downloaded data sets and weights, decoded photos, and features."""
+    """Show or clear the cache.
+
+    It holds downloaded data sets and weights, decoded photos, and features.
+    """
     from neoclassic.data import cache as store
     from neoclassic.views.table import RIGHT, SHORTEN, WRAP, Column, Table, size
 

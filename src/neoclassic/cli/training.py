@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
-from neoclassic.cli.options import augmentation, optimization, speed, transfer
+from neoclassic.cli.options import HEADINGS, augmentation, optimization, speed, transfer
 from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ DESCENT = (
 )
 
 
-@verb
+@partial(verb, headings=HEADINGS)
 @click.argument("network", required=False)
 @click.option(
     "--data",
