@@ -19,6 +19,7 @@ from neoclassic import __version__
 from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
 from neoclassic.base.signals import ENDINGS, handling
 from neoclassic.base.text import hidden, json_text, printable
+from neoclassic.cli.completion import Text
 
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",
@@ -50,7 +51,8 @@ class _Group(click.Group):
             raise NeoclassicError(str(error) or "stopped") from error
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        known = context.resilient_parsing or args[0] in self.commands or args[0].startswith("-")
+        if not known:
             raise unknown("command", args[0], self.list_commands(context))
         return super().resolve_command(context, args)
 
@@ -96,6 +98,9 @@ def verb(function: Callable[..., None], headings: Mapping[str, Sequence[str]] | 
     debug = click.option("--debug", is_flag=True, hidden=True, expose_value=False)
     command = click.command(name, cls=Verb, epilog=f"Example:  {EXAMPLES[name]}")(debug(function))
     command.headings = headings or {}
+    for param in command.params:
+        if isinstance(param.type, click.types.StringParamType):
+            param.type = Text()
     cli.add_command(command)
     return command
 
