@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from neoclassic.base import moved
+from neoclassic.base import display, moved
 from neoclassic.base.errors import MissingAttribute, NeoclassicError, UsageError, install
 from neoclassic.networks import list_networks, network
 
@@ -18,6 +18,7 @@ __all__ = ["Classifier", "NeoclassicError", "UsageError", "embed", "list_network
 __version__ = "0.1.0"
 
 moved.install()
+display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
 
 
 def __getattr__(name: str) -> Any:

@@ -173,7 +173,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
     if as_json:
         print_json(view.to_dict(a, b))
     else:
-        print_fitted(*view.diff_parts(a, b))
+        print_fitted(*view.diff_parts(view.Diff.of(a, b)))
 
 
 @verb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 from neoclassic.base.errors import UsageError, unknown
@@ -58,7 +59,10 @@ class Entry:
             if knob not in self.knobs:
                 raise unknown(f"knob of {self.name}", knob, self.knobs, see="" if self.knobs else "it has none")
             _check(knob, value, self.knobs[knob])
-        return self.build(classes, **knobs)
+        tree = copy(self.build(classes, **knobs))  # a builder may return a node that it shares
+        object.__setattr__(tree, "known_as", self.name)
+        object.__setattr__(tree, "published", self.input)
+        return tree
 
 
 def _numbers(value: object) -> bool:

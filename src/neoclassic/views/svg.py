@@ -46,18 +46,19 @@ _INKS = {"ink": ("#1f2430", "#e8eaf0"), "soft": ("#596073", "#a6afc0"), "paper":
 _LINE = ("#667085", "#8b96aa")
 
 
-def _rules(dark: bool) -> str:
+def rules(dark: bool, root: str = "svg.nc") -> str:
+    """The CSS of the colours, for drawings that the selector `root` finds."""
     i = 2 if dark else 0
-    rules = [f"svg.nc .{name}{{fill:{c[i]};stroke:{c[i + 1]}}}" for name, c in _THEME.items()]
-    rules += [f"svg.nc .{name}{{fill:{inks[dark]}}}" for name, inks in _INKS.items()]
-    rules.append(f"svg.nc .line{{fill:none;stroke:{_LINE[dark]}}}svg.nc .tip{{fill:{_LINE[dark]}}}")
-    return "".join(rules)
+    colours = [f"{root} .{name}{{fill:{c[i]};stroke:{c[i + 1]}}}" for name, c in _THEME.items()]
+    colours += [f"{root} .{name}{{fill:{inks[dark]}}}" for name, inks in _INKS.items()]
+    colours.append(f"{root} .line{{fill:none;stroke:{_LINE[dark]}}}{root} .tip{{fill:{_LINE[dark]}}}")
+    return "".join(colours)
 
 
 STYLE = (
     f"svg.nc text{{font-family:{FONT};font-size:{LABEL:g}px}}svg.nc .small{{font-size:{SMALL:g}px}}"
     "svg.nc .bold{font-weight:700}svg.nc .title{font-size:18px;font-weight:700}svg.nc .aside{stroke-dasharray:4 3}"
-    f"{_rules(dark=False)}@media (prefers-color-scheme:dark){{{_rules(dark=True)}}}"
+    f"{rules(dark=False)}@media (prefers-color-scheme:dark){{{rules(dark=True)}}}"
 )
 
 

@@ -144,6 +144,30 @@ def _axes(fields: tuple[Field, ...], name: str) -> str:
     return values[0] if len(set(values)) == 1 else "×".join(values)
 
 
+LAYERS = (
+    Column("path", narrow=WRAP, least=24),
+    Column("type", rank=2),
+    Column("output"),
+    Column("parameters", RIGHT),
+    Column("MACs", RIGHT),
+    Column("memory", RIGHT, rank=1),
+    Column("sees", RIGHT, rank=3),
+    Column("step", RIGHT, rank=4),
+    Column("centre", RIGHT, rank=5),
+)
+LAYER_COLUMNS = tuple(column.title for column in LAYERS)
+
+
+def layer_cells(m: Measure, batch: int = 1, depth: int | None = None) -> list[tuple[str, ...]]:
+    """The cells of `layer_table`, a row for each layer."""
+    cells: list[tuple[str, ...]] = []
+    for row in at_depth(m, depth):
+        counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
+        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
+        cells.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
+    return cells
+
+
 def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
     """One row per layer, then the totals.
 
@@ -157,27 +181,21 @@ def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
 
 def layer_parts(m: Measure, batch: int = 1, depth: int | None = None) -> list[Part]:
     """The parts of `layer_table`."""
-    rows = []
-    for row in at_depth(m, depth):
-        counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
-        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
-        rows.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
-    columns = (
-        Column("path", narrow=WRAP, least=24),
-        Column("type", rank=2),
-        Column("output"),
-        Column("parameters", RIGHT),
-        Column("MACs", RIGHT),
-        Column("memory", RIGHT, rank=1),
-        Column("sees", RIGHT, rank=3),
-        Column("step", RIGHT, rank=4),
-        Column("centre", RIGHT, rank=5),
-    )
-    return [Table(columns, tuple(rows)), "", totals(m, batch)]
+    return [Table(LAYERS, tuple(layer_cells(m, batch, depth))), "", totals(m, batch)]
 
 
 def totals(m: Measure, batch: int = 1) -> Table:
     """Parameters, MACs and memory of the whole network, one per line."""
+    return pairs(total_rows(m, batch))
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and what there is to say about them, without titles."""
+    return Table((Column(""), Column("", narrow=WRAP, least=20)), tuple(rows))
+
+
+def total_rows(m: Measure, batch: int = 1) -> list[tuple[str, str]]:
+    """The rows of `totals`: a name and a value."""
     memory, auxiliary = m.memory(batch), m.auxiliary
     lines = [("parameters", f"{m.parameters:,}")]
     if m.statistics:
@@ -186,16 +204,11 @@ def totals(m: Measure, batch: int = 1) -> Table:
     if auxiliary:
         more = f"{auxiliary.parameters:,} parameters and {auxiliary.macs:,} MACs more, in training"
         lines.append(("auxiliary", more))
-    lines += [
+    return [
+        *lines,
         ("weights", size(memory.weights)),
         ("activations", f"{size(memory.inference)} at most, {size(memory.training)} kept in training; batch {batch}"),
     ]
-    return pairs(lines)
-
-
-def pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    """Names and what there is to say about them, without titles."""
-    return Table((Column(""), Column("", narrow=WRAP, least=20)), tuple(rows))
 
 
 def to_dict(name: str, m: Measure, batch: int = 1, depth: int | None = None) -> dict[str, Any]:
