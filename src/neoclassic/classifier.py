@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
+import shutil
 import tempfile
+import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
 from neoclassic.data.arrays import images_of, is_grey, labels_of, one_image
 from neoclassic.data.dataset import Dataset, Splits, stratified_split
 from neoclassic.data.preprocessing import Preprocessing, read_pixels, to_pixels
@@ -28,7 +32,9 @@ from neoclassic.data.resizing import resize_all
 from neoclassic.data.sources import open_dataset
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.insight.watching import Progress, watchers
+from neoclassic.insight.events import Events
+from neoclassic.insight.pictures import Pictures
+from neoclassic.insight.watching import shown
 from neoclassic.measure import by
 from neoclassic.model import embedding
 from neoclassic.model.artefact import Model
@@ -38,8 +44,8 @@ from neoclassic.model.opening import open_model
 from neoclassic.model.predict import images_in, probabilities
 from neoclassic.networks import entry
 from neoclassic.recipes import choose
+from neoclassic.train import loop, transfer
 from neoclassic.train.listener import Listener
-from neoclassic.train.loop import Diverged, Interrupted, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
 
@@ -59,14 +65,18 @@ class Classifier:
     seed              of everything random
     engine, device    "auto" uses PyTorch if it is installed, and NumPy otherwise
     out               a folder in which the run is kept; it is not kept if omitted
-    verbose           print a line for each epoch on standard error
+    verbose           None: a progress bar in a terminal, a bar and curves that grow in a notebook, and in both what a
+                      folder was taken for. True: also a line for each epoch. False: nothing
 
     After `fit`, `model_` is the artefact, and `classes_` are the labels as they were given, in the order of the columns
-    of `predict_proba`.
+    of `predict_proba`. `history_` has a dict for each epoch, with losses in nats and accuracies from 0 to 1:
+    `pandas.DataFrame(clf.history_)` is a table.
     """
 
     model_: Model
     classes_: Array
+    history_: list[dict[str, float]]
+    _stopped: Scratch | None = None  # the run, if it was interrupted and is not kept
 
     def __init__(
         self,
@@ -87,7 +97,7 @@ class Classifier:
         engine: str = "auto",
         device: str = "auto",
         out: str | None = None,
-        verbose: bool = False,
+        verbose: bool | None = None,
     ) -> None:
         self.network = network
         self.recipe = recipe
@@ -109,34 +119,57 @@ class Classifier:
 
     # ── training and prediction ──────────────────────────────────────────────────────────────────────
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, resume: bool = False) -> Self:
         """Train on a folder (or a data set's name), or on images with a label for each.
 
         X: an array of images, or a list of files, PIL images or arrays, whose sizes may differ. y: integers, strings or
-        booleans, one for each image. `data.arrays` lists what is accepted.
+        booleans, one for each image. `data.arrays` lists what is accepted. resume: continue the training that Ctrl-C
+        ended, with the same images.
 
-        UsageError for images or labels of any other kind; NeoclassicError if training fails; KeyboardInterrupt after
-        Ctrl-C, with the best model so far in `model_` if an epoch was finished.
+        A NeoclassicWarning says that the model is no better than chance, or not calibrated. UsageError for images or
+        labels of any other kind; NeoclassicError if training fails; KeyboardInterrupt after Ctrl-C, with the best model
+        so far in `model_` if an epoch was finished.
         """
+        recipe, splits, kind = self._prepared(X, y)
+        scratch = None if self.out else self._stopped if resume else Scratch()
+        run = Run(Path(self.out) if self.out else scratch.path / "run" if scratch else Path())
+        if resume:
+            _check_stopped(run, recipe, bool(scratch or self.out))
+        elif self.out and (run.folder / "recipe.json").exists():
+            raise UsageError(f"{self.out} holds a run already: fit(…, resume=True) continues it, or choose another out")
+        self._stopped = None
+        try:
+            if resume:
+                result = loop.resume(run.folder, splits, self._listeners())
+            else:
+                where = Settings(self.engine, self.device)
+                result = loop.train(recipe, where, run.folder, splits, self._listeners(), kept=bool(self.out))
+            self._take_run(run, kind)
+        except (KeyboardInterrupt, loop.Diverged) as error:
+            message = self._left(error, run, kind)
+            if isinstance(error, loop.Diverged):
+                raise loop.Diverged(message) from None
+            self._stopped = scratch if run.checkpoint.exists() else None
+            raise loop.Interrupted(message) from None
+        finally:
+            if scratch and scratch is not self._stopped:
+                scratch.remove()
+        for line in result.warnings if result else ():
+            warnings.warn(line, NeoclassicWarning, stacklevel=2)
+        return self
+
+    def _prepared(self, X: Any, y: Any) -> tuple[Recipe, Splits | None, str]:
+        """The recipe; of arrays also the images that are trained on and held out, and the kind of their labels."""
         data = os.fspath(X) if isinstance(X, str | os.PathLike) else None
         chosen = choose(self.network, self.recipe, data, self.weights, self._layers())
         chosen = chosen.but(**{name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None})
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
-        splits, kind = None, ""
-        if isinstance(X, str | os.PathLike):
-            if y is not None:
-                raise UsageError("a folder has its labels: give fit() the folder alone")
-            chosen = chosen.but(data=os.fspath(X))
-        else:
+        if data is None:
             splits, kind = _held_out(X, y, chosen)
-            chosen = chosen.but(data=splits.train.name)
-        with tempfile.TemporaryDirectory() as folder:
-            out = self.out or Path(folder) / "run"
-            try:
-                train(chosen, Settings(self.engine, self.device), out, splits, self._listeners())
-            except (Interrupted, Diverged) as error:
-                raise type(error)(self._left(error, Run(Path(out)), kind)) from None
-            return self._take(_untested(Model.load(Run(Path(out)).model), kind), None)
+            return chosen.but(data=splits.train.name), splits, kind
+        if y is not None:
+            raise UsageError("a folder has its labels: give fit() the folder alone")
+        return chosen.but(data=data), None, ""
 
     def _layers(self) -> str:
         """Which layers are trained. UsageError for a parameter of gradient descent beside `head`."""
@@ -146,22 +179,30 @@ class Classifier:
         return "head" if self.head else "all" if self.learning_rate is not None else "auto"
 
     def _listeners(self) -> list[Listener]:
-        """Pictures if the run is kept, and progress if it is wanted."""
-        if self.out:
-            return watchers(self.verbose)
-        return [Progress()] if self.verbose else []
+        """Pictures if the run is kept, and progress as it is wanted."""
+        kept = [Pictures(while_training=bool(self.verbose)), Events()] if self.out else []
+        return [*kept, *shown(self.verbose)]
 
     def _left(self, error: BaseException, run: Run, kind: str) -> str:
         """The message when training ends early: the command line's advice, as far as it applies here."""
-        found = [str(error).partition(";")[0].replace("--lr ", "learning_rate=")]
+        found = [str(error).partition(";")[0].replace("--lr ", "learning_rate=") or "stopped"]
         if run.model.exists():
-            self._take(_untested(Model.load(run.model), kind), None)
+            self._take_run(run, kind)
             found.append("the best model until then is in model_")
         else:
             found.append("there is no model yet, as no epoch was finished")
-        if self.out and not kind and run.checkpoint.exists():
-            found.append(f"resume with: neoclassic train --resume {run.folder}")
+        if isinstance(error, KeyboardInterrupt) and run.checkpoint.exists():
+            found.append(f"continue with: fit({'X, y' if kind else 'X'}, resume=True)")
+            if self.out and not kind:
+                found[-1] += f", or neoclassic train --resume {shlex.quote(self.out)}"
         return "; ".join(found)
+
+    def _take_run(self, run: Run, kind: str) -> None:
+        """Take the model and the log of a run."""
+        self._take(_untested(Model.load(run.model), kind), None)
+        rows = [vars(row) for row in run.log()]
+        measured = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+        self.history_ = [{name: row[name] for name in measured} for row in rows]
 
     def _take(self, model: Model, engine: Engine | None) -> Self:
         self.model_, self._running = model, engine
@@ -249,7 +290,7 @@ class Classifier:
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "model_"):
             raise TypeError("a fitted Classifier is not pickled: use its save(), and neoclassic.load()")
-        return dict(self.__dict__)
+        return {name: value for name, value in self.__dict__.items() if name != "_stopped"}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
@@ -310,6 +351,22 @@ def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Emb
     pixels = Classifier(model.network)._take(model, None)._pixels(X)
     paths = (os.fspath(X),) if isinstance(X, str | os.PathLike) else ()
     return Embeddings(model_features(model, pixels, engine, device), paths, (), model.checksum, (), pixels)
+
+
+class Scratch:
+    """A folder that is removed when nobody refers to this object any more, or when Python ends."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="neoclassic-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def _check_stopped(run: Run, recipe: Recipe, known: bool) -> None:
+    """UsageError if there is no run to continue, or if it was started with other parameters."""
+    if not known or not (run.folder / "recipe.json").exists():
+        raise UsageError("there is no training to continue: call fit() without resume=True")
+    if Run.open(run.folder)[1] != transfer.resolved(recipe.checked()):
+        raise UsageError("the training that was stopped had other parameters: call fit() without resume=True")
 
 
 _KINDS = {"i": "integers", "b": "booleans", "U": "names"}  # kinds of labels, by NumPy's dtype.kind

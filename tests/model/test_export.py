@@ -584,7 +584,18 @@ def test_from_the_stored_threshold_on_95_of_100_are_right():
     assert 0.5 < limit < 1
     assert np.mean(rows.argmax(1)[sure] == labels[sure]) == pytest.approx(0.95, abs=0.01)
     assert calibration.threshold(rows, rows.argmax(1)) == 0.0
-    assert calibration.threshold(rows, rows.argmin(1)) == 1.0
+
+
+@pytest.mark.parametrize("right", [[], [0], range(0, 100, 3), range(60)])
+def test_no_threshold_is_stored_that_makes_all_but_a_few_answers_unknown(right):
+    rng = np.random.default_rng(4)
+    rows = np.sort(softmax(3 * rng.standard_normal((100, 3))))[:, ::-1]
+    rows = rows[np.argsort(-rows[:, 0])]  # the most certain first, and all answers are class 0
+    labels = np.ones(100, int)
+    labels[list(right)] = 0
+    stored = calibration.fit(np.log(rows), labels)
+    assert calibration.threshold(rows, labels) is None
+    assert stored.keys() == {"temperature", "n"}
 
 
 # ── headers that lie ─────────────────────────────────────────────────────────────────────────────────

@@ -1,14 +1,16 @@
-"""Progress on standard error. If it cannot be shown, because the terminal is closed for example, the work continues."""
+"""Progress on standard error or in a notebook's cell. If it cannot be shown, the work continues."""
 
 from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
 
+from neoclassic.base.notebook import in_notebook
 from neoclassic.base.text import printable
 
 
@@ -40,3 +42,37 @@ def say(line: str, wanted: bool = True) -> None:
 def say_once(line: str) -> None:
     """Print a line once per process."""
     say(line)
+
+
+def progress_bar(**options: Any) -> Any:
+    """A tqdm bar with tqdm's options: in a terminal or a notebook, and nothing elsewhere.
+
+    A bar in a notebook disappears when it is closed, as those with `leave=False` do in a terminal: a saved notebook
+    could show only how the bar began.
+    """
+    if not in_notebook():
+        return tqdm(disable=None, file=QUIET, **options)
+    return _notebook_bar()(**options | {"leave": False})
+
+
+@functools.cache
+def _notebook_bar() -> Any:
+    """tqdm's widget, or its line of text where ipywidgets is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm asks for ipywidgets, and does without
+        from tqdm.auto import tqdm as auto
+
+    if not hasattr(auto, "status_printer") or auto.status_printer is tqdm.status_printer:
+        return functools.partial(auto, file=QUIET, ncols=80)
+    from IPython.display import display
+
+    class Bar(auto):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options, display=False)
+            self.cell = display(self.container, display_id=True)
+
+        def close(self) -> None:
+            super().close()
+            self.cell.update({"text/plain": ""}, raw=True)
+
+    return Bar

@@ -19,11 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.machine import cores
-from neoclassic.base.progress import QUIET
+from neoclassic.base.progress import progress_bar
 from neoclassic.data.image_files import is_heif, read_file
 from neoclassic.data.preprocessing import Array, Preprocessing, read_pixels
 
@@ -81,7 +80,7 @@ def decode_into(images: Array, file: Path | None, files: Sequence[File], p: Prep
     here = functools.partial(_work_here, images)
     work = here if file is None or len(files) <= FEW else functools.partial(_drive, file)
     workers = min(cores(), MAX_WORKERS) if len(files) > FEW else 1
-    with tqdm(total=len(files), desc=f"decoding {about}", unit=" images", disable=None, leave=False, file=QUIET) as bar:
+    with progress_bar(total=len(files), desc=f"decoding {about}", unit=" images", leave=False) as bar:
         jobs = Jobs(files, bar.update)
         with ThreadPoolExecutor(workers) as pool:
             try:

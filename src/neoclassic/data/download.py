@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
-from tqdm import tqdm
-
 from neoclassic.base import locks
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.files import intact
-from neoclassic.base.progress import QUIET
+from neoclassic.base.progress import progress_bar
 from neoclassic.data import cache
 
 TIMEOUT = 10  # seconds without a byte
@@ -89,7 +88,7 @@ def _get(url: str, part: Path) -> bool:
             length = int(response.headers.get("Content-Length") or -1)
             with (
                 part.open("ab" if start else "wb") as file,
-                tqdm(desc=part.stem, total=start + max(length, 0) or None, initial=start, **_BAR) as bar,
+                progress_bar(desc=part.stem, total=start + max(length, 0) or None, initial=start, **_BAR) as bar,
             ):
                 while block := response.read(BLOCK):
                     file.write(block)
@@ -101,7 +100,7 @@ def _get(url: str, part: Path) -> bool:
         raise
 
 
-_BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": None, "leave": False, "file": QUIET}
+_BAR: Mapping[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False}
 
 
 def _reason(error: Exception) -> str:

@@ -16,12 +16,18 @@ from neoclassic.views.picture import GREY, INK, SERIES, TRAIN, VALIDATION, figur
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw_log(
     log: Sequence[Mapping[str, Any]], path: Path | BytesIO, title: str, panels: Sequence[str] = ("loss", "accuracy")
 ) -> None:
     """Draw loss and accuracy over the epochs: training and validation, or test if there was no validation."""
+    save(log_figure(log, title, panels), path)
+
+
+def log_figure(log: Sequence[Mapping[str, Any]], title: str, panels: Sequence[str] = ("loss", "accuracy")) -> Figure:
+    """The figure that `draw_log` saves. In SVG, the line of the training loss has the id `train-loss`, and so on."""
     import_matplotlib()
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -33,7 +39,8 @@ def draw_log(
         ends = {}
         for name, colour in (("train", TRAIN), (held_out, VALIDATION)):
             values = [row[f"{name}_{what}"] for row in log]
-            axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+            (line,) = axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+            line.set_gid(f"{name}-{what}")
             ends[name] = (values[-1], colour)
         _label_ends(axes, epochs[-1], ends, what)
         axes.set_xlabel("epoch", fontsize=9, color=INK)
@@ -41,7 +48,7 @@ def draw_log(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if what == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    save(fig, path)
+    return fig
 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], what: str) -> None:

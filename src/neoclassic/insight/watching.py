@@ -1,47 +1,70 @@
-"""What is shown while a network trains: a progress line, curves and TensorBoard events, all listening to the loop."""
+"""What is shown while a network trains: a progress bar, curves and TensorBoard events, all listening to the loop."""
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm import tqdm
-
-from neoclassic.base.progress import QUIET, say
+from neoclassic.base.errors import NeoclassicWarning
+from neoclassic.base.notebook import in_notebook
+from neoclassic.base.progress import progress_bar, say
 from neoclassic.insight.events import Events
+from neoclassic.insight.growing import GrowingCurves
 from neoclassic.insight.pictures import Pictures
 from neoclassic.train.job import Job
 from neoclassic.train.listener import Listener
-from neoclassic.train.run import Epoch, Run, State
+from neoclassic.train.run import Epoch, Result, Run, State
 from neoclassic.views.table import spark
 
 
 def watchers(progress: bool = False) -> list[Listener]:
-    """Everything that the command line shows of a run: pictures, events where the settings ask for them, progress."""
-    return [Pictures(while_training=progress), Events(), *([Progress()] if progress else [])]
+    """Everything that the command line shows of a run: pictures, events where the settings ask for them, progress.
+
+    Also, as warnings, what makes its model doubtful.
+    """
+    return [Pictures(while_training=progress), Events(), *shown(progress), Doubts()]
 
 
-class Progress(Listener):
-    """A progress bar on standard error, where that is a terminal, and a line for each epoch."""
+def shown(progress: bool | None) -> list[Listener]:
+    """What is shown of a run that leaves no files.
+
+    True: a bar, a line for each epoch, and in a notebook curves that grow. None: the same without the lines, and no bar
+    is left at the end. False: nothing.
+    """
+    if progress is False:
+        return []
+    return [Progress() if progress else Bar(), *([GrowingCurves()] if in_notebook() else [])]
+
+
+class Doubts(Listener):
+    """Warns at the end of a run whose model is no better than chance, or not calibrated."""
+
+    def finished(self, run: Run, result: Result) -> None:
+        for line in result.warnings:
+            warnings.warn(line, NeoclassicWarning, stacklevel=2)
+
+
+class Bar(Listener):
+    """A progress bar, in a terminal and in a notebook; and before it what everyone must know."""
 
     bar: Any
     epochs: int
+    stays = False  # whether the bar is left in the terminal when training is over
 
-    def noted(self, line: str) -> None:
+    def advised(self, line: str) -> None:
         say(line)
 
     def started(self, job: Job, run: Run, state: State) -> None:
         self.epochs, images, batch = job.recipe.epochs, len(job.training), job.recipe.batch_size
         total = min(self.epochs * images, job.last_step * batch)
-        self.bar = tqdm(
+        self.bar = progress_bar(
             total=total,
             initial=min(state.step * batch, total),
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-            file=QUIET,
+            leave=self.stays,
         )
 
     def stepped(self, epoch: int, images: int) -> None:
@@ -51,11 +74,20 @@ class Progress(Listener):
     def measured(self, loss: float, accuracy: float) -> None:
         self.bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
 
-    def epoch_ended(self, log: Sequence[Epoch], best: bool, last: bool) -> None:
-        say(f"{_line(log[-1], self.epochs, best)}  {spark([_accuracy(row) for row in log])}")
-
     def stopped(self) -> None:
         self.bar.close()
+
+
+class Progress(Bar):
+    """A progress bar, and a line for each epoch and for everything else that there is to tell."""
+
+    stays = True
+
+    def noted(self, line: str) -> None:
+        say(line)
+
+    def epoch_ended(self, log: Sequence[Epoch], best: bool, last: bool) -> None:
+        say(f"{_line(log[-1], self.epochs, best)}  {spark([_accuracy(row) for row in log])}")
 
 
 def _accuracy(row: Epoch) -> float:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from neoclassic.engines.contract import Array
-from neoclassic.model.evaluate import softmax
+from neoclassic.model.doubts import Guessing
+from neoclassic.model.evaluate import confusion_of, softmax
 
 COLDEST, HOTTEST = 0.05, 20.0
 RIGHT = 0.95  # the accuracy wanted of the predictions above the threshold
+FEWEST = 0.05  # the share of predictions that must be above it
 
 
 def calibrate(logits: Array, labels: Array) -> float:
@@ -43,27 +45,34 @@ def calibrate(logits: Array, labels: Array) -> float:
     return round(math.exp((low + high) / 2), 6) if np.ptp(wide, axis=1).any() else 1.0
 
 
-def threshold(probabilities: Array, labels: Array) -> float:
+def threshold(probabilities: Array, labels: Array) -> float | None:
     """The lowest probability above which at least 95 % of the predictions are correct.
 
-    probabilities: N×classes; labels: N. It is 0 if all predictions together are that accurate, and 1 if no probability
-    is high enough.
+    probabilities: N×classes; labels: N. It is 0 if all predictions together are that accurate. It is None if the
+    predictions are no better than chance, or if fewer than 1 in 20 of them would be above it: then (nearly) every
+    answer would be `unknown`.
     """
-    top = probabilities.max(1)
-    order = np.argsort(-top, kind="stable")
-    right = (probabilities.argmax(1) == labels)[order]
-    share = np.cumsum(right) / np.arange(1, len(right) + 1)
+    answers, n = probabilities.argmax(1), len(labels)
+    order = np.argsort(-probabilities.max(1), kind="stable")
+    share = np.cumsum((answers == labels)[order]) / np.arange(1, n + 1)
     (enough,) = np.nonzero(share >= RIGHT)
-    if len(enough) and enough[-1] == len(right) - 1:
-        return 0.0
-    return round(float(top[order][enough[-1]]), 6) if len(enough) else 1.0
+    if not len(enough) or enough[-1] + 1 < FEWEST * n:
+        return None
+    if Guessing.of(confusion_of(labels, answers, probabilities.shape[1])).likely:
+        return None
+    return 0.0 if enough[-1] == n - 1 else round(float(probabilities.max(1)[order][enough[-1]]), 6)
+
+
+def at_bound(temperature: float) -> bool:
+    """Whether a temperature is the lowest or the highest that `calibrate` returns."""
+    return math.isclose(temperature, COLDEST, rel_tol=1e-4) or math.isclose(temperature, HOTTEST, rel_tol=1e-4)
 
 
 def fit(logits: Array, labels: Array) -> dict[str, Any]:
-    """The `calibration` of an artefact: temperature, threshold, and the number of images that they were fitted on."""
+    """The `calibration` of an artefact: temperature, threshold, and the number of images that they were fitted on.
+
+    Without the threshold where there is none.
+    """
     temperature = calibrate(logits, labels)
-    return {
-        "temperature": temperature,
-        "threshold": threshold(softmax(logits, temperature), labels),
-        "n": len(labels),
-    }
+    limit = threshold(softmax(logits, temperature), labels)
+    return {"temperature": temperature, **({} if limit is None else {"threshold": limit}), "n": len(labels)}

@@ -51,6 +51,13 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return losses
 
 
+def confusion_of(labels: Array, answers: Array, classes: int) -> Array:
+    """classes×classes counts from N labels and N answers: a row for each true class, a column for each answer."""
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, answers), 1)
+    return confusion
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Accuracy over a labelled set. `confusion[i][j]` counts the images of class i that were predicted as j."""
@@ -65,8 +72,7 @@ class Evaluation:
     def of(cls, logits: Array, labels: Array, classes: tuple[str, ...]) -> Evaluation:
         """From N×classes logits and N labels."""
         answers = logits.argmax(1)
-        confusion = np.zeros((len(classes), len(classes)), np.int64)
-        np.add.at(confusion, (labels, answers), 1)
+        confusion = confusion_of(labels, answers, len(classes))
         n = len(labels)
         loss = float(cross_entropy(logits, labels).mean())
         return cls(float((answers == labels).mean()), loss, n, classes, confusion)

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from neoclassic import engines
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.machine import cores
-from neoclassic.base.progress import QUIET, say_once
+from neoclassic.base.progress import progress_bar, say_once
 from neoclassic.data import cache
 from neoclassic.data.augmentation import Draw, augment
 from neoclassic.data.preprocessing import Array, Preprocessing
@@ -172,7 +171,7 @@ def features_of(
         return kept
     running = engines.create(engine, network.tree, network.input, network.weights, device)
     total = len(views) * len(pixels)
-    with tqdm(total=total, desc=f"features of {about}", unit=" images", disable=None, leave=False, file=QUIET) as bar:
+    with progress_bar(total=total, desc=f"features of {about}", unit=" images", leave=False) as bar:
 
         def done(n: int) -> None:
             bar.update(n)

@@ -109,9 +109,12 @@ def threshold_of(model: Model, wish: str | None) -> float:
     if wish is None:
         return 0.0
     if wish == "stored":
-        if "threshold" not in model.calibration:
-            raise UsageError("the model has no stored threshold: it was not fitted on validation images; give a number")
-        return float(model.calibration["threshold"])
+        stored = float(model.calibration.get("threshold", 1.0))
+        if stored >= 1:  # older versions stored 1 if there was none, which makes every answer unknown
+            fitted = "on its validation images no probability means 95 % right answers"
+            reason = fitted if model.calibration else "it was not fitted on validation images"
+            raise UsageError(f"the model has no stored threshold: {reason}; give a number")
+        return stored
     try:
         value = float(wish)
     except ValueError:

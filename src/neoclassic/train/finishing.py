@@ -10,6 +10,7 @@ from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.calibration import fit
 from neoclassic.model.evaluate import Evaluation, logits_of
+from neoclassic.train.doubtful import warnings
 from neoclassic.train.job import Job
 from neoclassic.train.run import Result, Run, State, machine, versions
 
@@ -38,7 +39,7 @@ def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -
     run.save_log(state.log)
     model = replace(model, metrics=metrics | {"test": test.summary})
     run.save_model(model)
-    result = _result(job, run, state, best, test, model.checksum)
+    result = _result(job, run, state, best, test, model)
     run.save_result(result)
     return result
 
@@ -47,7 +48,7 @@ def _logits(job: Job) -> Array:
     return logits_of(job.engine, job.monitored.images, job.preprocessing)
 
 
-def _result(job: Job, run: Run, state: State, best: int, test: Evaluation, checksum: str) -> Result:
+def _result(job: Job, run: Run, state: State, best: int, test: Evaluation, model: Model) -> Result:
     """What `result.json` will hold. best: the epoch whose model was kept."""
     images, row = sum(each.images_per_second * each.seconds for each in state.log), state.log[best - 1]
     return Result(
@@ -75,5 +76,6 @@ def _result(job: Job, run: Run, state: State, best: int, test: Evaluation, check
         versions=versions(job.engine.name),
         machine=machine(job.engine),
         evaluation=test.to_dict(),
-        checksum=checksum,
+        checksum=model.checksum,
+        warnings=warnings(job.recipe, row.train_accuracy, test, model),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 from neoclassic import data, engines, networks
 from neoclassic.base import files
@@ -23,7 +24,7 @@ from neoclassic.model.artefact import LARGEST
 from neoclassic.model.evaluate import Evaluation, evaluate
 from neoclassic.model.features import headless
 from neoclassic.model.provenance import path_of
-from neoclassic.train import head, rates, transfer, tuned
+from neoclassic.train import head, pace, rates, transfer, tuned
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
@@ -111,12 +112,18 @@ class Job:
         self.engine.load_optimizer_state(averages)
 
 
+class Note(Protocol):
+    """Tells the user a line; an essential one even to those who want to hear little."""
+
+    def __call__(self, line: str, essential: bool = False) -> None: ...
+
+
 def prepare(
     recipe: Recipe,
     settings: Settings,
     splits: Splits | None,
     world: World,
-    note: Callable[[str], None] | None = None,
+    note: Note | None = None,
     resumed: bool = False,
 ) -> Job:
     """Find the data, draw or open the weights, and put the network on its engine.
@@ -141,8 +148,10 @@ def prepare(
     if note:
         first = head.lines(recipe) if world.size == 1 else ()
         schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
-        for line in (*start.notes, *first, *schedule, *_about(photos, recipe, preprocessing)):
+        for line in (*start.notes, *first, *schedule):
             note(line)
+        for line in _about(photos, recipe, preprocessing):
+            note(line, essential=True)
     splits = dataset.prepare(preprocessing, settings.strict)
     training, monitored = _parts(recipe, splits)
     if norms and min(len(training), recipe.batch_size) < 2:
@@ -151,10 +160,14 @@ def prepare(
     if start.pixels or recipe.standardise:
         mean, std = start.pixels or statistics(training.images)
         preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))
-    weights = start.weights
+    weights, sizes = start.weights, _sizes(recipe, training, norms)
+    last_step = min(recipe.epochs * len(sizes), settings.max_steps or sys.maxsize)
+    if note and settings.engine == "numpy":
+        trained = math.ceil(last_step / len(sizes) * len(training))
+        if slow := pace.advice(recipe, tree, shape, weights, len(training), trained):
+            note(slow, essential=True)
     if recipe.head_first and not resumed and world.size == 1:
         weights = _head_first(recipe, settings, tree, weights, preprocessing, training, note)
-    sizes = [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
     engine = _engine(recipe, settings, world, tree, shape, weights, plan[0], sizes[-1])
     return Job(
         recipe=recipe,
@@ -169,10 +182,15 @@ def prepare(
         monitored=monitored,
         digests=photos.digests if photos else {},
         afresh=start.afresh,
-        last_step=min(recipe.epochs * len(sizes), settings.max_steps or sys.maxsize),
+        last_step=last_step,
         steps_per_epoch=len(sizes),
         lone_image=not norms,
     )
+
+
+def _sizes(recipe: Recipe, training: Dataset, norms: Sequence[str]) -> list[int]:
+    """The number of images in each batch of an epoch."""
+    return [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
 
 
 def _lonely_norms(network: str, tree: Node, shape: Shape) -> list[str]:
@@ -195,7 +213,7 @@ def _head_first(
     weights: Weights,
     p: Preprocessing,
     training: Dataset,
-    note: Callable[[str], None] | None,
+    note: Note | None,
 ) -> Weights:
     """The weights with a last layer that fits the training images; see `train.head`."""
     network = headless(recipe.network, tree, (p.channels, *p.size), weights)

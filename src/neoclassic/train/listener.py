@@ -14,6 +14,10 @@ class Listener:
     def noted(self, line: str) -> None:
         """Something to tell before training starts."""
 
+    def advised(self, line: str) -> None:
+        """Something to tell then even to those who want to hear little: what a folder was taken for, a slow engine."""
+        self.noted(line)
+
     def started(self, job: Job, run: Run, state: State) -> None:
         """Training starts in this folder, or resumes from this state."""
 

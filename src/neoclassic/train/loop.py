@@ -57,12 +57,14 @@ def train(
     splits: Splits | None = None,
     listeners: Sequence[Listener] = (),
     world: World | None = None,
+    kept: bool = True,
 ) -> Result | None:
     """Run a recipe; return what `result.json` holds.
 
     out: the run folder; `runs/<network>-<data>-<number>` when omitted. splits: replaces the data set that the recipe
     names. world: this process's place among several, which the environment tells when omitted; only the first of them
-    writes and has a result, the others return None.
+    writes and has a result, the others return None. kept: whether the folder will be there afterwards, so that it is
+    worth naming.
 
     UsageError for an impossible call, before anything is written; `Interrupted` after Ctrl-C; `Diverged` for a loss
     that is not finite; NeoclassicError for bad data or a folder that cannot be written.
@@ -82,9 +84,9 @@ def train(
         return None
     Run.check(out)
 
-    def note(line: str) -> None:
+    def note(line: str, essential: bool = False) -> None:
         for each in listeners:
-            each.noted(line)
+            each.advised(line) if essential else each.noted(line)
 
     if settings.engine == "torch":
         note(f"precision {settings.speed.precision}, compile {settings.speed.compile}")
@@ -95,7 +97,7 @@ def train(
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
-        note(f"{images} left out, listed in {run.skipped}: {first}")
+        note(f"{images} left out{f', listed in {run.skipped}' if kept else ''}: {first}", essential=True)
     with run.held():
         return Training(job, run, State(), listeners).run_to_end()
 
@@ -161,6 +163,9 @@ class Training:
             each.started(self.job, self.run, self.state)
         try:
             self.run_head() if self.job.recipe.head else self.run_epochs()
+        except KeyboardInterrupt:  # a second Ctrl-C does not wait for a step to end
+            self.save_best()
+            raise
         finally:
             for each in self.listeners:
                 each.stopped()

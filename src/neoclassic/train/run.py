@@ -141,6 +141,7 @@ class Result:
     machine: dict[str, Any]
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
     checksum: str = ""  # of the model; "" in results of older versions
+    warnings: tuple[str, ...] = ()  # what makes the model doubtful, see `train.doubtful`
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoclassic.compat.d2l.figures import Display, figure_of, in_notebook, subplots
+from neoclassic.base.notebook import in_notebook
+from neoclassic.compat.d2l.figures import Display, figure_of, subplots
 from neoclassic.compat.d2l.parameters import HyperParameters
 from neoclassic.compat.d2l.plots import set_axes, use_svg_display
 
@@ -31,6 +33,11 @@ def _print_point(x: float, xlabel: str | None, values: dict[str, float]) -> None
 def _still_drawn(lines: Iterable[Line2D], axes: Axes) -> bool:
     """Whether lines are still on their axes, which a reader may have cleared."""
     return all(line.axes is axes for line in lines)
+
+
+def _identify(line: Line2D, name: str) -> None:
+    """Give a line an id, by which an SVG file of the figure can be read: "train loss" becomes `train-loss`."""
+    line.set_gid("-".join(re.findall(r"\w+", str(name))) or None)
 
 
 def _extend(line: Line2D, axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
@@ -96,6 +103,8 @@ class Animator:
         self.axes[0].cla()
         styled = zip(self.X, self.Y, itertools.cycle(self.fmts), strict=False)
         self._lines = [self.axes[0].plot(x, y, fmt)[0] for x, y, fmt in styled]
+        for line, name in zip(self._lines, self._legend, strict=False):
+            _identify(line, name)
         self.config_axes()
 
 
@@ -149,10 +158,20 @@ class ProgressBoard(HyperParameters):
 
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         pending = self.raw_points.setdefault(label, [])
-        line = self.data.setdefault(label, [])
+        self.data.setdefault(label, [])
         pending.append((x, y.detach() if isinstance(y, Tensor) else y))
-        if len(pending) < max(int(every_n), 1):
-            return
+        if len(pending) >= max(int(every_n), 1):
+            self._add_mean(label)
+
+    def complete(self) -> None:
+        """Draw the points that are collected though fewer than n, so that no line ends before training does."""
+        for label, pending in self.raw_points.items():
+            if pending:
+                self._add_mean(label)
+
+    def _add_mean(self, label: str) -> None:
+        """Add the mean of the collected points to the line."""
+        pending, line = self.raw_points[label], self.data[label]
         point = Point(*(_mean(values) for values in zip(*pending, strict=True)))
         pending.clear()
         line.append(point)
@@ -171,6 +190,7 @@ class ProgressBoard(HyperParameters):
         Display.of(self.fig).changed()
 
     def _open(self) -> None:
+        use_svg_display()
         if self.axes is not None:
             self.fig = figure_of(self.axes)
         elif self.fig is not None:
@@ -184,6 +204,7 @@ class ProgressBoard(HyperParameters):
         for (label, line), (style, colour) in zip(self.data.items(), styles, strict=False):
             x, y = [p.x for p in line], [p.y for p in line]
             (self._lines[label],) = axes.plot(x, y, linestyle=style, color=colour, label=label)
+            _identify(self._lines[label], label)
         set_axes(axes, self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale, None)
         axes.legend()
 

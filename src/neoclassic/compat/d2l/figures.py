@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neoclassic.base.notebook import in_notebook, shell
 from neoclassic.views.picture import import_matplotlib
 
 if TYPE_CHECKING:
@@ -56,17 +57,6 @@ def figure_of(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     assert figure is not None
     return figure
-
-
-def _ipython() -> Any:
-    """The IPython shell, or None outside one."""
-    module = sys.modules.get("IPython")
-    return module.get_ipython() if module else None
-
-
-def in_notebook() -> bool:
-    """Whether output goes to a notebook's cell."""
-    return getattr(_ipython(), "kernel", None) is not None
 
 
 # ── displays ─────────────────────────────────────────────────────────────────────────────────────────
@@ -116,9 +106,9 @@ class Display:
         self._cell = -1
         self._next = 0.0
         _flush_at_exit()
-        if shell := _ipython():
-            shell.events.register("pre_run_cell", _cell_begins)
-            shell.events.register("post_run_cell", _cell_ends)
+        if running := shell():
+            running.events.register("pre_run_cell", _cell_begins)
+            running.events.register("post_run_cell", _cell_ends)
         if in_notebook():
             figure._ipython_display_ = self._show_in_cell
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from neoclassic.compat.d2l.figures import Display, figure_of, in_notebook, pyplot, subplots
+from neoclassic.base.notebook import in_notebook
+from neoclassic.compat.d2l.figures import Display, figure_of, pyplot, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -153,6 +153,8 @@ class Trainer(HyperParameters):
         for epoch in range(self.max_epochs):
             self.epoch = epoch
             self.fit_epoch()
+        if isinstance(model.board, ProgressBoard):  # a reader may have put another one in its place
+            model.board.complete()
 
     def fit_epoch(self) -> None:
         """Train on every batch once, then validate."""
