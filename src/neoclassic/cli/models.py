@@ -78,7 +78,7 @@ def evaluate(
         return
     _print_evaluation(reviewed, test.name)
     if written:
-        click.echo(f"wrote pictures and tables to {out}: {', '.join(Path(path).name for path in written.values())}")
+        print_fitted(f"wrote pictures and tables to {out}: {', '.join(Path(path).name for path in written.values())}")
 
 
 def _print_evaluation(reviewed: Review, data: str) -> None:

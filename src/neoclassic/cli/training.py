@@ -165,7 +165,7 @@ def _print_result(result: Result | None, as_json: bool) -> None:
     minutes, seconds = divmod(round(result.seconds), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{result.seconds:.1f} s"
     click.echo(f"test accuracy {result.test_accuracy:.4f}  (epoch {result.best_epoch}, trained for {took})")
-    click.echo(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
+    print_fitted(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
     click.echo(f"next: neoclassic predict {result.run} IMAGE")
 
 
