@@ -93,9 +93,8 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         return
     print_fitted(compare.table(opened))
     if written:
-        print_fitted(
-            "", f"wrote pictures and a table to {out}: {', '.join(Path(path).name for path in written.values())}"
-        )
+        names = ", ".join(Path(path).name for path in written.values())
+        print_fitted("", f"wrote pictures and a table to {out}: {names}")
 
 
 @verb
