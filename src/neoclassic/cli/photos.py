@@ -54,4 +54,4 @@ def cache(clear: str | None, as_json: bool) -> None:
     if entries:
         columns = (Column("", RIGHT), Column("", narrow=WRAP, least=24), Column("", narrow=SHORTEN, least=20))
         print_fitted(Table(columns, tuple((size(e.bytes), e.about, str(e.path)) for e in entries)))
-    click.echo(f"{size(sum(e.bytes for e in entries))} {'removed from' if clear else 'in'} {store.folder()}")
+    print_fitted(f"{size(sum(e.bytes for e in entries))} {'removed from' if clear else 'in'} {store.folder()}")
