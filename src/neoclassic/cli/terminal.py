@@ -42,8 +42,10 @@ def print_fitted(*parts: Part) -> None:
 
 
 def _fits(part: str, width: int) -> bool:
-    """Whether it is certain without rich that a text fits."""
-    return part.isascii() and all(len(line) <= width for line in part.splitlines())
+    """Whether rich need not be loaded: the text certainly fits, and has nothing to colour."""
+    lines = part.split("\n")
+    plain = all(line.isascii() and line.isprintable() and len(line) <= width for line in lines)
+    return plain and not any(line.startswith(tuple(WORDS)) for line in lines)
 
 
 def _fitted(parts: Sequence[Part], width: int) -> Iterator[str]:
