@@ -10,13 +10,6 @@ from neoclassic.insight.watching import _line
 from neoclassic.train.run import Epoch
 
 STATE = {"elapsed": 10.0, "prefix": "epoch 9/10: ", "unit": " images", "unit_scale": True, "rate": 741.2}
-    "elapsed": 10.0,
-    "prefix": "epoch 9/10: ",
-    "unit": " images",
-    "unit_scale": True,
-    "rate": 741.2,
-    "ascii": False,
-}
 
 
 def row(epoch, validation=True):
@@ -26,7 +19,9 @@ def row(epoch, validation=True):
 
 
 def bar(width, total=600_000):
-    return FittingBar.format_meter(n=7_170, total=total, ncols=width, postfix="loss=0.512, accuracy=0.812", ascii=False, **STATE)
+    """The progress bar as it is drawn in a window of this width."""
+    shown = {"postfix": "loss=0.512, accuracy=0.812", "ascii": False, **STATE}
+    return FittingBar.format_meter(n=7_170, total=total, ncols=width, **shown)
 
 
 @pytest.mark.parametrize("width", [200, 120, 100, 80, 60, 40, 24])
