@@ -1,6 +1,7 @@
 """nc.Classifier: scikit-learn's habits, over arrays and folders, and one file to keep it in."""
 
 import copy
+import gc
 import os
 import pickle
 import signal
@@ -13,6 +14,9 @@ from PIL import Image
 
 import neoclassic as nc
 from neoclassic.model.artefact import Model
+
+# a few epochs on a few images are no more than a try
+pytestmark = pytest.mark.filterwarnings("ignore:the model is no better than chance", "ignore:the calibration stopped")
 
 
 def photos(n, seed=0, size=28):
@@ -110,6 +114,36 @@ def test_a_folder_is_learnt_and_scored_by_its_classes_names(tmp_path, monkeypatc
     assert clf.score(tmp_path / "photos") == clf.model_.metrics["test"]["accuracy"] > 0.9
     assert clf.model_.metrics["test"]["n"] == 30
     assert set(clf.predict(tmp_path / "photos" / "test" / "up")) == {"up"}
+
+
+def test_fit_says_what_a_folder_was_taken_for_and_names_no_folder_that_is_gone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for i, (pixels, kind) in enumerate(zip(*photos(40), strict=True)):
+        path = tmp_path / "photos" / ("up", "down")[kind] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    clf = small(epochs=1).fit(tmp_path / "photos")
+    told = capsys.readouterr().err
+    assert "40 images in 2 classes" in told
+    assert "20% of each class, 8 images, are the test set" in told
+    assert f"1 image that cannot be read is left out: {path}" in told
+    assert "neoclassic-" not in told
+    assert "epoch 1/1" not in told
+    clf.set_params(verbose=True).fit(tmp_path / "photos")
+    assert "epoch 1/1" in capsys.readouterr().err
+    clf.set_params(verbose=False).fit(tmp_path / "photos")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_history_is_a_table_of_the_epochs(fitted):
+    assert [row["epoch"] for row in fitted.history_] == [1, 2, 3, 4, 5, 6]
+    assert {tuple(row) for row in fitted.history_} == {tuple(fitted.history_[0])}
+    assert list(fitted.history_[0])[2:6] == ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+    assert all(isinstance(value, int | float) for row in fitted.history_ for value in row.values())
+    best = fitted.model_.metrics["validation"]["accuracy"]
+    assert max(row["validation_accuracy"] for row in fitted.history_) == pytest.approx(best, abs=1e-6)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,10 +258,60 @@ def test_ctrl_c_in_fit_is_a_keyboard_interrupt_and_keeps_the_best_model(monkeypa
     with pytest.raises(KeyboardInterrupt) as error:
         clf.fit(X, np.array(["up", "down"])[y])
     assert not isinstance(error.value, Exception)
-    assert str(error.value) == "stopped in epoch 3, after step 22 of 54; the best model until then is in model_"
+    stopped = "stopped in epoch 3, after step 22 of 54; the best model until then is in model_"
+    assert str(error.value) == f"{stopped}; continue with: fit(X, y, resume=True)"
+    assert [row["epoch"] for row in clf.history_] == [1, 2]
     assert clf.predict(X).shape == (160,)
     assert clf.classes_.tolist() == ["down", "up"]
     assert set(clf.model_.metrics) == {"epoch", "validation"}
+
+
+def test_a_fit_that_was_stopped_is_continued_to_the_same_bytes(monkeypatch, default_ctrl_c, tmp_path):
+    X, y = photos(160)
+    whole = small(epochs=3).fit(X, y)
+    for clf in (small(epochs=3), small(epochs=3, out=str(tmp_path / "run"))):
+        interrupted(monkeypatch, 12)
+        with pytest.raises(KeyboardInterrupt, match=r"continue with: fit\(X, y, resume=True\)$"):
+            clf.fit(X, y)
+        with pytest.raises(nc.UsageError, match="other parameters"):
+            clf.set_params(learning_rate=0.5).fit(X, y, resume=True)
+        clf.set_params(learning_rate=0.01).fit(X, y, resume=True)
+        np.testing.assert_array_equal(clf.predict_proba(X), whole.predict_proba(X))
+        assert [row["epoch"] for row in clf.history_] == [1, 2, 3]
+    with pytest.raises(nc.UsageError, match=r"holds a run already: fit\(…, resume=True\) continues it"):
+        clf.fit(X, y)
+    with pytest.raises(nc.UsageError, match="there is no training to continue"):
+        small().fit(X, y, resume=True)
+
+
+def test_what_was_stopped_leaves_no_folder_behind(monkeypatch, default_ctrl_c, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    interrupted(monkeypatch, 22)
+    clf = small()
+    with pytest.raises(KeyboardInterrupt) as error:
+        clf.fit(*photos(160))
+    assert len(list(tmp_path.iterdir())) == 1  # what resume=True continues
+    del error, clf
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_ctrl_c_keeps_the_best_model_too(monkeypatch, default_ctrl_c):
+    from neoclassic.engines.numpy import NumpyEngine
+
+    steps, step = [], NumpyEngine.step
+
+    def slow(self, *arguments, **named):
+        steps.append(1)
+        step(self, *arguments, **named)
+        for _ in range(2 if len(steps) == 22 else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(NumpyEngine, "step", slow)
+    clf = small()
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped; the best model until then is in model_"):
+        clf.fit(*photos(160))
+    assert [row["epoch"] for row in clf.history_] == [1, 2]
 
 
 def test_ctrl_c_before_the_first_epoch_ends_keeps_nothing_and_says_so(monkeypatch, default_ctrl_c):
@@ -241,7 +325,7 @@ def test_ctrl_c_before_the_first_epoch_ends_keeps_nothing_and_says_so(monkeypatc
 def test_ctrl_c_with_a_folder_says_what_goes_on_from_there(monkeypatch, default_ctrl_c, idx_folder, tmp_path, run):
     interrupted(monkeypatch, 3)
     clf = nc.Classifier("lenet", epochs=1, engine="numpy", out=str(tmp_path / "run"))
-    with pytest.raises(KeyboardInterrupt, match=f"resume with: neoclassic train --resume {tmp_path / 'run'}$"):
+    with pytest.raises(KeyboardInterrupt, match=f"or neoclassic train --resume {tmp_path / 'run'}$"):
         clf.fit(idx_folder)
     assert run("train", "--resume", tmp_path / "run")[0] == 0
 

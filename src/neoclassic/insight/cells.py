@@ -13,6 +13,7 @@ from neoclassic.base.errors import NeoclassicError, Ornament
 from neoclassic.base.text import escape
 from neoclassic.insight import compare, curves, page
 from neoclassic.insight.compare import Comparison
+from neoclassic.insight.curves import MOST_NAMES
 from neoclassic.insight.explain import Explanation
 from neoclassic.insight.maps import overlay
 from neoclassic.insight.review import Review, confusions
@@ -25,7 +26,7 @@ from neoclassic.views import drawing, lettering
 from neoclassic.views.cells import html, network_cost, picture
 from neoclassic.views.html import cell, details, facts, matrix, paragraph, table
 
-MOST_CLASSES = 20  # in a confusion matrix with numbers, and in a table that is not folded
+MOST_CLASSES = 20  # in a table that is not folded
 PAIRS = 10  # of confused classes
 
 __all__ = ["html"]
@@ -163,13 +164,8 @@ def _evaluation(e: Evaluation) -> list[str]:
     return [
         classes if few else details(f"all {len(e.classes):,} classes", classes),
         _title("Most frequent confusions") + table(head, pairs[:PAIRS], numbers=2) if pairs else "",
-        details("confusion matrix", _confusion(e)) if few else "",
+        details("confusion matrix", matrix(e.classes, e.confusion.tolist())) if len(e.classes) <= MOST_NAMES else "",
     ]
-
-
-def _confusion(e: Evaluation) -> str:
-    shares = e.confusion / np.maximum(e.confusion.sum(1, keepdims=True), 1)
-    return matrix(e.classes, "true class ↓, predicted class →", e.confusion.tolist(), shares.tolist())
 
 
 @html.register

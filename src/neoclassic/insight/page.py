@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from neoclassic.base.text import escape
-from neoclassic.views.html import cards, code, details, facts, paragraph, table
+from neoclassic.views import styles
+from neoclassic.views.html import cards, code, details, facts, matrix, paragraph, table
 
 __all__ = [
     "cards",
@@ -20,6 +21,7 @@ __all__ = [
     "details",
     "facts",
     "gallery",
+    "matrix",
     "page",
     "paragraph",
     "photo",
@@ -76,7 +78,7 @@ def page(title: str, sections: Iterable[str]) -> str:
     body = "\n".join(sections)
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}{icon}<title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+        f"<style>{STYLE}{styles.MATRIX}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
 
 

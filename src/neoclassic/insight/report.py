@@ -27,7 +27,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import CLASS_COLUMNS
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run
-from neoclassic.views import drawing
+from neoclassic.views import drawing, lettering
 from neoclassic.views.table import duration, layer_table, size
 
 MISTAKES = 24  # images in the gallery of mistakes
@@ -167,16 +167,22 @@ def _curves(log: list[dict[str, Any]]) -> str:
 
 def _results(reviewed: Review) -> str:
     e, bins, error = reviewed.evaluation, reviewed.reliability, reviewed.calibration_error
-    matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
+    if len(e.classes) <= curves.MOST_NAMES:
+        matrix = page.matrix(e.classes, e.confusion.tolist())
+    else:
+        matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
     reliability = _chart(lambda p: curves.draw_reliability(bins, error, p, ""), "reliability")
     table = page.table(CLASS_COLUMNS, e.class_cells)
     pairs = [(true, predicted, f"{n:,}", f"{share:.1%}") for true, predicted, n, share in reviewed.pairs[:10]]
     return page.section(
         "Results by class",
         matrix,
+        *([page.paragraph(advice)] if (advice := lettering.advice(e.classes)) else []),
         f'<div class="two"><div><h3>Metrics</h3>{table}</div><div><h3>Calibration</h3>{reliability}</div></div>',
         "<h3>Most frequent confusions</h3>",
-        page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2),
+        page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2)
+        if pairs
+        else page.paragraph("None: every test image was classified correctly."),
     )
 
 

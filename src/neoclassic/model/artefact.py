@@ -142,8 +142,8 @@ class Model(display.Displayed):
     source: Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        where = f" from {printable(str(self.source))}" if self.source else ""
-        return f"<{self.title}: {'; '.join(value for _, value in self.facts)}{where}>"
+        where = f", file {printable(str(self.source))}" if self.source else ""
+        return f"<{self.title}: {', '.join(f'{name} {value}' for name, value in self.facts)}{where}>"
 
     @property
     def title(self) -> str:
@@ -156,14 +156,11 @@ class Model(display.Displayed):
         """Names and short values: the input, the classes, the parameters, and the test accuracy if it is known."""
         m = measure(self.tree, self.input)
         names = ", ".join(map(printable, self.classes[:3])) + (", …" if len(self.classes) > 3 else "")
-        facts = [
-            ("input", by(self.input)),
-            ("classes", f"{len(self.classes):,} classes ({names})"),
-            ("parameters", f"{m.parameters:,} parameters"),
-        ]
+        classes = ("classes", f"{len(self.classes):,} ({names})")
+        facts = [("input", by(self.input)), classes, ("parameters", f"{m.parameters:,}")]
         test = self.metrics.get("test")
         accuracy = test.get("accuracy") if isinstance(test, dict) else None
-        return [*facts, ("test", f"test accuracy {accuracy:.2%}")] if isinstance(accuracy, float) else facts
+        return [*facts, ("test accuracy", f"{accuracy:.2%}")] if isinstance(accuracy, float) else facts
 
     @property
     def temperature(self) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from neoclassic.engines.contract import Array
 
-DEVIATIONS = 2.33  # above the expectation: guessing comes so far once in a hundred times
+DEVIATIONS = 3.0  # above the expectation: guessing comes so far about once in a thousand times
 KAPPA = 0.5  # from here on a model counts as better than chance, even if its images are too few to prove it
 
 

@@ -8,18 +8,19 @@ from neoclassic.model.calibration import at_bound
 from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
 
+CHANCE = "the model is no better than chance"
 LEARNT = 0.5  # of the way from guessing to perfection: from here on the training images count as learnt
 
 
 def warnings(recipe: Recipe, train_accuracy: float, test: Evaluation, model: Model) -> tuple[str, ...]:
     """A line for each doubt about a trained model: its answers are guesses, or its calibration found no temperature.
 
-    train_accuracy: of the epoch whose model was kept, 0 to 1.
+    train_accuracy: the highest that training reached, 0 to 1.
     """
     found, guessing = [], doubts.Guessing.of(test.confusion)
     if guessing.likely:
         advice = _advice(recipe, (train_accuracy - guessing.share) / (1 - guessing.share))
-        found.append(f"the model is no better than chance: {_answers(test, guessing)}; {advice}")
+        found.append(f"{CHANCE}, as far as the images tell: {_answers(test, guessing)}; {advice}")
     if at_bound(model.temperature):
         bound = f"the calibration stopped at its bound, temperature {model.temperature:g}"
         found.append(f"{bound}: the probabilities are not calibrated, so rely on the predicted classes alone")
@@ -37,8 +38,8 @@ def _answers(test: Evaluation, guessing: doubts.Guessing) -> str:
 def _advice(recipe: Recipe, learnt: float) -> str:
     """What to try. learnt: how far training came on its own images, from guessing, 0, to perfection, 1."""
     if learnt >= LEARNT:
-        more = "add images" if recipe.weights else "add images, or start from pretrained weights"
-        return f"it learnt the training images by heart, so labels may be wrong: look at them, {more}"
+        more = "or add images" if recipe.weights else "add images, or start from pretrained weights"
+        return f"it did learn the training images, so check that their labels are right, {more}"
     steps = [] if recipe.head else [f"another learning rate than {recipe.learning_rate:g}", "more epochs"]
     steps += [] if recipe.weights else ["pretrained weights"]
     if not steps:

@@ -77,5 +77,5 @@ def _result(job: Job, run: Run, state: State, best: int, test: Evaluation, model
         machine=machine(job.engine),
         evaluation=test.to_dict(),
         checksum=model.checksum,
-        warnings=warnings(job.recipe, row.train_accuracy, test, model),
+        warnings=warnings(job.recipe, max(each.train_accuracy for each in state.log), test, model),
     )

@@ -8,18 +8,13 @@ from typing import Any
 
 from neoclassic.measure import Measure, ShapeError, by, measure
 from neoclassic.tree import Combinator, Node, walk
-from neoclassic.views import drawing, svg
+from neoclassic.views import drawing, styles
 from neoclassic.views.diff import Diff
 from neoclassic.views.drawing import Drawing
 from neoclassic.views.html import cell, details, facts, paragraph, table
 from neoclassic.views.table import LAYER_COLUMNS, at_depth, layer_cells, layer_table, total_rows
 
 MOST = 40  # rows of a table that is not folded
-
-# how JupyterLab, VS Code, Colab and sites made from notebooks mark their theme
-LIGHT = ":is(body[data-jp-theme-light=true],body.vscode-light,html[theme=light],html[data-theme=light])"
-DARK = ":is(body[data-jp-theme-light=false],body.vscode-dark,html[theme=dark],html[data-theme=dark])"
-THEMES = "".join(svg.rules(dark, f"{page} svg.nc") for dark, page in ((False, LIGHT), (True, DARK)))
 
 
 @singledispatch
@@ -57,7 +52,7 @@ def network_cost(m: Measure) -> str:
 
 def picture(file: str) -> str:
     """A drawing, an SVG file, in the theme of the notebook."""
-    return f'<style>{THEMES}</style><div class="wide">{file}</div>'
+    return f'<style>{styles.DRAWING}</style><div class="wide">{file}</div>'
 
 
 def _of_any_size(tree: Node) -> Measure | None:

@@ -155,7 +155,7 @@ def _figure(m: Measure, item: _Item) -> Figure:
     else:
         figure = _branches(m, node, path)
     title = f"{name} … {item.last.rpartition('.')[2]}" if item.count > 1 else name
-    unnamed = name.rstrip("0123456789") == node.kind and item.count == 1
+    unnamed = not name or (name.rstrip("0123456789") == node.kind and item.count == 1)
     return figure if unnamed else frame(figure, title, item.count, f"{path}: {type(node).__name__}")
 
 

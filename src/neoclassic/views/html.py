@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from neoclassic.base.text import escape
+from neoclassic.views import styles
 
 
 def paragraph(text: str) -> str:
@@ -38,19 +39,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 1) 
     return f"<table><thead><tr>{cells(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def matrix(
-    names: Sequence[str], corner: str, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]
-) -> str:
-    """A square table of counts, each shaded by its share from 0 to 1, light enough for dark and for light text."""
-    head = f"<th>{escape(corner)}</th>" + "".join(f'<th class="n">{escape(name)}</th>' for name in names)
+def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """A confusion matrix that scrolls under its names. Each count is shaded by its share of its row, in ten steps."""
+    head = "<th>true class ↓ predicted class →" + "".join(f"<th><span>{escape(name)}</span>" for name in names)
     lines = []
-    for name, line, shades in zip(names, counts, shares, strict=True):
-        cells = (
-            f'<td class="n" style="background:rgba(37,99,168,{0.6 * shade:.2f})">{count if count else ""}</td>'
-            for count, shade in zip(line, shades, strict=True)
-        )
-        lines.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    for name, row in zip(names, counts, strict=True):
+        total = max(sum(row), 1)
+        cells = (f"<td class=s{max(round(10 * count / total), 1)}>{count}" if count else "<td>" for count in row)
+        lines.append(f"<tr><th>{escape(name)}{''.join(cells)}")
+    return f'<div class="matrix"><table><thead><tr>{head}<tbody>{"".join(lines)}</table></div>'
 
 
 def code(text: str, wrap: bool = True) -> str:
@@ -64,18 +61,6 @@ def details(title: str, inner: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{inner}</details>"
 
 
-# colours are the notebook's own, light or dark
-CELL_STYLE = """.nc-cell{max-width:100%;color:inherit;line-height:1.4}
-.nc-cell p{max-width:70ch;margin:.6em 0;opacity:.8}
-.nc-cell table{border-collapse:collapse;border:0;margin:.4em 0;font-size:.92em;font-variant-numeric:tabular-nums;
-color:inherit;table-layout:auto}.nc-cell .wide{overflow-x:auto;max-width:100%}.nc-cell svg{display:block;max-width:100%;
-height:auto}.nc-cell th,.nc-cell td{text-align:left;padding:2px 14px 2px 0;border:0;color:inherit;vertical-align:top;
-border-bottom:1px solid rgba(128,128,128,.3);overflow-wrap:anywhere;white-space:normal;max-width:60ch}
-.nc-cell tr,.nc-cell tr:hover,.nc-cell tr:nth-child(odd){background:none}.nc-cell th{font-weight:600;opacity:.75}
-.nc-cell td.n,.nc-cell th.n{text-align:right;white-space:nowrap;padding:2px 0 2px 14px}.nc-cell th{white-space:nowrap}
-.nc-cell summary{cursor:pointer;margin:.6em 0}.nc-cell .title{font-weight:700;margin:.2em 0;opacity:1}"""
-
-
 def cell(*parts: str) -> str:
     """What the cell of a notebook shows; wide parts scroll."""
-    return f'<div class="nc-cell"><style>{CELL_STYLE}</style>\n' + "\n".join(parts) + "\n</div>"
+    return f'<div class="nc-cell"><style>{styles.CELL}</style>\n' + "\n".join(parts) + "\n</div>"

@@ -31,13 +31,14 @@ def name(text: str, most: int | None = None) -> str:
 
 
 def advice(names: Iterable[str]) -> str:
-    """What to say beside a picture of these names: that no font has some characters; "" if all can be drawn."""
+    """What to say beside pictures with these names if no font has some of their characters; otherwise ""."""
     missing = {c: None for text in names for c in printable(text, keep="\n") if _font_of(c) is None}
     if not missing:
         return ""
-    shown, which = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
+    shown, them = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
+    why = f"because no installed font has {them}"
     install = "install one that does, such as Noto Sans CJK for Chinese, Japanese and Korean"
-    return f"The pictures show {shown} as code points, because no installed font has {which}: {install}."
+    return f"Pictures such as confusion.png show {shown} as code points, {why}: {install}."
 
 
 def set_fonts(figure: Figure) -> None:

@@ -5,6 +5,7 @@ The files are self-contained: no scripts, no fonts and no external references.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -64,7 +65,13 @@ STYLE = (
 
 def width(text: str, size: float = LABEL) -> float:
     """The largest width of a text in pixels, in any of the fonts, bold or not."""
-    return size * sum(_WIDTHS.get(c, 0.88 if c.isupper() else _DEFAULT_WIDTH) for c in text)
+    return size * sum(_WIDTHS.get(c) or _width_of_other(c) for c in text)
+
+
+def _width_of_other(c: str) -> float:
+    if unicodedata.east_asian_width(c) in "WF":  # Chinese, Japanese and Korean
+        return 1.1
+    return 0.88 if c.isupper() else _DEFAULT_WIDTH
 
 
 @dataclass
