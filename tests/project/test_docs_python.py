@@ -67,7 +67,7 @@ def test_the_examples_of_the_functions_print_what_they_say(here):
     failed, tried = doctest.testfile(str(DOCS / "python.md"), module_relative=False)
     assert (failed, tried > 15) == (0, True)
     of_functions = doctest.DocTestFinder().find(verbs, globs={"nc": __import__("neoclassic")})
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    runner = doctest.DocTestRunner()
     shown = {test.name.rpartition(".")[2] for test in of_functions if test.examples}
     assert shown >= set(verbs.__all__) - {"list_recipes", "recipe"}
     for test in of_functions:

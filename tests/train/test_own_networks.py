@@ -101,7 +101,7 @@ def test_a_run_starts_from_the_weights_of_another_though_the_classes_differ(trai
     assert "the last layer starts afresh: the file has 3 classes, the network 2" in err
 
 
-@pytest.mark.filterwarnings("ignore:the model is no better than chance")
+@pytest.mark.filterwarnings("ignore::neoclassic.base.errors.NeoclassicWarning")
 def test_opening_what_names_a_file_does_not_run_it(trained, photos, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     Path("residual.py").write_text("raise SystemExit('it was run')", "utf-8")
@@ -113,11 +113,11 @@ def test_opening_what_names_a_file_does_not_run_it(trained, photos, tmp_path, mo
     assert code == 2
     assert "unknown network 'residual.py:residual'" in err
     classifier = nc.load(trained, engine="numpy").set_params(epochs=1)
-    classifier.fit(np.zeros((20, 40, 40, 3), np.uint8), [0, 1] * 10)
+    classifier.fit(np.random.default_rng(0).integers(0, 256, (20, 24, 24, 3), dtype=np.uint8), [0, 1] * 10)
     assert run("report", trained, "--out", "r.html")[0] == 0
 
 
-@pytest.mark.filterwarnings("ignore:the model is no better than chance")
+@pytest.mark.filterwarnings("ignore::neoclassic.base.errors.NeoclassicWarning")
 def test_arrays_train_a_tree_in_a_classifier_and_the_file_of_it_comes_back(tmp_path):
     tree = nc.Sequential(nc.Conv2d(4, 3), nc.ReLU(), nc.AdaptiveAvgPool2d(), nc.Flatten(), nc.Linear(9))
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import click
 
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
     from neoclassic.networks import Entry
@@ -41,7 +42,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
     if not entries:
         raise unknown("network", pattern.rstrip("*"), networks.list_networks(), see="'neoclassic list' shows them all")
     if not as_json:
-        click.echo(table.network_list(entries))
+        print_fitted(table.network_list(entries))
         return
     rows = []
     for e in entries:
@@ -63,7 +64,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
 def _list_models(pattern: str, as_json: bool) -> None:
     """Models that have a name: what they were trained on, how accurate they are, where they are."""
     from neoclassic.model import pretrained
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     rows = pretrained.rows(pattern)
     if not rows:
@@ -71,11 +72,17 @@ def _list_models(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = [("model", "accuracy", "MiB", "where")]
+    cells = []
     for row in rows:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
         cells.append((row["model"], accuracy, f"{row['bytes'] / 2**20:.1f}", row["place"]))
-    click.echo(table.align(cells, "<>><"))
+    columns = (
+        Column("model", narrow=WRAP, least=20),
+        Column("accuracy", RIGHT),
+        Column("MiB", RIGHT),
+        Column("where", narrow=WRAP, least=12),
+    )
+    print_fitted(Table(columns, tuple(cells)))
 
 
 @verb
@@ -87,7 +94,7 @@ def _list_models(pattern: str, as_json: bool) -> None:
 )
 @click.option("--depth", type=click.IntRange(1), help="Levels to show; 1 is the network's direct children.")
 @click.option("--explain", is_flag=True, help="Show the formula of each number, and what 1×1 convolutions save.")
-@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11")
+@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11.")
 @click.option("--svg", metavar="FILE", help="Write a drawing of the network to this file; - is standard output.")
 @click.option("--blocks", is_flag=True, help="With --svg: draw feature maps as blocks to scale (small networks).")
 @as_json
@@ -118,7 +125,7 @@ def show(
         if as_json:
             print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
         else:
-            click.echo(comparison.compare(measures, batch))
+            print_fitted(comparison.compare(measures, batch))
         return
     ((name, m),) = measures.items()
     if svg:
@@ -137,8 +144,8 @@ def show(
         saved = {"savings": savings.to_dict(m)} if explain else {}
         print_json(table.to_dict(name, m, batch, depth) | saved)
     elif not svg:
-        click.echo(f"{name}, {rows[name].summary}\n")
-        click.echo(arithmetic.explain(m, batch, depth) if explain else table.layer_table(m, batch, depth))
+        parts = (arithmetic.explain_parts if explain else table.layer_parts)(m, batch, depth)
+        print_fitted(f"{name}, {rows[name].summary}", "", *parts)
 
 
 def _measured(row: Entry, shape: str | None, classes: int | None) -> Any:
@@ -163,7 +170,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
     if as_json:
         print_json(view.to_dict(a, b))
     else:
-        click.echo(view.diff_table(a, b))
+        print_fitted(*view.diff_parts(view.Diff.of(a, b)))
 
 
 @verb
@@ -172,7 +179,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
 def recipes(pattern: str, as_json: bool) -> None:
     """List recipes and the accuracy that they are known to reach."""
     from neoclassic.recipes import list_recipes
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
     matching = list_recipes(pattern)
@@ -182,9 +189,17 @@ def recipes(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json([r.to_dict() for r in matching])
         return
-    rows = [("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy reached")]
-    rows += [
+    rows = tuple(
         (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
         for r in matching
-    ]
-    click.echo(table.align(rows, "<<<>>><"))
+    )
+    columns = (
+        Column("recipe"),
+        Column("network", rank=2),
+        Column("data", rank=1),
+        Column("epochs", RIGHT, rank=3),
+        Column("batch", RIGHT, rank=5),
+        Column("rate", RIGHT, rank=4),
+        Column("test accuracy reached", narrow=WRAP, least=30),
+    )
+    print_fitted(Table(columns, rows))

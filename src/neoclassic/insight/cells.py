@@ -133,7 +133,7 @@ def _(run: Run) -> str:
 @html.register
 def _(comparison: Comparison) -> str:
     lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in comparison.runs]
-    rows = table(compare.COLUMNS, compare.cells(comparison.runs), numbers=3)
+    rows = table([column.title for column in compare.COLUMNS], compare.cells(comparison.runs), numbers=3)
     chart = _chart(lambda to: curves.draw_runs(lines, to, ""), "curves of the runs")
     return cell(rows, chart, _unlettered([run.name for run in comparison.runs]))
 

@@ -17,9 +17,20 @@ from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views.picture import draw_all
-from neoclassic.views.table import align, spark
+from neoclassic.views.table import RIGHT, SHORTEN, Column, Table, spark
 
-COLUMNS = ("run", "network", "data", "accuracy", "parameters", "MACs", "epochs", "seconds", "on", "accuracy by epoch")
+COLUMNS = (
+    Column("run", narrow=SHORTEN, least=16),
+    Column("network", rank=1),
+    Column("data", rank=3),
+    Column("accuracy", RIGHT),
+    Column("parameters", RIGHT, rank=2),
+    Column("MACs", RIGHT, rank=5),
+    Column("epochs", RIGHT, rank=4),
+    Column("seconds", RIGHT),
+    Column("on", rank=6),
+    Column("accuracy by epoch", narrow=SHORTEN, least=17),
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class Comparison(display.Displayed):
         return cls(tuple(open_runs(folders)))
 
     def __repr__(self) -> str:
-        return table(self.runs)
+        return str(table(self.runs))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -125,9 +136,9 @@ def open_runs(folders: Sequence[str]) -> list[RunSummary]:
     return [open_run(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
 
 
-def table(runs: Sequence[RunSummary]) -> str:
+def table(runs: Sequence[RunSummary]) -> Table:
     """One row per run, the best first."""
-    return align([COLUMNS, *cells(runs)], "<<<>>>>><<")
+    return Table(COLUMNS, tuple(cells(runs)))
 
 
 def cells(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:

@@ -174,9 +174,8 @@ def prepare(
     head.check(recipe, tree, world.size)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
-        first = head.lines(recipe) if world.size == 1 else ()
         schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
-        for line in (*start.notes, *first, *schedule):
+        for line in (*start.notes, *head.lines(recipe), *schedule):
             note(line)
         for line in _about(photos, recipe, preprocessing):
             note(line, essential=True)
@@ -194,7 +193,7 @@ def prepare(
         trained = math.ceil(last_step / len(sizes) * len(training))
         if slow := pace.advice(recipe, tree, shape, weights, len(training), trained):
             note(slow, essential=True)
-    if recipe.head_first and not resumed and world.size == 1:
+    if recipe.head_first and not resumed:  # every process fits the same layer
         weights = _head_first(recipe, settings, tree, weights, preprocessing, training, note)
     engine = _engine(recipe, settings, world, tree, shape, weights, plan[0], sizes[-1])
     return Job(

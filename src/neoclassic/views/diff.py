@@ -13,9 +13,10 @@ from neoclassic.base import display
 from neoclassic.measure import Measure, Row, by, measure
 from neoclassic.networks import Entry, differences
 from neoclassic.tree import Combinator, Node, join, walk
-from neoclassic.views.table import align
+from neoclassic.views.table import RIGHT, WRAP, Column, Part, Table, text
 
 MISSING, ADDED, CHANGED = "missing", "added", "changed"
+COLOURS = {MISSING: "red", ADDED: "green", CHANGED: "yellow"}  # in a terminal
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,7 @@ class Diff(display.Displayed):
         return [f"{name}: {reason}" for name, reason in zip(self.names, self.reasons, strict=True) if reason]
 
     def __repr__(self) -> str:
-        table = align([("", " → ".join(self.names), "", "parameters", "MACs"), *self.rows], "<<<>>")
-        return "\n".join([table, "", *self.notes]).rstrip()
+        return text(diff_parts(self))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `neoclassic diff --json`."""
@@ -172,6 +172,18 @@ def measured(entry: Entry) -> Measure:
 def diff_table(first: Entry, second: Entry) -> str:
     """A table of the changes, equal ones on one line, then the totals and the reasons."""
     return repr(Diff.of(first, second))
+
+
+def diff_parts(found: Diff) -> list[Part]:
+    """The parts of the table of a diff."""
+    columns = (
+        Column("", colours=COLOURS),
+        Column(" → ".join(found.names), narrow=WRAP, least=18),
+        Column("", narrow=WRAP, least=24),
+        Column("parameters", RIGHT),
+        Column("MACs", RIGHT, rank=1),
+    )
+    return [Table(columns, tuple(found.rows)), *([""] if found.notes else []), *found.notes]
 
 
 def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
