@@ -192,6 +192,8 @@ def test_a_recipe_is_a_table_and_its_repr_makes_it():
     assert eval(text, {"Recipe": Recipe, "Optimizer": Optimizer, "Augmentation": Augmentation}) == recipe
     assert "sgd, momentum 0.9, weight decay 0.0001" in page.text
     assert "pad 4, flip yes" in page.text
+    page, _ = shown(recipe.but(network="mine", tree=OWN))
+    assert page.tags.count("svg") == 1
 
 
 def test_a_list_of_recipes_is_a_table():

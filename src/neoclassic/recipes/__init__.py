@@ -14,9 +14,17 @@ from neoclassic.networks import Entry
 from neoclassic.recipes import d2l_en, d2l_zh, densenet_2016, dlfs, neoclassic, notes, practice, resnet_2015
 from neoclassic.train.recipe import Recipe
 from neoclassic.tree import Node
-from neoclassic.views.table import align
+from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
-COLUMNS = ("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy reached")
+COLUMNS = (
+    Column("recipe"),
+    Column("network", rank=2),
+    Column("data", rank=1),
+    Column("epochs", RIGHT, rank=3),
+    Column("batch", RIGHT, rank=5),
+    Column("rate", RIGHT, rank=4),
+    Column("test accuracy reached", narrow=WRAP, least=30),
+)
 _SOURCES = (d2l_zh, d2l_en, notes, practice, dlfs, resnet_2015, densenet_2016, neoclassic)
 _ROWS: tuple[Callable[[], Recipe], ...] = tuple(row for source in _SOURCES for row in source.RECIPES)
 _RECIPES = {recipe.name: recipe for recipe in (row() for row in _ROWS)}
@@ -26,15 +34,16 @@ class Recipes(list[Recipe], display.Displayed):
     """A list of recipes. The repr is a table of them."""
 
     def __repr__(self) -> str:
-        return align([COLUMNS, *self.cells], "<<<>>><")
+        return str(self.table)
 
     @property
-    def cells(self) -> list[tuple[str, ...]]:
-        """The rows of the table."""
-        return [
+    def table(self) -> Table:
+        """A row for each recipe."""
+        rows = (
             (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
             for r in self
-        ]
+        )
+        return Table(COLUMNS, tuple(rows))
 
 
 def list_recipes(pattern: str = "*") -> Recipes:
