@@ -207,6 +207,8 @@ def test_a_model_says_what_it_is_in_one_line(model):
     for part in ("lenet on photos", "3×28×28", "猫", "61,411", "test accuracy"):
         assert part in text
     assert page.tags.count("svg") == 1
+    assert shown(nc.load(model.source))[0].text == page.text
+    assert shown(nc.Classifier("lenet")) == (None, "Classifier('lenet')")
 
 
 def test_a_result_shows_its_curves_and_its_classes(folder):

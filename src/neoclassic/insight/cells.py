@@ -65,7 +65,7 @@ def _(recipe: Recipe) -> str:
     rows += [(f.name.replace("_", " "), _value(getattr(recipe, f.name))) for f in others]
     rows += [(name, value) for name, value in (("reaches", recipe.reaches), ("source", recipe.source)) if value]
     about = [paragraph(recipe.about)] if recipe.about else []
-    drawn = [details("the network", str(html(recipe.tree)))] if recipe.tree else []
+    drawn = [details("the network", shown)] if recipe.tree and (shown := html(recipe.tree)) else []
     return cell(_title(f"Recipe {recipe.name}"), *about, facts(rows), *drawn)
 
 
