@@ -231,12 +231,14 @@ os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.displaypub import DisplayPublisher
 
-seen = []
+seen, texts = [], []
 
 class Publisher(DisplayPublisher):
     def publish(self, data, metadata=None, *, transient=None, update=False, **_):
         if "image/svg+xml" in data or "image/png" in data:
             seen.append(("update" if update else "new", (transient or {}).get("display_id"), data["text/plain"]))
+        else:
+            texts.append(data["text/plain"])
 
 class Shell(InteractiveShell):
     def enable_gui(self, gui=None):
@@ -289,6 +291,46 @@ cell("import torch; batches = [(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1
 cell("net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))")
 one_picture(cell("d2l.train_ch6(net, batches, batches, 4, 0.1, 'cpu')"), "[12, 12, 4]")
 """
+
+
+FITS = """
+from neoclassic.insight import growing
+
+growing.PAUSE = 1e9
+cell("import numpy as np, neoclassic as nc; X = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)")
+fit = "clf = nc.Classifier('lenet', epochs=3, batch_size=16, engine='numpy'); clf.fit(X, np.arange(60) % 2)"
+
+# the first epoch is shown at once, and at the end all of them; of the bar nothing is left
+shown = cell(fit)
+assert [(kind, text.partition(":")[0]) for kind, _, text in shown] == [
+    ("new", "lenet, epoch 1 of 3"),
+    ("update", "lenet, epoch 3 of 3"),
+]
+assert shown[0][1] == shown[1][1]
+assert any("epoch 1/3" in text for text in texts)
+assert texts[-1] == ""
+
+# a training that is stopped shows what there is, and continues in another cell
+cell("from neoclassic.engines.numpy import NumpyEngine; import os, signal; step, steps = NumpyEngine.step, []")
+cell('''def stopping(*a, **k):
+    steps.append(1)
+    len(steps) == 10 and os.kill(os.getpid(), signal.SIGINT)
+    step(*a, **k)
+NumpyEngine.step = stopping''')
+(kind, _, first), (again, _, text) = cell(fit, ends_well=False)
+assert (kind, again, text.partition(":")[0]) == ("new", "update", "lenet, epoch 2 of 3")
+shown = cell("clf.fit(X, np.arange(60) % 2, resume=True)")
+assert [text.partition(":")[0] for _, _, text in shown] == ["lenet, epoch 3 of 3"]
+
+# without the wish for it there is nothing
+assert cell(fit.replace("epochs=3", "epochs=1, verbose=False")) == []
+"""
+
+
+def test_fit_shows_one_complete_picture_in_each_cell(tmp_path):
+    needs("IPython")
+    python(CELLS + FITS, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_cell_shows_one_complete_picture_and_no_file_is_written(tmp_path):

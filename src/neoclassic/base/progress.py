@@ -85,6 +85,21 @@ def progress_bar(**options: Any) -> Any:
     return _notebook_bar()(**options | {"leave": False})
 
 
+class _Cell:
+    """A place in a notebook's cell for a line of text: what is written replaces what was there."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self.place = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> None:
+        self.place.update({"text/plain": text.strip()}, raw=True)
+
+    def flush(self) -> None:
+        pass
+
+
 @functools.cache
 def _notebook_bar() -> Any:
     """tqdm's widget, or its line of text where ipywidgets is not installed."""
@@ -92,8 +107,8 @@ def _notebook_bar() -> Any:
         warnings.simplefilter("ignore")  # tqdm asks for ipywidgets, and does without
         from tqdm.auto import tqdm as auto
 
-    if not hasattr(auto, "status_printer") or auto.status_printer is tqdm.status_printer:
-        return functools.partial(auto, file=QUIET, ncols=80)
+    if auto.status_printer is tqdm.status_printer:  # of text
+        return lambda **options: tqdm(file=_Cell(), **options | {"ncols": 100, "dynamic_ncols": False})
     from IPython.display import display
 
     class Bar(auto):  # type: ignore[misc]

@@ -59,9 +59,10 @@ class Bar(Listener):
     def started(self, job: Job, run: Run, state: State) -> None:
         self.epochs, images, batch = job.recipe.epochs, len(job.training), job.recipe.batch_size
         total = min(self.epochs * images, job.last_step * batch)
+        epochs, steps = divmod(state.step, job.steps_per_epoch)
         self.bar = progress_bar(
             total=total,
-            initial=min(state.step * batch, total),
+            initial=epochs * images + min(steps * batch, images),
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,

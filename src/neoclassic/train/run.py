@@ -159,11 +159,11 @@ class Result(display.Displayed):
         ]
 
     def __repr__(self) -> str:
-        return f"{self.network} on {self.data}\n{align(self.facts, LEFT + LEFT)}"
+        return "\n".join([f"{self.network} on {self.data}", align(self.facts, LEFT + LEFT), *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "warnings": list(self.warnings)}
 
 
 @dataclass
