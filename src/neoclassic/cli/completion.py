@@ -10,13 +10,14 @@ import ast
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
 
-Offered = list[CompletionItem[str]]
-Completer = Callable[[click.Context, str], Offered]
+if TYPE_CHECKING:  # in older versions of click, CompletionItem has no type parameter
+    Offered = list[CompletionItem[str]]
+    Completer = Callable[[click.Context, str], Offered]
 
 
 def _names(names: Iterable[str], typed: str, otherwise: str = "") -> Offered:
