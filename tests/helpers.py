@@ -3,9 +3,11 @@
 import gzip
 import importlib.util
 import os
+import re
 import struct
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,49 @@ def neoclassic(*arguments, env=None, **how) -> subprocess.CompletedProcess:
     variables = {k: v for k, v in (os.environ | (env or {})).items() if v is not None}
     command = [sys.executable, "-m", "neoclassic", *map(str, arguments)]
     return subprocess.run(command, env=variables, **{"capture_output": True, "text": True, "timeout": 120, **how})
+
+
+def in_terminal(width: int, *arguments, env=None) -> str:
+    """What a command line shows in a terminal of this width: standard output and standard error, as they come."""
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    variables = {"TERM": "xterm", "COLUMNS": None, "NO_COLOR": None, **(env or {})}
+    variables = {k: v for k, v in (os.environ | variables).items() if v is not None}
+    command = [sys.executable, "-m", "neoclassic", *map(str, arguments)]
+    running = subprocess.Popen(command, env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        os.close(ours)
+        code = running.wait(60)
+    text = shown.decode("utf-8", "replace").replace("\r\n", "\n")
+    assert code == 0, text
+    return text
+
+
+def columns(line: str) -> int:
+    """The columns that a line takes in a terminal: 2 for each wide character, 0 for each that combines."""
+    line = re.sub(r"\x1b\[[\d;]*m", "", line)
+    marks = [unicodedata.category(c) in ("Mn", "Me", "Cf") for c in line]
+    wide = [unicodedata.east_asian_width(c) in "WF" for c in line]
+    return sum(0 if mark else 2 if double else 1 for mark, double in zip(marks, wide, strict=True))
+
+
+def golden(name: str, text: str) -> None:
+    """Compare a text with the golden file; NEOCLASSIC_ACCEPT=1 writes it instead."""
+    path = Path(__file__).parent / "golden" / f"{name}.txt"
+    if os.environ.get("NEOCLASSIC_ACCEPT"):
+        path.write_text(text, "utf-8", newline="\n")
+    assert text == path.read_text("utf-8")
 
 
 def needs(module: str) -> None:

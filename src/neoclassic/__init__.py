@@ -5,30 +5,130 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from neoclassic.base import moved
-from neoclassic.base.errors import MissingAttribute, NeoclassicError, UsageError, install
+from neoclassic.base import called, display, moved
+from neoclassic.base.errors import MissingAttribute, MissingPackage, NeoclassicError, UsageError, one_line
 from neoclassic.networks import list_networks, network
+from neoclassic.tree import (
+    RBF,
+    AdaptiveAvgPool2d,
+    Auxiliary,
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Hardsigmoid,
+    Hardswish,
+    Identity,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Node,
+    PadChannels,
+    Product,
+    ReLU,
+    ReLU6,
+    Select,
+    Sequential,
+    Sigmoid,
+    Sum,
+    Tanh,
+)
 
-if TYPE_CHECKING:  # a type checker sees the function
+if TYPE_CHECKING:  # a type checker sees the functions
+    from neoclassic import torch as torch
+    from neoclassic.classifier import Classifier, embed, load
     from neoclassic.measure import measure
-else:  # the module, which can be called
+    from neoclassic.verbs import check, compare, diff, draw, evaluate, explain, export, list_recipes, recipe, train
+else:  # a module, which can be called
     from neoclassic import measure
 
-__all__ = ["Classifier", "NeoclassicError", "UsageError", "embed", "list_networks", "load", "measure", "network"]
-__version__ = "0.1.0"
+__all__ = [
+    "RBF",
+    "AdaptiveAvgPool2d",
+    "Auxiliary",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Classifier",
+    "Concat",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
+    "Identity",
+    "Linear",
+    "LocalResponseNorm",
+    "MaxPool2d",
+    "NeoclassicError",
+    "Node",
+    "PadChannels",
+    "Product",
+    "ReLU",
+    "ReLU6",
+    "Select",
+    "Sequential",
+    "Sigmoid",
+    "Sum",
+    "Tanh",
+    "UsageError",
+    "check",
+    "compare",
+    "diff",
+    "draw",
+    "embed",
+    "evaluate",
+    "explain",
+    "export",
+    "list_networks",
+    "list_recipes",
+    "load",
+    "measure",
+    "network",
+    "recipe",
+    "train",
+]
+__version__ = "0.1.0"  # with `torch`, which `import *` does not load, all public names; see docs/python.md
+
+# Where names are that are imported when they are first used. Those in the second table are modules that can be called:
+# they have the name of their function, which stands in `verbs`.
+_LATER = {
+    **dict.fromkeys(("Classifier", "embed", "load"), "neoclassic.classifier"),
+    **dict.fromkeys(("list_recipes", "recipe"), "neoclassic.recipes"),
+    **dict.fromkeys(("check", "diff", "draw", "evaluate"), "neoclassic.verbs"),
+}
+_CALLED = {
+    "compare": "neoclassic.insight.compare",
+    "explain": "neoclassic.insight.explain",
+    "export": "neoclassic.model.export",
+    "train": "neoclassic.train",
+}
 
 moved.install()
+called.register("neoclassic.measure.fold", "neoclassic.measure")
+called.register("neoclassic.verbs", *_CALLED.values())
+display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
+display.register("neoclassic.insight.cells", "Recipe", "Model", "Result", "Run")
+display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
 
 
 def __getattr__(name: str) -> Any:
-    """Import `nc.torch`, `nc.Classifier`, `nc.embed` and `nc.load` when they are first used."""
-    if name in ("Classifier", "embed", "load"):
-        return getattr(importlib.import_module("neoclassic.classifier"), name)
+    """Import what is not imported with the package when it is first used."""
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    if name in _CALLED:
+        return importlib.import_module(_CALLED[name])
     if name == "torch":
         try:
             return importlib.import_module("neoclassic.torch")
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-        raise MissingAttribute(f"nc.torch needs PyTorch, which is not installed here: {install('torch')}")
+        except MissingPackage as error:
+            raise one_line(MissingAttribute(str(error))) from None
     raise AttributeError(f"module 'neoclassic' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted([*__all__, "__version__", "torch"])

@@ -42,20 +42,23 @@ from neoclassic.model.embedding import Embeddings
 from neoclassic.model.features import model_features
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import images_in, probabilities
-from neoclassic.networks import entry
+from neoclassic.networks import in_zoo, size_for
 from neoclassic.recipes import choose
 from neoclassic.train import loop, transfer
 from neoclassic.train.listener import Listener
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
+from neoclassic.tree import Node
 
 VALIDATION = 0.1  # for recipes that hold nothing out
 
 
 class Classifier:
-    """A network of the zoo that is trained on images and predicts the labels of images.
+    """A network that is trained on images and predicts the labels of images.
 
-    network, recipe   names; the network's own recipe if none is named
+    network           a name of the zoo, or a tree of one's own, whose last layer gets as many outputs as there are
+                      classes
+    recipe            a name; the network's own recipe if none is named
     epochs, batch_size, learning_rate, image_size, channels, validation
                       override the recipe; validation is the fraction that is held out to choose the best model and
                       to calibrate the probabilities
@@ -80,7 +83,7 @@ class Classifier:
 
     def __init__(
         self,
-        network: str = "lenet",
+        network: str | Node = "lenet",
         *,
         recipe: str | None = None,
         epochs: int | None = None,
@@ -166,7 +169,8 @@ class Classifier:
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
         if data is None:
             splits, kind = _held_out(X, y, chosen)
-            return chosen.but(data=splits.train.name), splits, kind
+            tree = None if chosen.tree is None else chosen.entry.tree(len(splits.classes))
+            return chosen.but(data=splits.train.name, tree=tree), splits, kind
         if y is not None:
             raise UsageError("a folder has its labels: give fit() the folder alone")
         return chosen.but(data=data), None, ""
@@ -216,7 +220,7 @@ class Classifier:
         X: an array of images, a PIL image, a file or folder, or a list of files, PIL images or arrays; see
         `data.arrays`. UsageError for anything else; NeoclassicError for an image that cannot be read.
         """
-        model = self._fitted()
+        model = self.fitted_model()
         if self._running is None:
             self._running = model.engine(self.engine, self.device)
         return probabilities(model, self._running, self._pixels(X))
@@ -233,7 +237,7 @@ class Classifier:
         If the folder has no test set, it is the accuracy over all its images that the model was not trained on.
         UsageError for labels that are not in `classes_`.
         """
-        model = self._fitted()
+        model = self.fitted_model()
         if isinstance(X, str | os.PathLike) and y is None:
             source = open_dataset(os.fspath(X), None, model.classes)
             test = source.test_set(model.preprocessing, model.data.get("photos", {}))
@@ -250,14 +254,15 @@ class Classifier:
             raise UsageError(f"{len(answers)} images, but {len(labels)} labels")
         return float((answers == labels).mean())
 
-    def _fitted(self) -> Model:
+    def fitted_model(self) -> Model:
+        """The artefact, `model_`. UsageError before `fit`."""
         if not hasattr(self, "model_"):
             raise UsageError("this Classifier is not fitted yet: call fit() first, or neoclassic.load()")
         return self.model_
 
     def _pixels(self, X: Any) -> Array:
         """uint8 N×H×W×C of the size that the network's preprocessing needs."""
-        p = self._fitted().preprocessing
+        p = self.fitted_model().preprocessing
         if isinstance(X, str | os.PathLike):
             return np.stack([read_pixels(path, p) for path in images_in([os.fspath(X)])])
         if p.channels == 3 and len(shape := list(getattr(X, "shape", ()))) == 3 and shape[0] == 3:
@@ -309,7 +314,7 @@ class Classifier:
 
     def save(self, path: str | Path) -> None:
         """Write the artefact: one file, for `neoclassic.load` and every command of the command line."""
-        self._fitted().save(path)
+        self.fitted_model().save(path)
 
 
 _OVERRIDES = (
@@ -330,7 +335,12 @@ def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classi
     an engine that is not installed.
     """
     model, running = open_model(path, engine, device)
-    return Classifier(model.network, engine=engine, device=device)._take(model, running)
+    return Classifier(_network_of(model), engine=engine, device=device)._take(model, running)
+
+
+def _network_of(model: Model) -> str | Node:
+    """The network to train again: its name in the zoo, or its tree."""
+    return model.network if in_zoo(model.network) else model.tree
 
 
 def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Embeddings:
@@ -343,12 +353,12 @@ def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Emb
     be read.
     """
     if isinstance(model, Classifier):
-        model = model._fitted()
+        model = model.fitted_model()
     elif not isinstance(model, Model):
         model = embedding.open_model(model)
     if isinstance(X, str | os.PathLike) and Path(X).is_dir():
         return embedding.embed_folder(model, Path(X), engine, device)
-    pixels = Classifier(model.network)._take(model, None)._pixels(X)
+    pixels = Classifier(_network_of(model))._take(model, None)._pixels(X)
     paths = (os.fspath(X),) if isinstance(X, str | os.PathLike) else ()
     return Embeddings(model_features(model, pixels, engine, device), paths, (), model.checksum, (), pixels)
 
@@ -395,8 +405,9 @@ def _held_out(X: Any, y: Any, recipe: Recipe) -> tuple[Splits, str]:
 
 def _of_one_size(items: list[Any], recipe: Recipe) -> Array:
     """Images of the network's size, which the run's preprocessing leaves unchanged; grey if all are grey."""
-    _, height, width = entry(recipe.network).input
-    size = (recipe.image_size or height, recipe.image_size or width)
+    side = recipe.image_size
+    own = [one_image(item, i) for i, item in enumerate(items)] if recipe.tree is not None and not side else []
+    size = (side, side) if side else size_for(recipe.entry, [(image.height, image.width) for image in own])
     p = Preprocessing(size, recipe.channels or 3, recipe.fit or "crop")
     pixels, grey = [], recipe.channels is None
     for i, item in enumerate(items):

@@ -1,28 +1,20 @@
 """The output of `list`, `show` and `diff`, compared with golden files; NEOCLASSIC_ACCEPT=1 rewrites them."""
 
-import os
-from pathlib import Path
-
 import pytest
+from helpers import golden
 
 from neoclassic.measure import measure
 from neoclassic.networks import entry, list_networks, network
 from neoclassic.views.diff import ADDED, CHANGED, MISSING, Change, diff, diff_table, measured, to_dict
 from neoclassic.views.table import align, layer_table, network_list, size
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-
 
 def check(name, text):
-    """Compare with the golden file, or write it."""
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("NEOCLASSIC_ACCEPT"):
-        path.write_text(text + "\n", "utf-8", newline="\n")
-    assert text + "\n" == path.read_text("utf-8")
+    golden(name, text + "\n")
 
 
 def test_list():
-    check("list", network_list(map(entry, list_networks())))
+    check("list", str(network_list(map(entry, list_networks()))))
 
 
 @pytest.mark.parametrize(

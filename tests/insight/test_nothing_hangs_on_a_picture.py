@@ -48,10 +48,10 @@ def test_a_report_whose_every_picture_fails_has_its_text_and_says_what_is_missin
     code, _, err = run("report", out)
     assert code == 0
     html = (out / "report.html").read_text("utf-8")
-    for part in ("the picture of the confusion matrix", "the section 'The network'", "the section 'Where it looked'"):
+    for part in ("the picture of the reliability", "the section 'The network'", "the section 'Where it looked'"):
         assert f"neoclassic: {part} could not be made" in err
     assert "How to reproduce it" in html
-    assert "The picture of the confusion matrix could not be drawn." in html
+    assert "The picture of the reliability could not be drawn." in html
 
 
 def test_the_tables_of_an_evaluation_and_a_comparison_are_written_without_pictures(photos, broken, tmp_path, run):

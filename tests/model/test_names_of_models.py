@@ -154,7 +154,7 @@ def test_they_are_listed(package, run, run_json, tmp_path):
     assert rows[NAME]["place"] == "in the package"
     assert rows[NAME]["accuracy"] == 0.25
     assert rows[NAME]["bytes"] == (package / "lenet@fashion-mnist.safetensors").stat().st_size
-    assert rows["resnet50@imagenet"]["place"] == "downloaded when it is first used"
+    assert rows["resnet50@imagenet"]["place"] == "downloaded when first used"
     assert rows["resnet50@imagenet"]["accuracy"] == 0.80858
     assert len(rows) == 2 + 22
     folder = tmp_path / "torch" / "hub" / "checkpoints"

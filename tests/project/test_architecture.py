@@ -17,7 +17,7 @@ SOURCE = Path(neoclassic.__file__).parent
 
 # Each room may import those before it and no others, wherever in a file the import stands.
 ORDER = ["base", "tree", "measure", "networks", "views", "data", "engines", "model", "torch", "train", "recipes"]
-ORDER += ["insight", "classifier", "web", "compat", "cli", "__main__"]
+ORDER += ["insight", "classifier", "verbs", "web", "compat", "cli", "__main__"]
 
 
 def imports(file):
@@ -38,8 +38,8 @@ def rooms_of(file):
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda f: str(f.relative_to(SOURCE)))
 def test_imports_point_one_way(file):
     room, others = rooms_of(file), set(imports(file)) - {"__version__"}
-    if room == "__init__":  # what users call stands at the root
-        assert others <= {"base", "measure", "networks"}
+    if room == "__init__":  # what users call stands at the root; a type checker sees what is imported later
+        assert others <= {"base", "tree", "measure", "networks"} | {"torch", "classifier", "verbs"}
         return
     before = ORDER[: ORDER.index(room) + 1]
     assert others <= set(before), f"{room} may not import {sorted(others - set(before))}"

@@ -17,13 +17,13 @@ TRAIN = ["--epochs", "2", "--batch-size", "90", "--seed", "3", "--engine", "torc
 TRAIN += ["--optimizer", "sgd", "--momentum", "0.9", "--lr", "0.02"]
 
 
-def train(network, idx_folder, out, processes, *more, script=None):
+def train(network, idx_folder, out, processes, *more, script=None, options=()):
     what = [str(script)] if script else ["-m", "neoclassic"]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *more]
     command = [sys.executable, *(launcher if processes > 1 else []), *what, "train", network]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
-        [*command, "--data", str(idx_folder), "--out", str(out), *TRAIN],
+        [*command, "--data", str(idx_folder), "--out", str(out), *TRAIN, *options],
         capture_output=True,
         text=True,
         env=environment,
@@ -42,6 +42,19 @@ def test_two_processes_have_the_losses_of_one(network, near, idx_folder, tmp_pat
     assert [float(row["train_loss"]) for row in two] == pytest.approx([float(r["train_loss"]) for r in one], abs=near)
     for key, w in weights.items():
         np.testing.assert_allclose(others[key], w, atol=10 * near, err_msg=key)
+
+
+@pytest.mark.slow
+def test_two_processes_fit_the_last_layer_first_as_one_does(idx_folder, tmp_path):
+    train("lenet", idx_folder, tmp_path / "given", 1)
+    options = ("--weights", str(tmp_path / "given" / "model.safetensors"), "--head-first", "--lr", "1e-30")
+    one, weights, said = train("lenet", idx_folder, tmp_path / "one", 1, options=options)
+    two, others, also_said = train("lenet", idx_folder, tmp_path / "two", 2, options=options)
+    fitted = "the last layer by logistic regression"
+    assert (said.count(fitted), also_said.count(fitted)) == (1, 1)
+    assert [float(row["train_loss"]) for row in two] == pytest.approx([float(r["train_loss"]) for r in one], rel=1e-6)
+    for key, w in weights.items():
+        np.testing.assert_allclose(others[key], w, atol=1e-20, err_msg=key)
 
 
 @pytest.mark.slow

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, TypeVar
 
 from neoclassic.base.text import printable
 
@@ -41,6 +44,10 @@ class MissingAttribute(UsageError, AttributeError):
     """An attribute that an object lacks here. `hasattr` is False, and `getattr` returns its default."""
 
 
+class MissingPackage(UsageError, ImportError):
+    """A module that needs a package which is not installed here."""
+
+
 class NeoclassicWarning(UserWarning):
     """Something failed that the work does not depend on, and the work continues. The message is one line."""
 
@@ -60,6 +67,39 @@ class Ornament(AbstractContextManager[None, bool]):
         reason = str(error) if isinstance(error, NeoclassicError) else f"{type(error).__name__}: {error}"
         warnings.warn(f"{self.what} could not be made ({printable(reason)})", NeoclassicWarning, stacklevel=2)
         return True
+
+
+Failure = TypeVar("Failure", bound=NeoclassicError)
+
+
+def one_line(error: Failure) -> Failure:
+    """Let Python and IPython print an error that nothing catches as one line, without a traceback.
+
+    It is for errors whose whole reason is in the message, such as a package that is not installed.
+    """
+    error.__dict__["_render_traceback_"] = lambda: [f"{type(error).__name__}: {error}"]  # IPython calls it
+    if sys.excepthook is not _hook:
+        _before.append(sys.excepthook)
+        sys.excepthook = _hook
+    return error
+
+
+_before: list[Callable[..., Any]] = []  # the hooks that other errors go to, the last one first
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if "_render_traceback_" not in vars(error):
+        _before[-1](kind, error, trace)
+        return
+    from pathlib import Path
+
+    frames = []
+    while trace:
+        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    own = str(Path(__file__).parents[1])
+    where = [f"{file}, line {line}: " for file, line in frames if not file.startswith((own, "<frozen"))]
+    print(f"{where[-1] if where else ''}{error}", file=sys.stderr)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str = "") -> UsageError:
@@ -83,7 +123,6 @@ def install(*packages: str) -> str:
     import importlib.util
     import shlex
     import shutil
-    import sys
     from pathlib import Path
 
     extras: dict[str, list[str]] = {}

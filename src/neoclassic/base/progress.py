@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
 from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
+from tqdm.utils import disp_len
 
 from neoclassic.base.notebook import in_notebook
 from neoclassic.base.text import printable
@@ -44,6 +46,34 @@ def say_once(line: str) -> None:
     say(line)
 
 
+def window() -> int | None:
+    """The columns of the terminal that standard error goes to; None if it goes elsewhere."""
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    return None
+
+
+class FittingBar(tqdm):  # type: ignore[misc]
+    """A progress bar that leaves out figures in a narrow terminal, so that it stays on one line."""
+
+    FORMS = (
+        "{l_bar}{bar}{r_bar}",
+        "{l_bar}{bar}| {remaining} left, {rate_fmt}{postfix}",
+        "{l_bar}{bar}| {remaining} left{postfix}",
+        "{l_bar}{bar}| {remaining} left",
+        "{l_bar}{bar}|",
+    )
+
+    @staticmethod
+    def format_meter(n: float, total: float | None, elapsed: float, ncols: int | None = None, **rest: Any) -> str:
+        """The line in the first form that fits `ncols` with a bar of ten characters, or in the last one."""
+        line = functools.partial(tqdm.format_meter, n, total, elapsed)
+        if ncols and total and n <= total:
+            forms = [rest | {"bar_format": form} for form in FittingBar.FORMS]
+            rest = next((form for form in forms if disp_len(line(**form)) <= ncols), forms[-1])
+        return str(line(ncols=ncols, **rest))
+
+
 def progress_bar(**options: Any) -> Any:
     """A tqdm bar with tqdm's options: in a terminal or a notebook, and nothing elsewhere.
 
@@ -51,7 +81,7 @@ def progress_bar(**options: Any) -> Any:
     could show only how the bar began.
     """
     if not in_notebook():
-        return tqdm(disable=None, file=QUIET, **options)
+        return FittingBar(**{"disable": None, "file": QUIET, "dynamic_ncols": True} | options)
     return _notebook_bar()(**options | {"leave": False})
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ from neoclassic import __version__
 from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
 from neoclassic.base.signals import ENDINGS, handling
 from neoclassic.base.text import hidden, json_text, printable
+from neoclassic.cli.completion import Text
 
 EXAMPLES = {
     "list": "neoclassic list 'resnet*'",
@@ -50,7 +51,8 @@ class _Group(click.Group):
             raise NeoclassicError(str(error) or "stopped") from error
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        known = context.resilient_parsing or args[0] in self.commands or args[0].startswith("-")
+        if not known:
             raise unknown("command", args[0], self.list_commands(context))
         return super().resolve_command(context, args)
 
@@ -59,7 +61,28 @@ class _Group(click.Group):
         return [name for name in EXAMPLES if name in self.commands]
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+class Verb(click.Command):
+    """A command whose --help may list its options under headings; those without one come last, as "Options"."""
+
+    headings: Mapping[str, Sequence[str]]  # the names of the parameters under each
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self.headings:
+            super().format_options(context, formatter)
+            return
+        options = (param for param in self.get_params(context) if isinstance(param, click.Option))
+        records = {option: option.get_help_record(context) for option in options}
+        under = {name: heading for heading, names in self.headings.items() for name in names}
+        for section in (*self.headings, "Options"):
+            rows = [record for p, record in records.items() if record and under.get(p.name or "", "Options") == section]
+            with formatter.section(section):
+                formatter.write_dl([(option.ljust(HELP_COLUMN), about) for option, about in rows])
+
+
+HELP_COLUMN = 30  # the width of the options beside their texts, as click has it
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="neoclassic %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback if an error occurs.")
 def cli(debug: bool) -> None:
@@ -69,11 +92,17 @@ def cli(debug: bool) -> None:
     """
 
 
-def verb(function: Callable[..., None]) -> click.Command:
+def verb(function: Callable[..., None], headings: Mapping[str, Sequence[str]] | None = None) -> Verb:
     """Add a function to the group as a command. Its help ends with an example; --debug may also follow the verb."""
     name = function.__name__.rstrip("_")
     debug = click.option("--debug", is_flag=True, hidden=True, expose_value=False)
-    return cli.command(name, epilog=f"Example:  {EXAMPLES[name]}")(debug(function))
+    command = click.command(name, cls=Verb, epilog=f"Example:  {EXAMPLES[name]}")(debug(function))
+    command.headings = headings or {}
+    for param in command.params:
+        if isinstance(param.type, click.types.StringParamType):
+            param.type = Text()
+    cli.add_command(command)
+    return command
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")
@@ -147,6 +176,10 @@ class _SafeStream:
 
     def write(self, text: str) -> Any:
         return self._stream.write(text.translate(self.visible))
+
+    def write_styled(self, text: str) -> None:
+        """Write text with our own escape codes for colours, in which names are printable already."""
+        self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -9,12 +9,12 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import any_engine, as_json, device, print_json, tell_skipped, verb
+from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
     from neoclassic.model.artefact import Model
     from neoclassic.model.embedding import Embeddings, Similar
-
-WIDTH = 80  # columns of a table
+    from neoclassic.views.table import Table
 
 
 def _embedded(model: str, folder: str, engine: str, device: str) -> tuple[Model, Embeddings]:
@@ -35,10 +35,10 @@ def _embedded(model: str, folder: str, engine: str, device: str) -> tuple[Model,
 @device
 @as_json
 def embed(model: str, folder: str, out: str, engine: str, device: str, as_json: bool) -> None:
-    """Write the features of photos: what the last layer of a model sees of them.
+    """Write the features of photos.
 
-    The file has the arrays features (float32, a row for each photo), paths, model (the checksum) and, if the folder is
-    sorted into classes, labels.
+    They are what the last layer of the model sees. The file has the arrays features (float32, a row for each photo),
+    paths, model (the checksum) and, if the folder is sorted into classes, labels.
     """
     from neoclassic.base import files
 
@@ -89,19 +89,17 @@ def similar(
     if as_json:
         print_json({"photo": photo, "model": among.model, "similar": [n.to_dict() for n in found.neighbours]})
         return
-    click.echo(_table(found))
+    print_fitted(_table(found))
     if out:
         click.echo(f"wrote {out}")
 
 
-def _table(found: Similar) -> str:
-    """The neighbours as a table, not wider than WIDTH as long as labels are short."""
-    from neoclassic.views.table import align
+def _table(found: Similar) -> Table:
+    """The neighbours, with their classes if they have any."""
+    from neoclassic.views.table import RIGHT, SHORTEN, WRAP, Column, Table
 
-    labels = [near.label if len(near.label) <= 24 else near.label[:23] + "…" for near in found.neighbours]
-    room = WIDTH - 6 - 2 - (max(map(len, [*labels, "class"])) + 2 if any(labels) else 0)
-    paths = [near.path if len(near.path) <= room else "…" + near.path[1 - room :] for near in found.neighbours]
-    cosines = [f"{near.cosine:.3f}" for near in found.neighbours]
-    if any(labels):
-        return align([("cosine", "class", "photo"), *zip(cosines, labels, paths, strict=True)], "><<")
-    return align([("cosine", "photo"), *zip(cosines, paths, strict=True)], "><")
+    cosine, photo = Column("cosine", RIGHT), Column("photo", narrow=SHORTEN, least=20)
+    if any(near.label for near in found.neighbours):
+        columns = (cosine, Column("class", narrow=WRAP, least=12), photo)
+        return Table(columns, tuple((f"{near.cosine:.3f}", near.label, near.path) for near in found.neighbours))
+    return Table((cosine, photo), tuple((f"{near.cosine:.3f}", near.path) for near in found.neighbours))

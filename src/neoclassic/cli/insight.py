@@ -9,6 +9,7 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
+from neoclassic.cli.terminal import print_fitted
 
 
 def _unit(text: str | None) -> tuple[int, int] | None:
@@ -90,9 +91,10 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"runs": [run.to_dict() for run in opened], "files": written})
         return
-    click.echo(compare.table(opened))
+    print_fitted(compare.table(opened))
     if written:
-        click.echo(f"\nwrote pictures and a table to {out}: {', '.join(Path(path).name for path in written.values())}")
+        names = ", ".join(Path(path).name for path in written.values())
+        print_fitted("", f"wrote pictures and a table to {out}: {names}")
 
 
 @verb

@@ -8,6 +8,7 @@ import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError, install
 from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, tell_skipped, verb
+from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
     from neoclassic.insight.review import Review
@@ -77,25 +78,25 @@ def evaluate(
         return
     _print_evaluation(reviewed, test.name)
     if written:
-        click.echo(f"wrote pictures and tables to {out}: {', '.join(Path(path).name for path in written.values())}")
+        print_fitted(f"wrote pictures and tables to {out}: {', '.join(Path(path).name for path in written.values())}")
 
 
 def _print_evaluation(reviewed: Review, data: str) -> None:
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     evaluation = reviewed.evaluation
-    rows = [("class", "precision", "recall", "F1", "images")]
-    rows += [
+    titles = ("precision", "recall", "F1", "images")
+    columns = (Column("class", narrow=WRAP, least=16), *(Column(title, RIGHT) for title in titles))
+    rows = tuple(
         (c["class"], f"{c['precision']:.4f}", f"{c['recall']:.4f}", f"{c['f1']:.4f}", f"{c['n']:,}")
         for c in evaluation.per_class
-    ]
-    click.echo(table.align(rows, "<>>>>"))
-    click.echo(
-        f"\naccuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}  over {evaluation.n:,} test images of {data}"
     )
+    over = f"over {evaluation.n:,} test images of {data}"
+    lines = [f"accuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}  {over}"]
     if reviewed.pairs:
         pairs = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
-        click.echo(f"most confused: {pairs}; calibration error {reviewed.calibration_error:.4f}")
+        lines.append(f"most confused: {pairs}; calibration error {reviewed.calibration_error:.4f}")
+    print_fitted(Table(columns, rows), "", *lines)
 
 
 @verb
@@ -160,7 +161,7 @@ def predict(
             click.echo(f"neoclassic: {p.error}", err=True)
         elif not (as_json or csv_to_stdout):
             named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
-            click.echo(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
+            print_fitted(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
     if any(p.bright for p in predictions) and "mnist" in loaded.data.get("name", ""):
         hint = "these images have bright borders, the training images have black ones"
         click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.cli.terminal import print_fitted
+
+if TYPE_CHECKING:
+    from neoclassic.networks import Entry
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -38,7 +42,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
     if not entries:
         raise unknown("network", pattern.rstrip("*"), networks.list_networks(), see="'neoclassic list' shows them all")
     if not as_json:
-        click.echo(table.network_list(entries))
+        print_fitted(table.network_list(entries))
         return
     rows = []
     for e in entries:
@@ -60,7 +64,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
 def _list_models(pattern: str, as_json: bool) -> None:
     """Models that have a name: what they were trained on, how accurate they are, where they are."""
     from neoclassic.model import pretrained
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     rows = pretrained.rows(pattern)
     if not rows:
@@ -68,11 +72,17 @@ def _list_models(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = [("model", "accuracy", "MiB", "where")]
+    cells = []
     for row in rows:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
         cells.append((row["model"], accuracy, f"{row['bytes'] / 2**20:.1f}", row["place"]))
-    click.echo(table.align(cells, "<>><"))
+    columns = (
+        Column("model", narrow=WRAP, least=20),
+        Column("accuracy", RIGHT),
+        Column("MiB", RIGHT),
+        Column("where", narrow=WRAP, least=12),
+    )
+    print_fitted(Table(columns, tuple(cells)))
 
 
 @verb
@@ -84,7 +94,7 @@ def _list_models(pattern: str, as_json: bool) -> None:
 )
 @click.option("--depth", type=click.IntRange(1), help="Levels to show; 1 is the network's direct children.")
 @click.option("--explain", is_flag=True, help="Show the formula of each number, and what 1×1 convolutions save.")
-@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11")
+@click.option("--compare", is_flag=True, help="Show networks side by side: show lenet --compare vgg11.")
 @click.option("--svg", metavar="FILE", help="Write a drawing of the network to this file; - is standard output.")
 @click.option("--blocks", is_flag=True, help="With --svg: draw feature maps as blocks to scale (small networks).")
 @as_json
@@ -104,16 +114,18 @@ def show(
 
     Each row has the path, shape, parameters, MACs, memory and receptive field of a layer.
     """
+    from neoclassic.cli.own import entry
     from neoclassic.views import arithmetic, comparison, savings, table
 
     if len(networks) > 1 and not compare:
         raise UsageError(f"name one network, or compare them: show {networks[0]} --compare {networks[1]}")
-    measures = {name: _measured(name, shape, classes) for name in networks}
+    rows = {row.name: row for row in map(entry, networks)}
+    measures = {name: _measured(row, shape, classes) for name, row in rows.items()}
     if compare:
         if as_json:
             print_json([table.to_dict(name, m, batch, depth) for name, m in measures.items()])
         else:
-            click.echo(comparison.compare(measures, batch))
+            print_fitted(comparison.compare(measures, batch))
         return
     ((name, m),) = measures.items()
     if svg:
@@ -132,25 +144,17 @@ def show(
         saved = {"savings": savings.to_dict(m)} if explain else {}
         print_json(table.to_dict(name, m, batch, depth) | saved)
     elif not svg:
-        click.echo(f"{name}, {_about(name)}\n")
-        click.echo(arithmetic.explain(m, batch, depth) if explain else table.layer_table(m, batch, depth))
+        parts = (arithmetic.explain_parts if explain else table.layer_parts)(m, batch, depth)
+        print_fitted(f"{name}, {rows[name].summary}", "", *parts)
 
 
-def _measured(name: str, shape: str | None, classes: int | None) -> Any:
-    from neoclassic import networks
+def _measured(row: Entry, shape: str | None, classes: int | None) -> Any:
     from neoclassic.measure import measure
 
-    published = networks.entry(name).input
+    published = row.input
     given = _shape(shape) or published
     full = published[: 3 - len(given)] + given if len(given) > 1 else (published[0], *given * 2)
-    return measure(networks.network(name, classes), full)
-
-
-def _about(name: str) -> str:
-    from neoclassic import networks
-
-    row = networks.entry(name)
-    return f"{row.year}: {row.about}"
+    return measure(row.tree(classes), full)
 
 
 @verb
@@ -159,14 +163,14 @@ def _about(name: str) -> str:
 @as_json
 def diff(first: str, second: str, as_json: bool) -> None:
     """Show how two networks differ, layer by layer, and why."""
-    from neoclassic import networks
+    from neoclassic.cli.own import entry
     from neoclassic.views import diff as view
 
-    a, b = networks.entry(first), networks.entry(second)
+    a, b = entry(first), entry(second)
     if as_json:
         print_json(view.to_dict(a, b))
     else:
-        click.echo(view.diff_table(a, b))
+        print_fitted(*view.diff_parts(view.Diff.of(a, b)))
 
 
 @verb
@@ -175,7 +179,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
 def recipes(pattern: str, as_json: bool) -> None:
     """List recipes and the accuracy that they are known to reach."""
     from neoclassic.recipes import list_recipes
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
     matching = list_recipes(pattern)
@@ -185,9 +189,17 @@ def recipes(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json([r.to_dict() for r in matching])
         return
-    rows = [("recipe", "network", "data", "epochs", "batch", "rate", "test accuracy reached")]
-    rows += [
+    rows = tuple(
         (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
         for r in matching
-    ]
-    click.echo(table.align(rows, "<<<>>><"))
+    )
+    columns = (
+        Column("recipe"),
+        Column("network", rank=2),
+        Column("data", rank=1),
+        Column("epochs", RIGHT, rank=3),
+        Column("batch", RIGHT, rank=5),
+        Column("rate", RIGHT, rank=4),
+        Column("test accuracy reached", narrow=WRAP, least=30),
+    )
+    print_fitted(Table(columns, rows))

@@ -1,4 +1,4 @@
-"""The groups of options of `neoclassic train`."""
+"""The groups of options of `neoclassic train`, and the headings that --help lists them under."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+
+HEADINGS = {
+    "Data": ("data", "data_dir", "classes", "validation", "image_size", "fit", "channels", "standardise", "strict"),
+    "Recipe": ("recipe", "epochs", "batch_size", "initialisation", "patience", "seed"),
+    "Optimisation": (
+        *("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
+        *("label_smoothing", "class_weights"),
+    ),
+    "Schedule of the learning rate": ("schedule", "milestones", "gamma", "warmup_epochs"),
+    "Augmentation": ("pad", "flip", "shift", "rotate", "scale", "colour", "erase", "mixup", "cutmix"),
+    "Pretrained weights": (
+        *("weights", "mean", "std", "head", "head_first", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate"),
+    ),
+    "Running": ("engine", "device", "precision", "compiling", "max_steps", "out", "resume", "tensorboard"),
+}
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -63,7 +78,7 @@ class _Thaw(click.ParamType):
 
 optimization = _options(
     click.option("--lr", "--learning-rate", "learning_rate", type=float, help="Learning rate at its highest."),
-    click.option("--optimizer", metavar="NAME", help="sgd, adam, adamw, adagrad, rmsprop"),
+    click.option("--optimizer", metavar="NAME", help="Update rule: sgd, adam, adamw, adagrad or rmsprop."),
     click.option("--momentum", type=float, help="Momentum of sgd and rmsprop."),
     click.option("--nesterov/--no-nesterov", default=None, help="Nesterov's momentum for sgd."),
     click.option("--weight-decay", "--wd", type=float, help="Weight decay factor."),
@@ -72,7 +87,7 @@ optimization = _options(
     click.option(
         "--average", "--ema", type=float, help="Use a moving average of the weights, with a decay such as 0.999."
     ),
-    click.option("--schedule", metavar="NAME", help="constant, step, cosine, one-cycle"),
+    click.option("--schedule", metavar="NAME", help="How the rate changes: constant, step, cosine or one-cycle."),
     click.option(
         "--milestones",
         type=Numbers(),

@@ -6,6 +6,7 @@ import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.cli.terminal import print_fitted
 
 
 @verb
@@ -27,7 +28,7 @@ def check(folder: str, image_size: int, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
     else:
-        click.echo(report.text())
+        print_fitted(report.text())
     if n := sum(finding.severity == "error" for finding in report.findings):
         raise NeoclassicError(f"{folder}: {n} of {len(report.findings)} findings spoil the result: fix them first")
 
@@ -36,9 +37,12 @@ def check(folder: str, image_size: int, as_json: bool) -> None:
 @click.option("--clear", metavar="PATTERN", help="Remove matching entries: 'decoded', 'mnist', '*' …")
 @as_json
 def cache(clear: str | None, as_json: bool) -> None:
-    """Show or clear downloaded data sets and weights, decoded photos, and features."""
+    """Show or clear the cache.
+
+    It holds downloaded data sets and weights, decoded photos, and features.
+    """
     from neoclassic.data import cache as store
-    from neoclassic.views import table
+    from neoclassic.views.table import RIGHT, SHORTEN, WRAP, Column, Table, size
 
     entries = store.entries() if clear is None else store.clear(clear)
     if clear and not entries:
@@ -48,5 +52,6 @@ def cache(clear: str | None, as_json: bool) -> None:
         print_json({"folder": str(store.folder()), "cleared": clear is not None, "entries": rows})
         return
     if entries:
-        click.echo(table.align([(table.size(e.bytes), e.about, str(e.path)) for e in entries], "><<"))
-    click.echo(f"{table.size(sum(e.bytes for e in entries))} {'removed from' if clear else 'in'} {store.folder()}")
+        columns = (Column("", RIGHT), Column("", narrow=WRAP, least=24), Column("", narrow=SHORTEN, least=20))
+        print_fitted(Table(columns, tuple((size(e.bytes), e.about, str(e.path)) for e in entries)))
+    print_fitted(f"{size(sum(e.bytes for e in entries))} {'removed from' if clear else 'in'} {store.folder()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +11,17 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
-from neoclassic.cli.options import augmentation, optimization, speed, transfer
+from neoclassic.cli.options import HEADINGS, augmentation, optimization, speed, transfer
+from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
     from neoclassic.insight.bench import Row
     from neoclassic.train.recipe import Recipe
     from neoclassic.train.run import Result
-
-LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
-DESCENT = (
-    *LAYERWISE,
-    *("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
-    *("schedule", "milestones", "gamma", "warmup_epochs", "label_smoothing", "patience", "max_steps", "head_first"),
-)
+    from neoclassic.views.table import Table
 
 
-@verb
+@partial(verb, headings=HEADINGS)
 @click.argument("network", required=False)
 @click.option(
     "--data",
@@ -82,7 +78,10 @@ def train(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Train a network. Options override the recipe."""
+    """Train a network. Options override the recipe.
+
+    NETWORK is a name that 'neoclassic list' shows, or your own in a Python file: my_networks.py:tiny.
+    """
     if resume:
         given = [p for p in context.params if context.get_parameter_source(p) == click.core.ParameterSource.COMMANDLINE]
         if surplus := set(given) - {"resume", "as_json"}:
@@ -114,17 +113,16 @@ def _recipe(
     context: click.Context, network: str | None, recipe: str | None, optimizer: str | None, overrides: dict[str, Any]
 ) -> Recipe:
     """The recipe with the options that override it. UsageError for options that exclude each other."""
-    from neoclassic import networks
+    from neoclassic.cli.own import entry
     from neoclassic.engines import Optimizer
     from neoclassic.model.opening import is_name
     from neoclassic.recipes import choose
 
-    if network is not None:
-        networks.entry(network)
+    row = entry(network) if network is not None else None
     if (weights := overrides["weights"]) and not is_name(weights):
         overrides["weights"] = str(Path(weights).resolve())
     layers = _layers(context, overrides)
-    chosen = choose(network, recipe, overrides["data"], overrides.get("weights"), layers)
+    chosen = choose(row if row and row.own else network, recipe, overrides["data"], overrides.get("weights"), layers)
     if optimizer and optimizer != chosen.optimizer.name:
         before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
         chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
@@ -140,6 +138,8 @@ def _layers(context: click.Context, overrides: dict[str, Any]) -> str:
 
     UsageError for an option of gradient descent beside --head.
     """
+    from neoclassic.recipes.neoclassic import DESCENT, LAYERWISE
+
     head, first = overrides.pop("head"), overrides.pop("head_first")
     command_line = click.core.ParameterSource.COMMANDLINE
     given = [p for p in context.params if context.get_parameter_source(p) == command_line]
@@ -162,7 +162,7 @@ def _print_result(result: Result | None, as_json: bool) -> None:
     minutes, seconds = divmod(round(result.seconds), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{result.seconds:.1f} s"
     click.echo(f"test accuracy {result.test_accuracy:.4f}  (epoch {result.best_epoch}, trained for {took})")
-    click.echo(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
+    print_fitted(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
     click.echo(f"next: neoclassic predict {result.run} IMAGE")
 
 
@@ -219,10 +219,10 @@ def bench(
 
     Prints images per second for each network and engine.
     """
+    from neoclassic.cli.own import entry
     from neoclassic.engines import Speed, choose
     from neoclassic.insight import bench as run
     from neoclassic.train.run import Settings
-    from neoclassic.views import table
 
     if bool(networks) == bool(recipes):
         raise UsageError("name networks, or --recipes PATTERN")
@@ -230,39 +230,63 @@ def bench(
         speed = Speed(precision, compiling)
         where = Settings("auto" if engine == "all" else engine, device, speed, data_dir, max_steps)
         done = list(run.recipes(recipes, where, not as_json, out, **({"epochs": epochs} if epochs else {})))
-        head = ("recipe", "engine", "device", "precision", "epochs", "images/s", "seconds", "accuracy", "published")
-        keys = ("recipe", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
-        lines = [
-            head,
-            *((*(str(d[k]) for k in keys), f"{d['test_accuracy']:.4f}", d["reaches"]) for d in done),
-        ]
-        print_json(done) if as_json else click.echo(table.align(lines, "<<<<>>>><"))
+        print_json(done) if as_json else print_fitted(_done(done))
         return
-    names = run.installed() if engine == "all" else [choose(engine)]
+    names, measured = run.installed() if engine == "all" else [choose(engine)], list(map(entry, networks))
     if tune:
-        rows = [row for name in networks for row in run.tune(name, batch_size, seconds, device, image_size)]
+        rows = [row for each in measured for row in run.tune(each, batch_size, seconds, device, image_size)]
     else:
         speeds = {"torch": (device, Speed(precision, compiling))}
         size = (image_size, image_size) if image_size else None
         rows = [
-            run.bench(name, each, batch_size or 32, seconds, *speeds.get(each, ("cpu", Speed())), size)
-            for name in networks
+            run.bench(one, each, batch_size or 32, seconds, *speeds.get(each, ("cpu", Speed())), size)
+            for one in measured
             for each in names
         ]
     if as_json:
         print_json([row.to_dict() for row in rows])
         return
-    click.echo(_rates(rows))
+    print_fitted(_rates(rows))
     if tune:
         click.echo("training now uses the fastest setting of each network, unless --precision or --compile is given")
 
 
-def _rates(rows: Sequence[Row]) -> str:
-    """Measurements as a table."""
-    from neoclassic.views import table
+def _done(runs: Sequence[dict[str, Any]]) -> Table:
+    """Finished recipes."""
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
-    cells = [("network", "engine", "device", "precision", "compile", "batch", "train images/s", "test images/s")]
-    for row in rows:
+    columns = (
+        Column("recipe"),
+        Column("engine", rank=3),
+        Column("device", rank=2),
+        Column("precision", rank=4),
+        Column("epochs", RIGHT, rank=1),
+        Column("images/s", RIGHT),
+        Column("seconds", RIGHT),
+        Column("accuracy", RIGHT),
+        Column("published", narrow=WRAP, least=24, rank=5),
+    )
+    keys = ("recipe", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
+    rows = ((*(str(run[key]) for key in keys), f"{run['test_accuracy']:.4f}", run["reaches"]) for run in runs)
+    return Table(columns, tuple(rows))
+
+
+def _rates(measured: Sequence[Row]) -> Table:
+    """Measured speeds."""
+    from neoclassic.views.table import RIGHT, Column, Table
+
+    columns = (
+        Column("network"),
+        Column("engine"),
+        Column("device", rank=1),
+        Column("precision", rank=2),
+        Column("compile", rank=3),
+        Column("batch", RIGHT, rank=4),
+        Column("train images/s", RIGHT),
+        Column("test images/s", RIGHT),
+    )
+    rows = []
+    for row in measured:
         rates = (f"{row.train:,.0f}" if row.train else "", f"{row.inference:,.0f}")
-        cells.append((row.network, row.engine, row.device, row.precision, row.compile, str(row.batch), *rates))
-    return table.align(cells, "<<<<<>>>")
+        rows.append((row.network, row.engine, row.device, row.precision, row.compile, str(row.batch), *rates))
+    return Table(columns, tuple(rows))

@@ -24,9 +24,9 @@ LARGE = 1 << 23  # pixels from which images are decoded one at a time, to save m
 SEVERITIES = ("error", "warning", "note")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What `check` found in a folder.
+    """What `check` found in a folder. The repr is the report for people.
 
     counts    images of each class in each split
     findings  the most severe first
@@ -45,6 +45,9 @@ class Report:
     def worst(self) -> str | None:
         """The highest severity that was found; None if nothing was."""
         return next((s for s in SEVERITIES if any(f.severity == s for f in self.findings)), None)
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

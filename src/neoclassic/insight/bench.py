@@ -19,6 +19,7 @@ from neoclassic.base.errors import unknown
 from neoclassic.engines import Optimizer, Speed
 from neoclassic.engines.weights import initial
 from neoclassic.insight.watching import watchers
+from neoclassic.networks import Entry
 from neoclassic.recipes import choose, list_recipes
 from neoclassic.train import tuned
 from neoclassic.train.loop import train
@@ -47,7 +48,7 @@ class Row:
 
 
 def bench(
-    network: str,
+    network: str | Entry,
     engine: str,
     batch: int = 32,
     seconds: float = 2.0,
@@ -55,7 +56,7 @@ def bench(
     speed: Speed = Speed("auto", "auto"),
     size: tuple[int, ...] | None = None,
 ) -> Row:
-    """Measure a network of the zoo on random images. UsageError for an engine or a size that is impossible.
+    """Measure a network on random images. UsageError for an engine or a size that is impossible.
 
     size: height and width of the images; the published ones when omitted.
     """
@@ -77,7 +78,7 @@ def bench(
 
         rate = _per_second(step, batch, seconds)
     inference = _per_second(lambda: running.logits(images), batch, seconds)
-    return Row(network, engine, running.device, chosen.precision, chosen.compile, batch, rate, inference)
+    return Row(row.name, engine, running.device, chosen.precision, chosen.compile, batch, rate, inference)
 
 
 def _per_second(step: Callable[[], object], batch: int, seconds: float) -> float:
@@ -107,19 +108,23 @@ def choices(device: str) -> list[Speed]:
 
 
 def tune(
-    network: str, batch: int | None = None, seconds: float = 2.0, device: str = "auto", image_size: int | None = None
+    network: str | Entry,
+    batch: int | None = None,
+    seconds: float = 2.0,
+    device: str = "auto",
+    image_size: int | None = None,
 ) -> list[Row]:
     """Measure the choices, remember the one that trains fastest, and return all of them, the fastest first.
 
     batch and image_size (pixels, square) are those of the network's own recipe when omitted: the choice is used by
     runs with the same batch and image size.
     """
-    own = choose(network, None, None)
+    row, own = networks.entry(network), choose(network, None, None)
     batch, size = batch or own.batch_size, image_size or own.image_size
-    pixels = (size, size) if size else networks.entry(network).input[1:]
-    rows = [bench(network, "torch", batch, seconds, device, choice, pixels) for choice in choices(device)]
+    pixels = (size, size) if size else row.input[1:]
+    rows = [bench(row, "torch", batch, seconds, device, choice, pixels) for choice in choices(device)]
     rows.sort(key=lambda row: -(row.train or 0))
-    tuned.remember(network, pixels, batch, device, Speed(rows[0].precision, rows[0].compile))
+    tuned.remember(row.name, pixels, batch, device, Speed(rows[0].precision, rows[0].compile))
     return rows
 
 

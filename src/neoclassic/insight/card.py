@@ -17,7 +17,7 @@ from neoclassic.insight.review import confusions
 from neoclassic.measure import by, measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.export import SCRIPT
-from neoclassic.networks import entry
+from neoclassic.networks import entry, in_zoo
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result
 from neoclassic.views.table import duration, size
@@ -68,7 +68,7 @@ class Card:
 
     def _head(self) -> str:
         model = self.model
-        tags = ["image-classification", "neoclassic", entry(model.network).family]
+        tags = ["image-classification", "neoclassic", *([entry(model.network).family] if in_zoo(model.network) else [])]
         tags += ["onnx"] if "model.onnx" in self.files else []
         lines = [
             "---",
@@ -113,11 +113,12 @@ class Card:
             )
         yield says
         colour = "grey" if p.channels == 1 else "colour"
-        row = entry(model.network)
+        row = entry(model.network if in_zoo(model.network) else model.tree)
+        year = "" if row.own else f" ({row.year})"
         yield table(
             ("", ""),
             (
-                ("network", f"{markdown(model.network)} ({row.year}): {markdown(row.about)}"),
+                ("network", f"{markdown(model.network)}{year}: {markdown(row.about)}"),
                 ("input", f"{by(p.size)} pixels, {colour}; images of any size are {FITTED[p.fit]}"),
                 ("parameters", f"{m.parameters:,}"),
                 ("multiply-accumulates per image", f"{m.macs:,}"),

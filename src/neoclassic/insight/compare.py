@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from neoclassic.base import files
+from neoclassic.base import called, display, files
 from neoclassic.base.errors import UsageError
 from neoclassic.base.text import csv_table
 from neoclassic.insight import curves
@@ -17,7 +17,20 @@ from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views.picture import draw_all
-from neoclassic.views.table import align, spark
+from neoclassic.views.table import RIGHT, SHORTEN, Column, Table, spark
+
+COLUMNS = (
+    Column("run", narrow=SHORTEN, least=16),
+    Column("network", rank=1),
+    Column("data", rank=3),
+    Column("accuracy", RIGHT),
+    Column("parameters", RIGHT, rank=2),
+    Column("MACs", RIGHT, rank=5),
+    Column("epochs", RIGHT, rank=4),
+    Column("seconds", RIGHT),
+    Column("on", rank=6),
+    Column("accuracy by epoch", narrow=SHORTEN, least=17),
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,29 @@ class RunSummary:
         }
 
 
+@dataclass(frozen=True, repr=False)
+class Comparison(display.Displayed):
+    """Runs side by side. The repr is a table of them, the best first."""
+
+    runs: tuple[RunSummary, ...]
+
+    @classmethod
+    def of(cls, folders: Sequence[str]) -> Comparison:
+        """The comparison of runs, by their folders; see `open_runs`."""
+        return cls(tuple(open_runs(folders)))
+
+    def __repr__(self) -> str:
+        return str(table(self.runs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"runs": [run.to_dict() for run in self.runs]}
+
+    def write(self, folder: str | Path) -> dict[str, str]:
+        """Write the pictures and the table into a folder; return their paths by name."""
+        return write(self.runs, Path(folder))
+
+
 def open_run(folder: str | Path, name: str = "") -> RunSummary:
     """Summarise a run folder, finished or not, under this name or the folder's.
 
@@ -100,12 +136,14 @@ def open_runs(folders: Sequence[str]) -> list[RunSummary]:
     return [open_run(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
 
 
-def table(runs: Sequence[RunSummary]) -> str:
+def table(runs: Sequence[RunSummary]) -> Table:
     """One row per run, the best first."""
-    rows = [
-        ("run", "network", "data", "accuracy", "parameters", "MACs", "epochs", "seconds", "on", "accuracy by epoch")
-    ]
-    rows += [
+    return Table(COLUMNS, tuple(cells(runs)))
+
+
+def cells(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
+    """The rows of `table`."""
+    return [
         (
             run.name,
             run.recipe.network,
@@ -120,7 +158,6 @@ def table(runs: Sequence[RunSummary]) -> str:
         )
         for run in sorted(runs, key=lambda run: -run.accuracy)
     ]
-    return align(rows, "<<<>>>>><<")
 
 
 def write(runs: Sequence[RunSummary], folder: Path) -> dict[str, str]:
@@ -143,3 +180,6 @@ def write(runs: Sequence[RunSummary], folder: Path) -> dict[str, str]:
     }
     drawn = {f"{name}.png": path for name, path in draw_all(pictures, folder).items()}
     return drawn | {"runs.csv": str(folder / "runs.csv")}
+
+
+called.make_callable(__name__)  # nc.compare

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_NAMES = 120  # classes whose names stand at a confusion matrix
+
+
 def draw_log(
     log: Sequence[Mapping[str, Any]], path: Path | BytesIO, title: str, panels: Sequence[str] = ("loss", "accuracy")
 ) -> None:
@@ -29,7 +32,7 @@ def draw_log(
 def log_figure(log: Sequence[Mapping[str, Any]], title: str, panels: Sequence[str] = ("loss", "accuracy")) -> Figure:
     """The figure that `draw_log` saves. In SVG, the line of the training loss has the id `train-loss`, and so on."""
     import_matplotlib()
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
     held_out = "test" if log[0]["validation_loss"] is None else "validation"
     epochs = [row["epoch"] for row in log]
@@ -42,13 +45,24 @@ def log_figure(log: Sequence[Mapping[str, Any]], title: str, panels: Sequence[st
             (line,) = axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
             line.set_gid(f"{name}-{what}")
             ends[name] = (values[-1], colour)
+        _epoch_axis(axes, len(log))
+        if len(log) == 1:  # the whole scale, as two points span none
+            axes.set_ylim(0, 1.05 if what == "accuracy" else 1.25 * max(value for value, _ in ends.values()) or 1)
         _label_ends(axes, epochs[-1], ends, what)
         axes.set_xlabel("epoch", fontsize=9, color=INK)
         axes.set_title("cross-entropy (nats)" if what == "loss" else what, fontsize=9, color=INK, loc="left")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if what == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     return fig
+
+
+def _epoch_axis(axes: Axes, epochs: int) -> None:
+    """Ticks at whole epochs, also for a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    if epochs == 1:
+        axes.set_xlim(0.5, 1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], what: str) -> None:
@@ -67,21 +81,26 @@ def _label_ends(axes: Axes, x: float, ends: Mapping[str, tuple[float, str]], wha
 def draw_confusion(
     confusion: np.ndarray, classes: Sequence[str], path: Path | BytesIO, title: str, counts: bool = True
 ) -> None:
-    """Draw a confusion matrix, shaded by the share of the true class; up to 30 classes get numbers too.
+    """Draw a confusion matrix, shaded by the share of the true class.
+
+    Up to 30 classes get numbers too, and up to 120 get names; the picture grows with them.
 
     confusion  classes×classes counts: a row for each true class, a column for each predicted class
     counts     whether the numbers are counts or shares
     """
     n, names = len(classes), [lettering.name(each) for each in classes]
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    side = min(3.4 + 0.42 * n, 14)
+    side = 3.4 + 0.42 * n if n <= 25 else 14 if n > MOST_NAMES else max(14, 3.4 + 0.17 * n)
     fig = figure(side + 0.6, side, title)
     axes = fig.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if n <= 60:
-        axes.set_xticks(range(n), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.imshow(share if n <= 30 else share**0.5, cmap="Blues", vmin=0, vmax=1)  # no numbers: rare ones must be seen
+    if n <= MOST_NAMES:
+        axes.set_xticks(range(n), names, rotation=40 if n <= 30 else 90, ha="right", rotation_mode="anchor")
+        if n > 30:
+            for label in axes.get_xticklabels():
+                label.set_verticalalignment("center")
         axes.set_yticks(range(n), names)
-    axes.tick_params(labelsize=8 if n <= 30 else 5, length=0, colors=INK)
+    axes.tick_params(labelsize=8 if n <= 30 else 7, length=0, colors=INK)
     axes.set_xlabel("predicted class", fontsize=9, color=INK)
     axes.set_ylabel("true class", fontsize=9, color=INK)
     axes.spines[:].set_visible(False)
@@ -164,7 +183,7 @@ def validation(row: Mapping[str, Any], what: str) -> float:
 def draw_runs(runs: Sequence[Curve], path: Path | BytesIO, title: str) -> None:
     """Draw accuracy over the epochs, accuracy over the seconds, and training loss over the epochs, a colour per run."""
     import_matplotlib()
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
     fig = figure(12.4, 4.2, title)
     for i, axes in enumerate(fig.subplots(1, 3)):
@@ -176,7 +195,7 @@ def draw_runs(runs: Sequence[Curve], path: Path | BytesIO, title: str) -> None:
         axes.set_xlabel("seconds, training and evaluation" if i == 1 else "epoch", fontsize=9, color=INK)
         axes.set_title("training loss (nats)" if i == 2 else "accuracy", fontsize=9, color=INK, loc="left")
         if i != 1:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            _epoch_axis(axes, max(len(run.log) for run in runs))
         if i != 2:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     handles, names = fig.axes[0].get_legend_handles_labels()

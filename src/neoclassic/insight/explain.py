@@ -9,30 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic.base import files
+from neoclassic.base import called, display, files
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.data.preprocessing import open_image, to_input, to_pixels
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.insight import maps
 from neoclassic.insight.attribution import grad_cam, grad_cam_plus_plus, occlusion, one_hot, target_layer, upsample
-from neoclassic.measure import Measure, by, measure
+from neoclassic.measure import Field, Measure, by, measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
+from neoclassic.networks import in_zoo
 from neoclassic.tree import Conv2d
 from neoclassic.views.picture import draw_all
 
 Region = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), the ends excluded
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(display.Displayed):
     """The explanation of one image.
 
     pixels          the network's input before standardising, uint8 H×W×C
     index           the explained class, with its name and probability
     predicted       the predicted class and its probability
     cam_path        the layer of the class-activation maps
+    cam_fields      the receptive fields of its units, along height and width
     cam, cam_plus   Grad-CAM and Grad-CAM++, h×w, not scaled
     occlusion       the drop in probability, H×W
     path, features  the requested layer and its output, K×h×w or K
@@ -45,6 +47,7 @@ class Explanation:
     probability: float
     predicted: tuple[str, float]
     cam_path: str
+    cam_fields: tuple[Field, ...]
     cam: Array
     cam_plus: Array
     occlusion: Array
@@ -52,6 +55,15 @@ class Explanation:
     features: Array
     unit: tuple[int, int] | None
     field: Region | None
+
+    def __repr__(self) -> str:
+        predicted = f"; predicted {self.predicted[0]} {self.predicted[1]:.1%}" * (self.label != self.predicted[0])
+        return f"<Explanation of {self.label} {self.probability:.1%}{predicted}; Grad-CAM of {self.cam_path}>"
+
+    @property
+    def heat(self) -> list[Array]:
+        """Grad-CAM and Grad-CAM++ of the image's size, H×W from 0 to 1."""
+        return [upsample(cam, self.pixels.shape[:2], self.cam_fields) for cam in (self.cam, self.cam_plus)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; arrays are summarised."""
@@ -91,7 +103,9 @@ def explain(
     path = path or cam_path
     paths = [row.path for row in m.rows if row.path and not row.auxiliary]
     if path not in paths:
-        raise unknown("path", path, paths, see=f"'neoclassic show {model.network}' lists them")
+        raise unknown(
+            "path", path, paths, see=f"'neoclassic show {model.network}' lists them" if in_zoo(model.network) else ""
+        )
     if label is not None and label not in model.classes:
         raise unknown("class", label, model.classes)
     images = to_input(pixels[None], model.preprocessing)
@@ -107,6 +121,7 @@ def explain(
         probability=float(probabilities[index]),
         predicted=(model.classes[best], float(probabilities[best])),
         cam_path=cam_path,
+        cam_fields=m[cam_path].fields,
         cam=grad_cam(features[0], gradient[0]),
         cam_plus=grad_cam_plus_plus(features[0], gradient[0]),
         occlusion=occlusion(engine, pixels, model.preprocessing, index),
@@ -150,8 +165,16 @@ def explain_file(
     """
     preprocessing = replace(model.preprocessing, invert=model.preprocessing.invert != invert)
     e = explain(model, engine, to_pixels(open_image(file), preprocessing), path, label, unit)
+    return {"image": str(file), **e.to_dict(), "files": write(model, e, folder, file.name)}
+
+
+def write(model: Model, e: Explanation, folder: Path, name: str) -> dict[str, str]:
+    """Write the pictures of an explanation; return their paths by name. name: of the image, for the titles.
+
+    NeoclassicError for a folder that cannot be written.
+    """
     files.make_folder(folder)
-    return {"image": str(file), **e.to_dict(), "files": draw_all(_pictures(model, e, file.name), folder)}
+    return draw_all(_pictures(model, e, name), folder)
 
 
 def _pictures(model: Model, e: Explanation, name: str) -> dict[str, Callable[[Path], None]]:
@@ -159,12 +182,11 @@ def _pictures(model: Model, e: Explanation, name: str) -> dict[str, Callable[[Pa
     predicted = "" if e.label == e.predicted[0] else f" (predicted {e.predicted[0]} {e.predicted[1]:.1%})"
     label = f"{e.label} {e.probability:.1%}{predicted}"
     m = measure(model.tree, model.input)
-    cams = [upsample(cam, e.pixels.shape[:2], m[e.cam_path].fields) for cam in (e.cam, e.cam_plus)]
     filters = _first_convolution(m)
     weights, filters_title = model.weights[f"{filters}.weight"], f"{model.network}: the filters of {filters}"
     features_title = f"{name}: {e.path}, {by(e.features.shape)}"
     pictures: dict[str, Callable[[Path], None]] = {
-        "cam": lambda to: maps.draw_cams(e.pixels, cams, e.cam_path, to, f"{name}: evidence for {label}"),
+        "cam": lambda to: maps.draw_cams(e.pixels, e.heat, e.cam_path, to, f"{name}: evidence for {label}"),
         "occlusion": lambda to: maps.draw_occlusion(e.pixels, e.occlusion, to, f"{name}: occlusion for {label}"),
         "features": lambda to: maps.draw_features(e.features, to, features_title),
         "filters": lambda to: maps.draw_filters(weights, to, filters_title),
@@ -181,3 +203,6 @@ def _first_convolution(m: Measure) -> str:
         if isinstance(row.node, Conv2d):
             return row.path
     raise UsageError("this network has no convolution")
+
+
+called.make_callable(__name__)  # nc.explain

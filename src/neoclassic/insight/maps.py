@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 MOST = 64  # maps or filters in a picture
 HEAT = "inferno"
+FLAT = 0.0005  # a smaller change of a probability is none
 
 
 def _bare(axes: Axes, title: str = "") -> None:
@@ -70,9 +71,11 @@ def draw_occlusion(pixels: Array, lost: Array, path: Path | BytesIO, title: str)
     axes = fig.subplots(1, 2)
     show(axes[0], pixels, "network input")
     show(axes[1], pixels, "drop in probability when hidden")
-    most = max(float(np.abs(lost).max()), 1e-6)
+    most = float(np.abs(lost).max())
+    most = most if most > FLAT else 0.01  # a flat map is white, on a scale of 1%
     layer = axes[1].imshow(lost, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.75)
-    bar = fig.colorbar(layer, ax=axes[1], fraction=0.046, format=lambda v, _: f"{v:.{0 if most > 0.05 else 1}%}")
+    bar = fig.colorbar(layer, ax=axes[1], fraction=0.046, ticks=(-most, 0, most))
+    bar.ax.yaxis.set_major_formatter(lambda v, _: f"{v:z.{0 if most > 0.05 else 1}%}")
     bar.ax.tick_params(labelsize=7, colors=INK)
     bar.outline.set_visible(False)
     save(fig, path)

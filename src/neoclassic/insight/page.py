@@ -5,12 +5,30 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
 from neoclassic.base.text import escape
+from neoclassic.views import styles
+from neoclassic.views.html import cards, code, details, facts, matrix, paragraph, table
+
+__all__ = [
+    "cards",
+    "chart",
+    "code",
+    "details",
+    "facts",
+    "gallery",
+    "matrix",
+    "page",
+    "paragraph",
+    "photo",
+    "scrollable",
+    "section",
+    "table",
+]
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1f2430;--soft:#596073;--page:#fff;--card:#f5f6f9;--rim:#dde1ea;--accent:#2563a8}
@@ -60,55 +78,13 @@ def page(title: str, sections: Iterable[str]) -> str:
     body = "\n".join(sections)
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}{icon}<title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+        f"<style>{STYLE}{styles.MATRIX}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
 
 
 def section(title: str, *parts: str) -> str:
     """A heading and the elements below it."""
     return f"<section><h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
-
-
-def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
-    return f"<p>{escape(text)}</p>"
-
-
-def cards(facts: Iterable[tuple[str, str]]) -> str:
-    """Large figures from (value, label)."""
-    return (
-        '<div class="cards">'
-        + "".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for v, k in facts)
-        + "</div>"
-    )
-
-
-def facts(rows: Iterable[tuple[str, str]]) -> str:
-    """A table of (name, value)."""
-    inner = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
-    return f'<table class="facts">{inner}</table>'
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 1) -> str:
-    """A table; its columns from index `numbers` on are right-aligned."""
-
-    def cells(values: Sequence[str], tag: str) -> str:
-        kinds = (' class="n"' if i >= numbers else "" for i in range(len(values)))
-        return "".join(f"<{tag}{kind}>{escape(v)}</{tag}>" for kind, v in zip(kinds, values, strict=True))
-
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def code(text: str, wrap: bool = True) -> str:
-    """Preformatted text."""
-    style = ' class="wrap"' if wrap else ""
-    return f"<pre{style}>{escape(text)}</pre>"
-
-
-def details(title: str, inner: str) -> str:
-    """An element that is hidden until the reader opens it."""
-    return f"<details><summary>{escape(title)}</summary>{inner}</details>"
 
 
 def scrollable(svg: str) -> str:

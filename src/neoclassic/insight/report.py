@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic import networks
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, Ornament, UsageError
 from neoclassic.base.text import escape
@@ -25,9 +24,10 @@ from neoclassic.insight.reproduce import command
 from neoclassic.insight.review import Review, captions, of_model
 from neoclassic.measure import Measure, by, measure
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import CLASS_COLUMNS
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run
-from neoclassic.views import drawing
+from neoclassic.views import drawing, lettering
 from neoclassic.views.table import duration, layer_table, size
 
 MISTAKES = 24  # images in the gallery of mistakes
@@ -123,7 +123,7 @@ def _training(recipe: Recipe, model: Model, result: Result) -> str:
     constants = ("momentum", "weight_decay") if optimizer.name == "sgd" else ("eps", "weight_decay")
     mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (p.mean, p.std))
     rows = {
-        "network": f"{recipe.network}: {networks.entry(recipe.network).about}",
+        "network": f"{recipe.network}: {recipe.entry.about}",
         "input": f"{by(model.input)}, {p.fit}, {p.filter}; (x/255 − {mean})/{std}",
         "classes": ", ".join(model.classes[:40]) + (" …" if len(model.classes) > 40 else ""),
         "data": f"{data.get('name')}, {data.get('images', 0):,} training images, fingerprint {data.get('fingerprint')}",
@@ -167,20 +167,22 @@ def _curves(log: list[dict[str, Any]]) -> str:
 
 def _results(reviewed: Review) -> str:
     e, bins, error = reviewed.evaluation, reviewed.reliability, reviewed.calibration_error
-    matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
+    if len(e.classes) <= curves.MOST_NAMES:
+        matrix = page.matrix(e.classes, e.confusion.tolist())
+    else:
+        matrix = _chart(lambda p: curves.draw_confusion(e.confusion, e.classes, p, ""), "confusion matrix")
     reliability = _chart(lambda p: curves.draw_reliability(bins, error, p, ""), "reliability")
-    classes = [
-        (c["class"], f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", f"{c['n']:,}")
-        for c in e.per_class
-    ]
-    table = page.table(("class", "precision", "recall", "F1", "images"), classes)
+    table = page.table(CLASS_COLUMNS, e.class_cells)
     pairs = [(true, predicted, f"{n:,}", f"{share:.1%}") for true, predicted, n, share in reviewed.pairs[:10]]
     return page.section(
         "Results by class",
         matrix,
+        *([page.paragraph(advice)] if (advice := lettering.advice(e.classes)) else []),
         f'<div class="two"><div><h3>Metrics</h3>{table}</div><div><h3>Calibration</h3>{reliability}</div></div>',
         "<h3>Most frequent confusions</h3>",
-        page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2),
+        page.table(("true class", "predicted class", "images", "share of the class"), pairs, numbers=2)
+        if pairs
+        else page.paragraph("None: every test image was classified correctly."),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from neoclassic.base.errors import UsageError
+from neoclassic.networks import OWN
 from neoclassic.recipes import choose
 from neoclassic.train.recipe import Recipe
 
@@ -25,11 +26,12 @@ OPTIMIZER_OPTIONS = {"name": "--optimizer", "momentum": "--momentum", "weight_de
 
 def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
     """The command line that trains this recipe again, and the fields of the recipe that it has no option for."""
+    network = recipe.network if recipe.tree is None else recipe.entry
     try:
-        base = choose(recipe.network, recipe.name)
+        base = choose(network, recipe.name)
         words = ["neoclassic", "train", recipe.network, "--recipe", recipe.name]
     except UsageError:  # not a published recipe: the network's defaults
-        base = choose(recipe.network, None)
+        base = choose(network, None)
         words = ["neoclassic", "train", recipe.network]
     values, defaults = recipe.to_dict(), base.to_dict()
     for name, option in OPTIONS.items():
@@ -41,6 +43,8 @@ def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
         value = values["optimizer"][name]
         if value != defaults["optimizer"][name]:
             words += [option, str(value)]
-    covered = {*OPTIONS, "standardise", "optimizer", "name", "network", "source", "about", "reaches"}
+    covered = {*OPTIONS, "standardise", "optimizer", "name", "network", "source", "about", "reaches", "tree"}
     rest = [name for name in values if name not in covered and values[name] != defaults[name]]
+    if recipe.network == OWN:  # no file names the tree
+        rest = ["tree", *rest]
     return shlex.join([*words, "--engine", engine]), rest

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neoclassic.base import files
+from neoclassic.base import display, files
 from neoclassic.base.text import csv_table
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.folders import Folder
@@ -27,8 +27,8 @@ WORST = 40  # mistakes in the gallery
 BINS = 10
 
 
-@dataclass(frozen=True)
-class Review:
+@dataclass(frozen=True, repr=False)
+class Review(display.Displayed):
     """An evaluation with its probabilities.
 
     probabilities  N×classes
@@ -40,6 +40,19 @@ class Review:
     probabilities: Array
     labels: Array
     names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"{self.evaluation!r}\n\nexpected calibration error {self.calibration_error:.1%}"
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the images that were predicted correctly."""
+        return self.evaluation.accuracy
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats."""
+        return self.evaluation.loss
 
     @property
     def predicted(self) -> Array:

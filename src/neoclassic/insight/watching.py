@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from neoclassic.base.errors import NeoclassicWarning
 from neoclassic.base.notebook import in_notebook
-from neoclassic.base.progress import progress_bar, say
+from neoclassic.base.progress import progress_bar, say, window
 from neoclassic.insight.events import Events
 from neoclassic.insight.growing import GrowingCurves
 from neoclassic.insight.pictures import Pictures
@@ -88,7 +89,7 @@ class Progress(Bar):
         say(line)
 
     def epoch_ended(self, log: Sequence[Epoch], best: bool, last: bool) -> None:
-        say(f"{_line(log[-1], self.epochs, best)}  {spark([_accuracy(row) for row in log])}")
+        say(_line(log, self.epochs, best, window()))
 
 
 def _accuracy(row: Epoch) -> float:
@@ -98,14 +99,45 @@ def _accuracy(row: Epoch) -> float:
     return accuracy
 
 
-def _line(row: Epoch, epochs: int, best: bool) -> str:
-    """The line that is printed after an epoch."""
+def _line(log: Sequence[Epoch], epochs: int, best: bool, width: int | None) -> str:
+    """The line that is printed after an epoch, in the longest form that fits; any if `width` is None.
+
+    It ends with the accuracies of all epochs as a sparkline, or of as many as fit.
+    """
+    forms = _forms(log[-1], epochs, best)
+    line = forms[0] if width is None else next((form for form in forms if len(form) <= width), forms[-1][:width])
+    room = len(log) if width is None else max(0, width - len(line) - 2)
+    shown = [_accuracy(row) for row in log[-room:]] if room else []
+    return f"{line}  {spark(shown)}" if shown and (width is None or _drawable()) else line
+
+
+def _drawable() -> bool:
+    """Whether the terminal has the characters of a sparkline."""
+    try:
+        return bool("▁█".encode(sys.stderr.encoding or "utf-8"))
+    except UnicodeEncodeError:
+        return False
+
+
+def _forms(row: Epoch, epochs: int, best: bool) -> list[str]:
+    """What there is to say of an epoch, from the longest form to the shortest."""
     part, loss = ("test", row.test_loss) if row.validation_loss is None else ("validation", row.validation_loss)
-    columns = [
-        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}",
+    accuracy, epoch = _accuracy(row), f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}"
+    improved = best and part == "validation"
+    long = [
+        epoch,
         f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}",
-        f"{part} loss {loss:.4f} accuracy {_accuracy(row):.4f}",
+        f"{part} loss {loss:.4f} accuracy {accuracy:.4f}",
         f"{row.images_per_second:,.0f} images/s",
         f"{row.seconds:.1f} s",
+        *(["best so far"] * improved),
     ]
-    return "  ".join(columns + ["best so far"] * (best and part == "validation"))
+    brief = "val" if part == "validation" else part
+    short = [
+        epoch,
+        f"train loss {row.train_loss:.4f} acc {row.train_accuracy:.4f}",
+        f"{brief} loss {loss:.4f} acc {accuracy:.4f}",
+        *(["best"] * improved),
+    ]
+    accuracies = [epoch, f"train acc {row.train_accuracy:.3f}", f"{brief} acc {accuracy:.3f}"]
+    return ["  ".join(columns) for columns in (long, short, accuracies, [epoch, f"{accuracy:.3f}"])]

@@ -16,15 +16,10 @@ The module itself can be called: after `import neoclassic as nc`, `nc.measure(tr
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
-
+from neoclassic.base import called
 from neoclassic.measure.fold import measure, smallest_input
 from neoclassic.measure.layers import FLOAT, Shape, ShapeError, by, output_size, pooling
 from neoclassic.measure.rows import Cost, Field, Measure, Memory, Row
-from neoclassic.tree import Node
 
 __all__ = [
     "FLOAT",
@@ -43,16 +38,4 @@ __all__ = [
 ]
 
 
-class _CallableModule(ModuleType):
-    """A module that is called like its function `measure`."""
-
-    def __call__(self, tree: Node, input: Shape) -> Measure:
-        return measure(tree, input)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by name, as functions are."""
-        return importlib.import_module, (self.__name__,)
-
-
-_CallableModule.__call__.__doc__ = measure.__doc__
-sys.modules[__name__].__class__ = _CallableModule
+called.make_callable(__name__)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from neoclassic.base import display
 from neoclassic.measure.layers import FLOAT, Shape
 from neoclassic.measure.memory import activations
 from neoclassic.tree import Combinator, Node
@@ -104,12 +105,15 @@ class Memory:
     inference: int
 
 
-@dataclass(frozen=True)
-class Measure:
-    """The rows of all paths in order of execution. The totals are those of inference."""
+@dataclass(frozen=True, repr=False)
+class Measure(display.Displayed):
+    """The rows of all paths in order of execution. The totals are those of inference. The repr is the layer table."""
 
     input: Shape
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        return display.text(self)
 
     def __getitem__(self, path: str) -> Row:
         return self._by_path[path]

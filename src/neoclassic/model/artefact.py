@@ -23,12 +23,13 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from neoclassic import engines
-from neoclassic.base import files
+from neoclassic.base import display, files
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.text import printable
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine, Weights
 from neoclassic.engines.weights import check
-from neoclassic.measure import Shape, measure
+from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import Node, from_dict, to_dict
 
 FORMAT = 1
@@ -111,8 +112,8 @@ def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     return header
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(display.Displayed):
     """A trained network with everything that a prediction needs.
 
     network        its name in the zoo
@@ -132,13 +133,34 @@ class Model:
     input: Shape
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    weights: Weights = field(repr=False)
+    weights: Weights
     metrics: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
-    source: Path | None = field(default=None, compare=False, repr=False)
+    source: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        where = f", file {printable(str(self.source))}" if self.source else ""
+        return f"<{self.title}: {', '.join(f'{name} {value}' for name, value in self.facts)}{where}>"
+
+    @property
+    def title(self) -> str:
+        """The network, and the data that it was trained on."""
+        data = self.data.get("name")
+        return f"Model {printable(self.network)}" + (f" on {printable(str(data))}" if data else "")
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Names and short values: the input, the classes, the parameters, and the test accuracy if it is known."""
+        m = measure(self.tree, self.input)
+        names = ", ".join(map(printable, self.classes[:3])) + (", …" if len(self.classes) > 3 else "")
+        classes = ("classes", f"{len(self.classes):,} ({names})")
+        facts = [("input", by(self.input)), classes, ("parameters", f"{m.parameters:,}")]
+        test = self.metrics.get("test")
+        accuracy = test.get("accuracy") if isinstance(test, dict) else None
+        return [*facts, ("test accuracy", f"{accuracy:.2%}")] if isinstance(accuracy, float) else facts
 
     @property
     def temperature(self) -> float:

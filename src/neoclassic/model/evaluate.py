@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from neoclassic.base import display
+from neoclassic.base.text import printable
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.model.inputs import inputs, resident
+from neoclassic.views.table import LEFT, RIGHT, align
 
 BATCH = 256
+MOST_CLASSES = 40  # in a printed table
+CLASS_COLUMNS = ("class", "precision", "recall", "F1", "images")
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
@@ -58,8 +63,8 @@ def confusion_of(labels: Array, answers: Array, classes: int) -> Array:
     return confusion
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(display.Displayed):
     """Accuracy over a labelled set. `confusion[i][j]` counts the images of class i that were predicted as j."""
 
     accuracy: float
@@ -76,6 +81,26 @@ class Evaluation:
         n = len(labels)
         loss = float(cross_entropy(logits, labels).mean())
         return cls(float((answers == labels).mean()), loss, n, classes, confusion)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that `to_dict` wrote."""
+        classes = tuple(row["class"] for row in data["per_class"])
+        return cls(data["accuracy"], data["loss"], data["n"], classes, np.array(data["confusion"]))
+
+    def __repr__(self) -> str:
+        head = f"{self.accuracy:.2%} of {self.n:,} images, loss {self.loss:.4f}"
+        if len(self.classes) > MOST_CLASSES:
+            return f"{head}, {len(self.classes):,} classes"
+        return f"{head}\n\n{align([CLASS_COLUMNS, *self.class_cells], LEFT + RIGHT * 4)}"
+
+    @property
+    def class_cells(self) -> list[tuple[str, ...]]:
+        """The rows of the table of classes, as text: precision, recall and F1 of each, and its images."""
+        return [
+            (printable(c["class"]), f"{c['precision']:.1%}", f"{c['recall']:.1%}", f"{c['f1']:.1%}", f"{c['n']:,}")
+            for c in self.per_class
+        ]
 
     @property
     def per_class(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from neoclassic.base import files
+from neoclassic.base import called, files
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import read_pixels
@@ -33,6 +33,20 @@ from neoclassic.model.provenance import data_of
 
 SCRIPT = "standalone_predict.py"
 AT_ONCE = 256  # paths on one command line
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    path          the file, or the folder
+    files         names of the files, and their sizes in bytes
+    verification  of the answers, if it was wanted
+    """
+
+    path: Path
+    files: dict[str, int]
+    verification: Verification | None = None
 
 
 # ── to ONNX ──────────────────────────────────────────────────────────────────────────────────────────
@@ -145,3 +159,6 @@ def script() -> Path:
     package = Path(__file__).parents[1]
     places = package / SCRIPT, package.parents[1] / "docs" / SCRIPT  # as installed, and in a checkout
     return next(path for path in places if path.exists())
+
+
+called.make_callable(__name__)  # nc.export

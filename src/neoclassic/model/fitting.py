@@ -15,7 +15,7 @@ from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import counts, shapes
 from neoclassic.measure import Shape, by
 from neoclassic.model.weight_files import as_array
-from neoclassic.networks import entry
+from neoclassic.networks import Entry, entry
 
 SHOWN = 4  # names of each kind in the list of what does not fit
 WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -76,8 +76,8 @@ def _agree(one: Mapping[str, Array], other: Mapping[str, Array], keys: Iterable[
 
 
 @cache
-def heads(name: str) -> frozenset[str]:
-    """The layers of a network of the zoo that have one output for each class."""
+def heads(name: str | Entry) -> frozenset[str]:
+    """The layers of a network that have one output for each class."""
     row = entry(name)
     try:
         one, other = (shapes(row.tree(n), row.input) for n in (row.classes, row.classes + 1))
@@ -96,14 +96,14 @@ class Fitted:
 
 
 def fitted(
-    name: str,
+    name: str | Entry,
     keys: Mapping[str, str],
     found: Mapping[str, Array],
     wanted: Mapping[str, Shape],
     fresh: Callable[[], Weights],
     whose: str,
 ) -> Fitted:
-    """The weights by path for a network of the zoo.
+    """The weights by path for a network of the zoo, or for an `Entry`.
 
     keys: the name of each path in the file. wanted: its shape. fresh: draws initial weights for layers that the file
     lacks: the last layer, if the file has other classes or another classifier, and missing auxiliary heads. The first
@@ -161,7 +161,7 @@ def _other_channels(kernels: Array, shape: Shape) -> tuple[Array, str] | None:
 
 
 def _afresh(
-    name: str, keys: Mapping[str, str], found: Mapping[str, Array], wanted: Mapping[str, Shape]
+    name: str | Entry, keys: Mapping[str, str], found: Mapping[str, Array], wanted: Mapping[str, Shape]
 ) -> tuple[set[str], list[str], set[str]]:
     """Paths to initialise afresh, notes about them, and the file's names of another kind of last layer."""
     afresh, notes, ignored = set[str](), [], set[str]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -65,6 +66,8 @@ def load_model(path: str | Path) -> Model:
 
     Errors as from `open_model`.
     """
+    if re.search(r"\.py(:\w*)?$", str(path)):
+        raise UsageError(f"{path} is a network, not a model: train it first, and name its run folder here")
     if hub.is_address(path):
         return _of_hub(path)
     return pretrained.named(str(path)) if pretrained.is_name(path) else Model.load(path)

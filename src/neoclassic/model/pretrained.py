@@ -65,7 +65,7 @@ def rows(pattern: str) -> list[dict[str, Any]]:
         if not fnmatchcase(name, pattern):
             continue
         if row := model.published:
-            place = "on this machine" if published.present(row) else "downloaded when it is first used"
+            place = "on this machine" if published.present(row) else "downloaded when first used"
             facts = {"accuracy": round(row.top1 / 100, 5), "bytes": round(row.size * 2**20), "place": place}
             found.append({"model": name, **facts, "address": row.address})
         elif model.file:

@@ -23,7 +23,7 @@ from neoclassic.measure import Shape
 from neoclassic.model import timm
 from neoclassic.model.fitting import Reading, fitted, heads, named, names_by_layer, unprefixed
 from neoclassic.model.weight_files import read
-from neoclassic.networks import entry
+from neoclassic.networks import Entry, entry
 from neoclassic.tree import Node, walk
 
 COUNTER = "num_batches_tracked"
@@ -159,7 +159,9 @@ class Adopted:
     afresh: frozenset[str] = frozenset()
 
 
-def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fresh: Callable[[], Weights]) -> Adopted:
+def adopt(
+    name: str | Entry, state: Mapping[str, Any], wanted: Mapping[str, Shape], fresh: Callable[[], Weights]
+) -> Adopted:
     """The weights of a network from arrays under our names, torchvision's or timm's; see `model.fitting.fitted`.
 
     All names together decide whose they are, since the libraries share some: whichever has more of its names in the
@@ -176,14 +178,16 @@ def adopt(name: str, state: Mapping[str, Any], wanted: Mapping[str, Shape], fres
         raise
     ours = whose == _OURS
     notes = [*reading.notes, *taken.notes, *(() if ours else _remarks(name))]
-    weights = timm.with_our_eps(name, taken.weights) if "timm" in whose else taken.weights
+    weights = timm.with_our_eps(str(name), taken.weights) if "timm" in whose else taken.weights
     return Adopted(weights, notes, ours, taken.afresh)
 
 
 _OURS = "the weights do not fit the network"
 
 
-def _read_as(name: str, found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> tuple[str, dict[str, str], Reading]:
+def _read_as(
+    name: str | Entry, found: Mapping[str, Array], wanted: Mapping[str, Shape]
+) -> tuple[str, dict[str, str], Reading]:
     """How to begin an error, which is _OURS for our names; the name of each path in the file; and the arrays."""
     worlds = {_OURS: {key: key for key in wanted}} | _worlds(name, wanted)
     readings = {whose: unprefixed(found, _renamed(keys, wanted)) for whose, keys in worlds.items()}
@@ -260,14 +264,15 @@ def _renamed(keys: Mapping[str, str], wanted: Mapping[str, Shape]) -> dict[str, 
     return {theirs: wanted[key] for key, theirs in keys.items()}
 
 
-def _remarks(name: str) -> list[str]:
-    if name == "googlenet:torchvision":
+def _remarks(name: str | Entry) -> list[str]:
+    if str(name) == "googlenet:torchvision":
         return ["torchvision's published googlenet expects pixels from -1 to 1: mean and deviation 0.5"]
     return []
 
 
-def _worlds(name: str, wanted: Container[str]) -> dict[str, dict[str, str]]:
+def _worlds(name: str | Entry, wanted: Container[str]) -> dict[str, dict[str, str]]:
     """The names that other libraries give to the arrays of a network, by what to say of weights that do not fit."""
+    name = str(name)
     tables = {"torchvision": (NETWORKS, names), "timm": (timm.NETWORKS, timm.names)}
     worlds = {f"not {who}'s weights of {name}": table(name) for who, (known, table) in tables.items() if name in known}
     return {whose: keys for whose, keys in worlds.items() if all(key in wanted for key in keys)}

@@ -21,9 +21,22 @@ from neoclassic.networks import (
     vgg,
 )
 from neoclassic.networks.entries import Entry
+from neoclassic.networks.own import NAME as OWN
+from neoclassic.networks.own import made_entry, own_entry, size_for
 from neoclassic.tree import Node
 
-__all__ = ["Entry", "differences", "entry", "list_networks", "network"]
+__all__ = [
+    "OWN",
+    "Entry",
+    "differences",
+    "entry",
+    "in_zoo",
+    "list_networks",
+    "made_entry",
+    "network",
+    "own_entry",
+    "size_for",
+]
 
 _FAMILIES: tuple[ModuleType, ...] = (
     lenet,
@@ -45,8 +58,20 @@ def list_networks(pattern: str = "*") -> list[str]:
     return [e.name for e in sorted(_ENTRIES.values(), key=lambda e: e.year) if fnmatchcase(e.name, pattern)]
 
 
-def entry(name: str) -> Entry:
-    """Return the `Entry` of a network: how it is built, its published input and classes. UsageError if unknown."""
+def in_zoo(name: str) -> bool:
+    """Return whether the zoo has a network of this name."""
+    return name in _ENTRIES
+
+
+def entry(name: str | Node | Entry) -> Entry:
+    """Return the `Entry` of a network: how it is built, its published input and classes. UsageError if unknown.
+
+    A tree gets an entry of its own; see `networks.own`.
+    """
+    if isinstance(name, Entry):
+        return name
+    if isinstance(name, Node):
+        return own_entry(name)
     if name in _ENTRIES:
         return _ENTRIES[name]
     family, _, variant = name.partition(":")
@@ -66,7 +91,11 @@ def network(name: str, classes: int | None = None, **knobs: object) -> Node:
 
 
 def differences(name: str) -> str:
-    """Return how a network differs from its paper, and why: its entry under "Differences" in its family's file."""
+    """Return how a network differs from its paper, and why: its entry under "Differences" in its family's file.
+
+    It is empty for a network that is not of the zoo."""
+    if not in_zoo(name):
+        return ""
     family = next(f for f in _FAMILIES if entry(name) in f.NETWORKS)
     _, _, section = (inspect.getdoc(family) or "").partition("Differences\n")
     for point in re.split(r"^- ", section, flags=re.MULTILINE)[1:]:

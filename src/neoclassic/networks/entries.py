@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 from neoclassic.base.errors import UsageError, unknown
@@ -25,6 +26,7 @@ class Entry:
     classes  published number of classes
     about    what distinguishes it, in a few words
     vary     the knobs: arguments of `build` that the paper's tables vary and users may set
+    own      the tree of a network of one's own; None in the zoo
     """
 
     name: str
@@ -34,6 +36,15 @@ class Entry:
     classes: int
     about: str
     vary: tuple[str, ...] = ()
+    own: Node | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def summary(self) -> str:
+        """The year and what distinguishes it."""
+        return self.about if self.own else f"{self.year}: {self.about}"
 
     @property
     def family(self) -> str:
@@ -51,6 +62,8 @@ class Entry:
 
         UsageError for an invalid number of classes, an unknown knob, or an invalid value of one.
         """
+        if self.own is not None and classes is None and not knobs:
+            return self.own
         classes = self.classes if classes is None else classes
         if classes < 1:
             raise UsageError(f"a network needs at least 1 class, not {classes}")
@@ -58,7 +71,10 @@ class Entry:
             if knob not in self.knobs:
                 raise unknown(f"knob of {self.name}", knob, self.knobs, see="" if self.knobs else "it has none")
             _check(knob, value, self.knobs[knob])
-        return self.build(classes, **knobs)
+        tree = copy(self.build(classes, **knobs))  # a builder may return a node that it shares
+        object.__setattr__(tree, "known_as", self.name)
+        object.__setattr__(tree, "published", self.input)
+        return tree
 
 
 def _numbers(value: object) -> bool:

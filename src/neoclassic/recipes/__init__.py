@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from neoclassic import networks
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.data.folders import scan
-from neoclassic.data.sources import is_photos
+from neoclassic.data.sources import SOURCES, is_photos, open_dataset
+from neoclassic.networks import Entry
 from neoclassic.recipes import d2l_en, d2l_zh, densenet_2016, dlfs, neoclassic, notes, practice, resnet_2015
 from neoclassic.train.recipe import Recipe
+from neoclassic.tree import Node
 
 _SOURCES = (d2l_zh, d2l_en, notes, practice, dlfs, resnet_2015, densenet_2016, neoclassic)
 _ROWS: tuple[Callable[[], Recipe], ...] = tuple(row for source in _SOURCES for row in source.RECIPES)
@@ -31,7 +34,7 @@ def recipe(name: str) -> Recipe:
 
 
 def choose(
-    network: str | None,
+    network: str | Entry | Node | None,
     name: str | None,
     data: str | None = None,
     weights: str | None = None,
@@ -41,8 +44,25 @@ def choose(
 
     The default, also called `default`, is `neoclassic:<network>`; if `data` is a folder of photos, it is the recipe for
     that number of photos, from `weights` or from scratch. layers: which of them are trained; see `neoclassic.LAYERS`.
-    UsageError if the recipe is for another network, or if neither a recipe nor a network is given.
+    network: of the zoo by its name, or one's own; a function that makes it is called with the number of classes of the
+    data. UsageError if the recipe is for another network, or if neither a recipe nor a network is given.
     """
+    if network is None or isinstance(network, str):
+        return _chosen(network, name, data, weights, layers)
+    row = networks.entry(network)
+    chosen = _chosen(row, name, data, weights, layers)
+    return chosen.but(network=row.name, tree=row.tree(_classes(data or chosen.data)))
+
+
+def _classes(data: str) -> int:
+    """The number of classes of a data set or folder. Errors as from `data.open_dataset`."""
+    return len(SOURCES[data].classes if data in SOURCES else open_dataset(data).classes)
+
+
+def _chosen(
+    network: str | Entry | None, name: str | None, data: str | None, weights: str | None, layers: str
+) -> Recipe:
+    """The recipe as `choose` describes it; one's own network is not in it yet."""
     if name in (None, "default"):
         if network is None:
             raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
@@ -53,6 +73,8 @@ def choose(
         return neoclassic.with_layers(chosen, layers)
     assert name is not None
     chosen = recipe(name)
+    if isinstance(network, Entry):
+        return neoclassic.with_layers(chosen.but(network=network.name, tree=network.own, reaches=""), layers)
     if network not in (None, chosen.network):
         raise UsageError(f"recipe {name!r} trains {chosen.network!r}, not {network!r}: leave one of the two out")
     return neoclassic.with_layers(chosen, layers)

@@ -9,11 +9,19 @@ from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import parameter_shapes
 from neoclassic.model.features import ends_in_linear
+from neoclassic.networks import Entry
 from neoclassic.train.head import FEW
 from neoclassic.train.rates import depths
 from neoclassic.train.recipe import Recipe
 
 LAYERS = ("auto", "all", "head", "head-first")  # all at once; the last alone; the last alone, and then all
+# Options of gradient descent: those that differ by layer, and all; the last layer alone needs none.
+LAYERWISE = ("learning_rate", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate")
+DESCENT = (
+    *LAYERWISE,
+    *("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
+    *("schedule", "milestones", "gamma", "warmup_epochs", "label_smoothing", "patience", "max_steps", "head_first"),
+)
 LOWEST = 0.1  # learning rate of the first layer after the last one was fitted alone, as a fraction of the last one's
 
 
@@ -239,11 +247,13 @@ def fashion_record_gpu() -> Recipe:
     )
 
 
-def default(network: str) -> Recipe:
-    """Return the recipe for a network that has none."""
+def default(network: str | Entry) -> Recipe:
+    """Return the recipe for a network that has none, such as one's own."""
+    row = networks.entry(network)
     return Recipe(
-        name=f"neoclassic:{network}",
-        network=network,
+        name=f"neoclassic:{networks.OWN if row.own else row}",
+        network=row.name,
+        tree=row.own,
         data="fashion-mnist",
         source="neoclassic",
         about="SGD with momentum, cosine",
@@ -258,7 +268,7 @@ def default(network: str) -> Recipe:
     )
 
 
-def photos(network: str, n: int, weights: bool = False, layers: str = "auto") -> Recipe:
+def photos(network: str | Entry, n: int, weights: bool = False, layers: str = "auto") -> Recipe:
     """Return the recipe for a folder with n training photos, from scratch or from pretrained weights.
 
     layers: one of LAYERS; "auto" is "head-first" for few photos and pretrained weights, and "all" otherwise.
@@ -268,12 +278,14 @@ def photos(network: str, n: int, weights: bool = False, layers: str = "auto") ->
     have the size that the weights were trained with, and the learning rate is a tenth, except for layers that start
     afresh, such as the head.
     """
-    size = max(networks.entry(network).input[1:])
+    row = networks.entry(network)
+    size = max(row.input[1:])
     batch = 32 if n < 5000 else 128
     steps, min_epochs, max_epochs = (500, 5, 30) if weights else (3000, 20, 100)
     recipe = Recipe(
         name="neoclassic:photos",
-        network=network,
+        network=row.name,
+        tree=row.own,
         data="",
         source="neoclassic",
         about=f"{'from weights' if weights else 'from scratch'}: AdamW, cosine, augmented",
@@ -290,7 +302,7 @@ def photos(network: str, n: int, weights: bool = False, layers: str = "auto") ->
         initialisation="he",
         standardise=True,
     )
-    if layers == "auto" and weights and n <= FEW and ends_in_linear(networks.network(network)):
+    if layers == "auto" and weights and n <= FEW and ends_in_linear(row.tree()):
         layers = "head-first"
     return with_layers(recipe, layers)
 
@@ -307,8 +319,8 @@ def with_layers(recipe: Recipe, layers: str) -> Recipe:
             about=about, head=True, epochs=1, warmup_epochs=0.0, validation=0.0, patience=0, schedule="constant"
         )
     if layers == "head-first":
-        tree, input = networks.network(recipe.network), networks.entry(recipe.network).input
-        deepest = max(depths(parameter_shapes(tree, input)).values())
+        row = recipe.entry
+        deepest = max(depths(parameter_shapes(row.tree(), row.input)).values())
         return recipe.but(
             about=f"the last layer by logistic regression, then {recipe.about}",
             head_first=True,

@@ -19,7 +19,7 @@ from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
 from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines import weights as arrays
-from neoclassic.measure import Shape, by, measure
+from neoclassic.measure import Shape, ShapeError, by, measure
 from neoclassic.model.artefact import LARGEST
 from neoclassic.model.evaluate import Evaluation, evaluate
 from neoclassic.model.features import headless
@@ -28,7 +28,7 @@ from neoclassic.train import head, pace, rates, transfer, tuned
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
-from neoclassic.tree import BatchNorm2d, Node
+from neoclassic.tree import Auxiliary, BatchNorm2d, Node, join
 
 TYPICAL = 50_000  # images in an epoch, assumed before they are counted
 
@@ -38,9 +38,9 @@ def resolved(recipe: Recipe, settings: Settings) -> Settings:
 
     UsageError for an engine or a precision that is not available.
     """
-    size = size_of(recipe)
-    input = (networks.entry(recipe.network).input[0], *size)
-    macs = measure(networks.network(recipe.network), input).macs * recipe.epochs * TYPICAL
+    row = recipe.entry
+    size = (recipe.image_size, recipe.image_size) if recipe.image_size else row.input[1:]
+    macs = measure(row.tree(), (row.input[0], *size)).macs * recipe.epochs * TYPICAL
     engine = engines.choose(settings.engine)
     speed = settings.speed
     if engine == "torch" and speed == Speed("auto", "auto"):
@@ -55,10 +55,35 @@ def located(recipe: Recipe, settings: Settings) -> Settings:
     return replace(settings, place=str(path) if path and path.exists() else None, data_dir=folder)
 
 
-def size_of(recipe: Recipe) -> tuple[int, int]:
-    """Height and width of the images that the network is trained on."""
-    _, height, width = networks.entry(recipe.network).input
-    return recipe.image_size or height, recipe.image_size or width
+def size_of(recipe: Recipe, dataset: Splits | Folder) -> tuple[int, int]:
+    """Height and width of the images that the network is trained on; see `networks.size_for`."""
+    if recipe.image_size:
+        return recipe.image_size, recipe.image_size
+    if recipe.tree is None:
+        return networks.size_for(recipe.entry, [])
+    if isinstance(dataset, Splits):
+        return networks.size_for(recipe.entry, [dataset.train.shape[:2]])
+    infos = dataset.infos.values()
+    return networks.size_for(recipe.entry, [(info.height, info.width) for info in infos if not info.error])
+
+
+def tree_for(recipe: Recipe, classes: int, shape: Shape) -> Node:
+    """The network for this number of classes. UsageError for one's own network that does not fit classes or images."""
+    tree = recipe.entry.tree(classes)
+    if recipe.tree is None:
+        return tree
+    try:
+        m = measure(tree, shape)
+    except ShapeError as error:
+        raise UsageError(f"{recipe.network} does not fit images of {by(shape)}: {error}") from None
+    heads = [(row.path, row.node) for row in m.rows if isinstance(row.node, Auxiliary)]
+    ends = {path: m[join(path, head.children[-1][0])].output for path, head in heads if head.children}
+    for path, output in {"": m.output, **ends}.items():
+        if output != (classes,):
+            what = f"the auxiliary head {path} of {recipe.network}" if path else recipe.network
+            fix = f"end it with Flatten() and Linear({classes})"
+            raise UsageError(f"{what} gives {by(output)} for an image, not one number for each class: {fix}")
+    return tree
 
 
 @dataclass(frozen=True)
@@ -135,9 +160,12 @@ def prepare(
     dataset = splits or data.open_dataset(source, settings.data_dir, None, recipe.validation, recipe.seed)
     if recipe.classes not in (None, len(dataset.classes)):
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
-    tree = networks.network(recipe.network, len(dataset.classes))
-    preprocessing = _with(recipe, dataset.preprocessing(size_of(recipe), recipe.channels, recipe.fit))
+    size = size_of(recipe, dataset)
+    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, recipe.fit))
     shape = (preprocessing.channels, *preprocessing.size)
+    tree = tree_for(recipe, len(dataset.classes), shape)
+    if recipe.tree is not None:  # what a resumed run starts from
+        recipe = replace(recipe, tree=tree)
     norms = _lonely_norms(recipe.network, tree, shape)
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
     start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
@@ -146,9 +174,8 @@ def prepare(
     head.check(recipe, tree, world.size)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
-        first = head.lines(recipe) if world.size == 1 else ()
         schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
-        for line in (*start.notes, *first, *schedule):
+        for line in (*start.notes, *head.lines(recipe), *schedule):
             note(line)
         for line in _about(photos, recipe, preprocessing):
             note(line, essential=True)
@@ -166,7 +193,7 @@ def prepare(
         trained = math.ceil(last_step / len(sizes) * len(training))
         if slow := pace.advice(recipe, tree, shape, weights, len(training), trained):
             note(slow, essential=True)
-    if recipe.head_first and not resumed and world.size == 1:
+    if recipe.head_first and not resumed:  # every process fits the same layer
         weights = _head_first(recipe, settings, tree, weights, preprocessing, training, note)
     engine = _engine(recipe, settings, world, tree, shape, weights, plan[0], sizes[-1])
     return Job(

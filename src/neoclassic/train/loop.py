@@ -92,7 +92,7 @@ def train(
         note(f"precision {settings.speed.precision}, compile {settings.speed.compile}")
     job = prepare(recipe, settings, splits, world, note if listeners else None)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
-    run = Run.create(out, name, recipe, settings)
+    run = Run.create(out, name, job.recipe, settings)
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])

@@ -6,25 +6,29 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from neoclassic import networks
+from neoclassic.base import display
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.records import record, require
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.engines.contract import OPTIMIZERS
 from neoclassic.engines.weights import INITIALISATIONS
+from neoclassic.tree import Node, from_dict, to_dict
 
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 BALANCED = "balanced"
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, and on what.
+@dataclass(frozen=True, repr=False)
+class Recipe(display.Displayed):
+    """How a network is trained, and on what. The repr is the constructor call, without what is as by default.
 
     name, source, about, reaches
                       its name, where it is published, a description, and the accuracy that it is known to reach
     network, data     names; `classes`, `image_size` (pixels, square), `channels` (1 or 3) and `fit` (crop, pad or
                       stretch) follow from them if they are None
+    tree              of a network of one's own, whose name is then free; None for a network of the zoo
     epochs            passes over the training set
     batch_size        images in a step; the last batch of an epoch may be smaller
     optimizer         the update rule
@@ -97,6 +101,15 @@ class Recipe:
     standardise: bool = False
     validation: float = 0.1
     seed: int = 0
+    tree: Node | None = None
+
+    @property
+    def entry(self) -> networks.Entry:
+        """The network: of the zoo, or one's own. UsageError if it is unknown or its layers do not fit together."""
+        return networks.entry(self.network) if self.tree is None else networks.own_entry(self.tree, self.network)
+
+    def __repr__(self) -> str:
+        return display.call("Recipe", display.changed(self))
 
     def checked(self) -> Self:
         """Return the recipe itself. UsageError, one line, for an impossible value."""
@@ -176,14 +189,17 @@ class Recipe:
         return replace(self, **parts, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; the tree is left out for a network of the zoo."""
+        values = asdict(replace(self, tree=None))
+        del values["tree"]
+        return values if self.tree is None else values | {"tree": to_dict(self.tree)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The recipe that `to_dict` wrote. NeoclassicError for anything else."""
+        given = {name: value for name, value in data.items() if name != "tree"}
         try:
-            recipe = record(cls, data)
+            recipe = record(cls, given)
         except ValueError as error:
             raise NeoclassicError(f"not a recipe: {error}") from None
-        return recipe.checked()
+        return (replace(recipe, tree=from_dict(data["tree"])) if "tree" in data else recipe).checked()

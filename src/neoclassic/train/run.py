@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from neoclassic.base import files
+from neoclassic.base import display, files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import locked
 from neoclassic.base.machine import cores
@@ -23,6 +23,7 @@ from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
+from neoclassic.views.table import LEFT, align, duration
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class Epoch:
         return (self.validation_loss or 0.0) < (other.validation_loss or 0.0)
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(display.Displayed):
     """What `result.json` holds: what was trained, on what, and how well. Accuracies are of the model that was kept."""
 
     run: str
@@ -143,6 +144,23 @@ class Result:
     checksum: str = ""  # of the model; "" in results of older versions
     warnings: tuple[str, ...] = ()  # what makes the model doubtful, see `train.doubtful`
 
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What matters most: names and values, for a table."""
+        n, held_out = self.evaluation["n"], self.validation_accuracy
+        return [
+            ("test accuracy", f"{self.test_accuracy:.2%} of {n:,} images, loss {self.test_loss:.4f}"),
+            *([("validation accuracy", f"{held_out:.2%}")] if held_out is not None else []),
+            ("training accuracy", f"{self.train_accuracy:.2%}"),
+            ("epochs", f"{self.epochs}; the model is from epoch {self.best_epoch}"),
+            ("time", f"{duration(self.seconds)}, {self.images_per_second:,.0f} images a second"),
+            ("on", f"{self.engine}, {self.device}"),
+            ("run", self.run),
+        ]
+
+    def __repr__(self) -> str:
+        return f"{self.network} on {self.data}\n{align(self.facts, LEFT + LEFT)}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "warnings": list(self.warnings)}
@@ -162,11 +180,14 @@ class State:
     best: int | None = None  # the epoch, from 1, whose model is kept
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(display.Displayed):
     """The files of a run, by what they hold."""
 
     folder: Path
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
 
     @property
     def model(self) -> Path:

@@ -43,6 +43,8 @@ def resolved(recipe: Recipe) -> Recipe:
     """
     if not recipe.weights:
         return recipe
+    if recipe.tree is not None and published.is_name(recipe.weights):
+        raise UsageError(f"{recipe.weights} is for networks of the zoo, not for {recipe.network}: name a file or a run")
     weights = full_name(recipe.weights, recipe.network)
     return recipe.but(weights=weights, image_size=recipe.image_size or trained_size(weights))
 
@@ -74,10 +76,10 @@ def start(recipe: Recipe, fresh: Weights, channels: int, resumed: bool = False) 
     if resumed and published.is_name(recipe.weights):
         return Start(fresh, (), published.pixels(recipe.network, channels))
     file, model = open_weights(recipe.weights, recipe.network)
-    if model and model.network != recipe.network:
+    if model and recipe.tree is None and model.network != recipe.network:
         raise UsageError(f"{recipe.weights} holds {model.network!r}: train that, not {recipe.network!r}")
     try:
-        adopted = adopt(recipe.network, file.arrays, {key: w.shape for key, w in fresh.items()}, lambda: fresh)
+        adopted = adopt(recipe.entry, file.arrays, {key: w.shape for key, w in fresh.items()}, lambda: fresh)
     except NeoclassicError as error:
         raise type(error)(f"{recipe.weights}: {error}") from None
     pixels: Pixels | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from neoclassic.base import display
 from neoclassic.base.errors import InvalidType, InvalidValue
 from neoclassic.tree.node import Node
 
@@ -65,7 +66,7 @@ class Combinator(Node):
         parts += [f"{name}={node!r}" for name, node in self.children[by_position:]]
         options = [f for f in fields(self) if f.name != "children" and getattr(self, f.name) != f.default]
         parts += [f"{f.name}={getattr(self, f.name)!r}" for f in options]
-        return f"{type(self).__name__}({', '.join(parts)})"
+        return display.call(type(self).__name__, parts)
 
 
 class Sequential(Combinator):

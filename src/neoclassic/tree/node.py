@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from math import inf
 from typing import Any, ClassVar
 
+from neoclassic.base import display
 from neoclassic.base.errors import InvalidType, InvalidValue, NeoclassicError
 from neoclassic.base.records import number, whole
 
 
 @dataclass(frozen=True, repr=False)
-class Node:
+class Node(display.Displayed):
     """A layer or a combinator of layers. Nodes are immutable and compare by value; the repr is the constructor call.
+
+    A network of the zoo remembers its name and its published input, for its display in a notebook.
 
     Raises InvalidType, a TypeError, or InvalidValue, a ValueError, for an invalid argument.
     """
@@ -21,6 +24,8 @@ class Node:
     kind: ClassVar[str] = "node"  # names a child that is given by position
     depth: ClassVar[int] = 1  # levels of the tree; combinators count their children's
     nodes: ClassVar[int] = 1
+    known_as: ClassVar[str] = ""
+    published: ClassVar[tuple[int, ...]] = ()  # channels, height and width
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -28,13 +33,7 @@ class Node:
                 _check(self, f.name, f.type)
 
     def __repr__(self) -> str:
-        required = [repr(getattr(self, f.name)) for f in fields(self) if f.default is MISSING]
-        changed = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in fields(self)
-            if f.default is not MISSING and getattr(self, f.name) != f.default
-        ]
-        return f"{type(self).__name__}({', '.join(required + changed)})"
+        return f"{type(self).__name__}({', '.join(display.changed(self))})"
 
 
 def unknown_layer(walker: str, node: Node, path: str) -> NeoclassicError:

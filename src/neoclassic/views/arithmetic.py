@@ -12,7 +12,7 @@ from neoclassic.measure import FLOAT, Measure, Row, by, pooling
 from neoclassic.tree import AvgPool2d, BatchNorm2d, Combinator, Conv2d, Flatten, Linear, MaxPool2d, unknown_layer
 from neoclassic.views import savings
 from neoclassic.views.savings import WINDOWLESS, product
-from neoclassic.views.table import LEFT, align, at_depth, size, totals
+from neoclassic.views.table import Part, at_depth, pairs, size, text, totals
 
 
 def explain(m: Measure, batch: int = 1, depth: int | None = None) -> str:
@@ -20,14 +20,17 @@ def explain(m: Measure, batch: int = 1, depth: int | None = None) -> str:
 
     depth: as in `table.layer_table`.
     """
-    parts = []
+    return text(explain_parts(m, batch, depth))
+
+
+def explain_parts(m: Measure, batch: int = 1, depth: int | None = None) -> list[Part]:
+    """The parts of `explain`."""
+    parts: list[Part] = []
     for row in at_depth(m, depth):
-        lines = [[f"  {name}", formula] for name, formula in figures(m, row.path, batch).items()]
         head = f"{row.path or '(network)'}: {row.node!r}" if row.is_layer else f"{row.path}: {row.type}"
-        parts.append(f"{head}   {by(row.input)} → {by(row.output)}\n{align(lines, LEFT + LEFT)}")
-    if saved := list(savings.savings(m)):
-        parts.append(savings.table(saved))
-    return "\n\n".join([*parts, totals(m, batch)])
+        lines = pairs((f"  {name}", formula) for name, formula in figures(m, row.path, batch).items())
+        parts += [f"{head}   {by(row.input)} → {by(row.output)}", lines, ""]
+    return [*parts, *savings.parts(list(savings.savings(m))), totals(m, batch)]
 
 
 def figures(m: Measure, path: str, batch: int = 1) -> dict[str, str]:

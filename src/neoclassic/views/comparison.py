@@ -5,22 +5,23 @@ from __future__ import annotations
 from neoclassic.measure import Measure, Row, by
 from neoclassic.tree import AvgPool2d, Conv2d, Linear, MaxPool2d
 from neoclassic.views.savings import savings
-from neoclassic.views.table import LEFT, RIGHT, align, size
+from neoclassic.views.table import RIGHT, WRAP, Column, Table, size
 
 Cell = tuple[str, int | None]  # the text, and the number to compare with the first network's
 
 
-def compare(measures: dict[str, Measure], batch: int = 1) -> str:
+def compare(measures: dict[str, Measure], batch: int = 1) -> Table:
     """A column for each network; brackets give the ratio to the first network's figure."""
-    rows = [["", *measures]]
+    rows = []
     for name, values in _figures(measures, batch).items():
         cells = [text for text, _ in values]
         if isinstance(values[0][1], int) and values[0][1]:
             first = values[0][1]
             others = (f"{text} ({_ratio(value / first)})" for text, value in values[1:] if value is not None)
             cells = [cells[0], *others]
-        rows.append([name, *cells])
-    return align(rows, LEFT + RIGHT * len(measures))
+        rows.append((name, *cells))
+    columns = [Column(name, RIGHT, WRAP, least=14, rank=i) for i, name in enumerate(measures)]
+    return Table((Column(""), *columns), tuple(rows), split=True)
 
 
 def _ratio(ratio: float) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from neoclassic.base import display
 from neoclassic.measure import Measure, Row, by, measure
 from neoclassic.networks import Entry, differences
 from neoclassic.tree import Combinator, Node, join, walk
-from neoclassic.views.table import align
+from neoclassic.views.table import RIGHT, WRAP, Column, Part, Table, text
 
 MISSING, ADDED, CHANGED = "missing", "added", "changed"
+COLOURS = {MISSING: "red", ADDED: "green", CHANGED: "yellow"}  # in a terminal
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,66 @@ def _aligned(a: tuple[tuple[str, Node], ...], b: tuple[tuple[str, Node], ...]) -
 # ── for printing ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True, repr=False)
+class Diff(display.Displayed):
+    """Two networks and how they differ. The repr is a table of the changes.
+
+    names          of both networks
+    first, second  their measures
+    reasons        why they differ, a sentence on each; "" where none is known
+    """
+
+    names: tuple[str, str]
+    first: Measure
+    second: Measure
+    reasons: tuple[str, str] = ("", "")
+
+    @classmethod
+    def of(cls, first: Entry, second: Entry) -> Diff:
+        """The difference between two networks of the zoo, as published."""
+        names, reasons = (first.name, second.name), (differences(first.name), differences(second.name))
+        return cls(names, measured(first), measured(second), reasons)
+
+    @property
+    def changes(self) -> list[Change]:
+        """The changes from the first network to the second, in order of execution."""
+        return diff(self.first, self.second)
+
+    @property
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """The table: change, paths, what, parameters and MACs. Equal changes share a row; the last one is the total."""
+        a, b = self.first, self.second
+        groups: dict[tuple[str, str], list[Change]] = {}
+        for change in self.changes:
+            groups.setdefault((change.change, change.what), []).append(change)
+        rows = []
+        for (kind, what), equal in groups.items():
+            more = f" and {len(equal) - 1} more" if len(equal) > 1 else ""
+            parameters, macs = sum(c.parameters for c in equal), sum(c.macs for c in equal)
+            rows.append((kind, equal[0].path + more, what, f"{parameters:+,}", f"{macs:+,}"))
+        total = (f"{b.parameters - a.parameters:+,}", f"{b.macs - a.macs:+,}")
+        return [*rows, ("", "in all, at inference", f"{by(a.input)} → {by(b.input)}", *total)]
+
+    @property
+    def notes(self) -> list[str]:
+        """The known reasons, each with the name of its network."""
+        return [f"{name}: {reason}" for name, reason in zip(self.names, self.reasons, strict=True) if reason]
+
+    def __repr__(self) -> str:
+        return text(diff_parts(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of `neoclassic diff --json`."""
+        a, b = self.first, self.second
+        return {
+            "networks": list(self.names),
+            "parameters": [a.parameters, b.parameters],
+            "macs": [a.macs, b.macs],
+            "reasons": list(self.reasons),
+            "changes": [asdict(change) for change in self.changes],
+        }
+
+
 def measured(entry: Entry) -> Measure:
     """The measure of a network as published."""
     return measure(entry.tree(), entry.input)
@@ -109,28 +171,21 @@ def measured(entry: Entry) -> Measure:
 
 def diff_table(first: Entry, second: Entry) -> str:
     """A table of the changes, equal ones on one line, then the totals and the reasons."""
-    a, b = measured(first), measured(second)
-    groups: dict[tuple[str, str], list[Change]] = {}
-    for change in diff(a, b):
-        groups.setdefault((change.change, change.what), []).append(change)
-    rows = [("", f"{first.name} → {second.name}", "", "parameters", "MACs")]
-    for (kind, what), equal in groups.items():
-        more = f" and {len(equal) - 1} more" if len(equal) > 1 else ""
-        parameters, macs = sum(c.parameters for c in equal), sum(c.macs for c in equal)
-        rows.append((kind, equal[0].path + more, what, f"{parameters:+,}", f"{macs:+,}"))
-    total = ("", "in all, at inference", f"{by(a.input)} → {by(b.input)}")
-    rows.append((*total, f"{b.parameters - a.parameters:+,}", f"{b.macs - a.macs:+,}"))
-    reasons = [f"{e.name}: {differences(e.name)}" for e in (first, second)]
-    return "\n".join([align(rows, "<<<>>"), "", *reasons])
+    return repr(Diff.of(first, second))
+
+
+def diff_parts(found: Diff) -> list[Part]:
+    """The parts of the table of a diff."""
+    columns = (
+        Column("", colours=COLOURS),
+        Column(" → ".join(found.names), narrow=WRAP, least=18),
+        Column("", narrow=WRAP, least=24),
+        Column("parameters", RIGHT),
+        Column("MACs", RIGHT, rank=1),
+    )
+    return [Table(columns, tuple(found.rows)), *([""] if found.notes else []), *found.notes]
 
 
 def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
     """The JSON of `neoclassic diff --json`."""
-    a, b = measured(first), measured(second)
-    return {
-        "networks": [first.name, second.name],
-        "parameters": [a.parameters, b.parameters],
-        "macs": [a.macs, b.macs],
-        "reasons": [differences(first.name), differences(second.name)],
-        "changes": [asdict(change) for change in diff(a, b)],
-    }
+    return Diff.of(first, second).to_dict()

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, log
+from pathlib import Path
 
+from neoclassic.base import display, files
 from neoclassic.measure import Measure, by
 from neoclassic.tree import Auxiliary, BatchNorm2d, Combinator, Identity, Node, Select, Sequential, join
 from neoclassic.views.figures import GAP, Figure, branches, frame, layer_box, pill, side_head, stack, straight
@@ -23,23 +25,56 @@ ASPECT = 1.35  # preferred width by height of a drawing in columns
 MARGIN, GUTTER, TOP = 24.0, 44.0, 84.0  # of the page, between columns, and of the first figure
 
 
+@dataclass(frozen=True, repr=False)
+class Drawing(display.Displayed):
+    """A drawing of a network: `svg` is the text of the file. A notebook shows it; `save` writes it."""
+
+    name: str
+    svg: str
+
+    def save(self, path: str | Path) -> None:
+        """Write the SVG file, atomically. NeoclassicError when it cannot be written."""
+        files.write(Path(path), self.svg)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __str__(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Drawing of {self.name}: save() writes the SVG file>"
+
+
 def tree(name: str, m: Measure) -> str:
-    """The drawing of a network as an SVG file. NeoclassicError for a layer without a rule."""
+    """The drawing of a network as an SVG file. NeoclassicError for a layer without a rule.
+
+    If `m.input` is empty, the input is unknown: the drawing gives no shapes and no cost.
+    """
     figures = [
-        pill(f"image {by(m.input)}"),
+        pill(f"image {by(m.input)}" if m.input else "input"),
         *_column(m, _items(m.rows[0].node, ""), m.input),
-        pill(f"{m.output[0]} logits"),
+        pill(_end(m)),
     ]
     figures[-2] = replace(figures[-2], after="")
     canvas = Canvas()
     stacks = [stack(column) for column in _columns(figures)]
     right_edge = _paint_columns(canvas, stacks)
     summary = f"{m.parameters:,} parameters · {m.macs:,} multiply-accumulates an image"
+    if not m.input:
+        summary = f"{len(m.layers)} layers"
     page_width = max(right_edge + MARGIN, MARGIN * 2 + width(summary, SMALL), MARGIN * 2 + 18 * 0.75 * len(name))
     canvas.text(MARGIN, 26, name, "ink title")
     canvas.text(MARGIN, 48, summary, "soft small")
     bottom = TOP + max(s.height for s in stacks)
-    return canvas.page(page_width, bottom + 36, name, f"{name}, {by(m.input)} to {m.output[0]} logits: {summary}")
+    about = f"{name}, {by(m.input)} to {_end(m)}: {summary}" if m.input else f"{name}: {summary}"
+    return canvas.page(page_width, bottom + 36, name, about)
+
+
+def _end(m: Measure) -> str:
+    if not m.input:
+        return "output"
+    return f"{m.output[0]} logits" if len(m.output) == 1 else f"output {by(m.output)}"
 
 
 # ── from the tree to figures ─────────────────────────────────────────────────────────────────────────
@@ -96,7 +131,7 @@ def _column(m: Measure, items: list[_Item], input_shape: tuple[int, ...]) -> Ite
     shape = input_shape
     for item in items:
         output = m[item.last].output
-        yield replace(_figure(m, item), after=by(output) if output != shape else "")
+        yield replace(_figure(m, item), after=by(output) if m.input and output != shape else "")
         shape = output
 
 
@@ -109,18 +144,18 @@ def _figure(m: Measure, item: _Item) -> Figure:
     node, path = item.nodes[0], item.paths[0]
     name = path.rpartition(".")[2]
     if not isinstance(node, Combinator):
-        return layer_box([m[p] for p in item.paths], item.count)
+        return layer_box([m[p] for p in item.paths], item.count, bool(m.input))
     if isinstance(node, Auxiliary):
         return side_head(node, _sequence(m, node, path), name)
     if isinstance(node, Sequential):
         inner = _items(node, path)
         if len(inner) == 1 and not isinstance(inner[0].nodes[0], Combinator) and inner[0].count == 1:
-            return layer_box([m[p] for p in inner[0].paths], item.count)
+            return layer_box([m[p] for p in inner[0].paths], item.count, bool(m.input))
         figure = _sequence(m, node, path)
     else:
         figure = _branches(m, node, path)
     title = f"{name} … {item.last.rpartition('.')[2]}" if item.count > 1 else name
-    unnamed = name.rstrip("0123456789") == node.kind and item.count == 1
+    unnamed = not name or (name.rstrip("0123456789") == node.kind and item.count == 1)
     return figure if unnamed else frame(figure, title, item.count, f"{path}: {type(node).__name__}")
 
 

@@ -40,10 +40,11 @@ class Figure:
     after: str = ""
 
 
-def layer_box(rows: list[Row], count: int) -> Figure:
+def layer_box(rows: list[Row], count: int, shapes: bool = True) -> Figure:
     """A convolution, pooling or fully connected layer and the layers that follow it, in one box.
 
-    count: how many equal boxes follow each other; more than 1 is drawn as a pile with ×N.
+    count: how many equal boxes follow each other; more than 1 is drawn as a pile with ×N. shapes: whether the shapes of
+    the rows are known.
     """
     main = next((row for row in rows if is_main(row.node)), None)
     spans: list[tuple[str, str]] = []
@@ -53,7 +54,8 @@ def layer_box(rows: list[Row], count: int) -> Figure:
         spans += [(separator, "soft small"), (label(row), text_style)]
     badge, shift = f"×{count}", 3.0 if count > 1 else 0.0
     box_width = sum(width(text, SMALL if "small" in text_style else LABEL) for text, text_style in spans) + 16
-    about = "\n".join(f"{row.path}: {row.node!r}, {by(row.input)} → {by(row.output)}" for row in rows)
+    lines = [f"{row.path}: {row.node!r}" + f", {by(row.input)} → {by(row.output)}" * shapes for row in rows]
+    about = "\n".join(lines)
     box_style = style(main or rows[0])
 
     def paint(canvas: Canvas, x: float, y: float) -> None:

@@ -6,6 +6,7 @@ no font has is written as its code point, so that two different names never look
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,17 @@ def name(text: str, most: int | None = None) -> str:
     if most and len(shown) > most:
         shown = "…" + shown[-most:]
     return shown.replace("$", r"\$")  # matplotlib parses text between two dollars as mathtext
+
+
+def advice(names: Iterable[str]) -> str:
+    """What to say beside pictures with these names if no font has some of their characters; otherwise ""."""
+    missing = {c: None for text in names for c in printable(text, keep="\n") if _font_of(c) is None}
+    if not missing:
+        return ""
+    shown, them = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
+    why = f"because no installed font has {them}"
+    install = "install one that does, such as Noto Sans CJK for Chinese, Japanese and Korean"
+    return f"Pictures such as confusion.png show {shown} as code points, {why}: {install}."
 
 
 def set_fonts(figure: Figure) -> None:

@@ -35,7 +35,7 @@ from neoclassic.tree import (
     join,
     unknown_layer,
 )
-from neoclassic.views.table import LEFT, RIGHT, align
+from neoclassic.views.table import RIGHT, WRAP, Column, Part, Table
 
 WINDOWLESS = (  # leaves that may come between the two convolutions of a pair
     RBF
@@ -155,19 +155,25 @@ def _saving(first: Row, second: Row) -> Saving | None:
     return Saving(kind, first.path, second.path, weights, first.macs + second.macs, dense, dense * positions, formula)
 
 
-def table(saved: list[Saving]) -> str:
-    """A table for each kind: one row a pair, then the totals."""
-    parts = []
+def parts(saved: list[Saving]) -> list[Part]:
+    """A title and a table for each kind: one row a pair, then the totals; an empty line follows each table."""
+    columns = (
+        Column("path"),
+        Column("MACs if dense", RIGHT, rank=2),
+        Column("MACs", RIGHT, rank=1),
+        Column("saved", RIGHT),
+        Column("dense → actual", narrow=WRAP, least=24),
+    )
+    parts: list[Part] = []
     for kind, title in TITLES.items():
         group = [s for s in saved if s.kind == kind]
         if not group:
             continue
-        rows = [("path", "MACs if dense", "MACs", "saved", "dense → actual")]
-        rows += [
+        rows = [
             (s.second, f"{s.dense_macs:,}", f"{s.macs:,}", f"{s.dense_macs / s.macs:.1f}×", s.formula) for s in group
         ]
         dense, macs = sum(s.dense_macs for s in group), sum(s.macs for s in group)
         weights, before = sum(s.parameters for s in group), sum(s.dense_parameters for s in group)
         rows.append(("total", f"{dense:,}", f"{macs:,}", f"{dense / macs:.1f}×", f"weights {before:,} → {weights:,}"))
-        parts.append(f"Savings: {title}\n{align(rows, LEFT + RIGHT * 3 + LEFT)}")
-    return "\n\n".join(parts)
+        parts += [f"Savings: {title}", Table(columns, tuple(rows)), ""]
+    return parts

@@ -5,6 +5,7 @@ The files are self-contained: no scripts, no fonts and no external references.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -46,24 +47,31 @@ _INKS = {"ink": ("#1f2430", "#e8eaf0"), "soft": ("#596073", "#a6afc0"), "paper":
 _LINE = ("#667085", "#8b96aa")
 
 
-def _rules(dark: bool) -> str:
+def rules(dark: bool, root: str = "svg.nc") -> str:
+    """The CSS of the colours, for drawings that the selector `root` finds."""
     i = 2 if dark else 0
-    rules = [f"svg.nc .{name}{{fill:{c[i]};stroke:{c[i + 1]}}}" for name, c in _THEME.items()]
-    rules += [f"svg.nc .{name}{{fill:{inks[dark]}}}" for name, inks in _INKS.items()]
-    rules.append(f"svg.nc .line{{fill:none;stroke:{_LINE[dark]}}}svg.nc .tip{{fill:{_LINE[dark]}}}")
-    return "".join(rules)
+    colours = [f"{root} .{name}{{fill:{c[i]};stroke:{c[i + 1]}}}" for name, c in _THEME.items()]
+    colours += [f"{root} .{name}{{fill:{inks[dark]}}}" for name, inks in _INKS.items()]
+    colours.append(f"{root} .line{{fill:none;stroke:{_LINE[dark]}}}{root} .tip{{fill:{_LINE[dark]}}}")
+    return "".join(colours)
 
 
 STYLE = (
     f"svg.nc text{{font-family:{FONT};font-size:{LABEL:g}px}}svg.nc .small{{font-size:{SMALL:g}px}}"
     "svg.nc .bold{font-weight:700}svg.nc .title{font-size:18px;font-weight:700}svg.nc .aside{stroke-dasharray:4 3}"
-    f"{_rules(dark=False)}@media (prefers-color-scheme:dark){{{_rules(dark=True)}}}"
+    f"{rules(dark=False)}@media (prefers-color-scheme:dark){{{rules(dark=True)}}}"
 )
 
 
 def width(text: str, size: float = LABEL) -> float:
     """The largest width of a text in pixels, in any of the fonts, bold or not."""
-    return size * sum(_WIDTHS.get(c, 0.88 if c.isupper() else _DEFAULT_WIDTH) for c in text)
+    return size * sum(_WIDTHS.get(c) or _width_of_other(c) for c in text)
+
+
+def _width_of_other(c: str) -> float:
+    if unicodedata.east_asian_width(c) in "WF":  # Chinese, Japanese and Korean
+        return 1.1
+    return 0.88 if c.isupper() else _DEFAULT_WIDTH
 
 
 @dataclass

@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from neoclassic.measure import Field, Measure, Row, by, measure
 from neoclassic.networks import Entry
 
 LEFT, RIGHT = "<", ">"
+KEEP, WRAP, SHORTEN = "keep", "wrap", "shorten"  # what a narrow window does to cells; SHORTEN drops their beginnings
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a `Table`, and what becomes of it in a window that is too narrow.
+
+    side    LEFT or RIGHT
+    narrow  KEEP, WRAP or SHORTEN
+    least   the width to which WRAP and SHORTEN may narrow it
+    rank    a window that is too narrow leaves out the column with the highest rank first, and never one of rank 0
+    colours of cells with these texts, in a terminal that has colours
+    """
+
+    title: str
+    side: str = LEFT
+    narrow: str = KEEP
+    least: int = 0
+    rank: int = 0
+    colours: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text in columns. `str(table)` shows everything; `cli.terminal` fits it to a window.
+
+    split  whether columns that do not fit the window are shown in a further table below, instead of left out
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    split: bool = False
+
+    def __str__(self) -> str:
+        titles = tuple(column.title for column in self.columns)
+        return align([titles, *self.rows] if any(titles) else self.rows, "".join(c.side for c in self.columns))
+
+
+Part = str | Table  # of what a verb prints; each begins on a new line
+
+
+def text(parts: Iterable[Part]) -> str:
+    """What a verb prints into a file or a pipe."""
+    return "\n".join(map(str, parts))
 
 
 def align(rows: Sequence[Sequence[str]], sides: str) -> str:
@@ -63,16 +108,24 @@ def by_family(entries: Iterable[Entry]) -> list[list[Entry]]:
     return sorted(families.values(), key=lambda rows: rows[0].year)
 
 
-def network_list(entries: Iterable[Entry]) -> str:
-    """One line per network, by year, with its variants indented below it."""
-    table = [("year", "network", "input", "parameters", "MACs", "about")]
+def network_list(entries: Iterable[Entry]) -> Table:
+    """One row per network, by year, with its variants indented below it."""
+    rows = []
     for family in by_family(entries):
         for entry in family:
             m = measure(entry.build(entry.classes), entry.input)
             variant = entry is not family[0] and family[0].name == entry.family
             counts = (by(entry.input), f"{m.parameters:,}", f"{m.macs:,}")
-            table.append((str(entry.year), "  " * variant + entry.name, *counts, entry.about))
-    return align(table, LEFT + LEFT + LEFT + RIGHT + RIGHT + LEFT)
+            rows.append((str(entry.year), "  " * variant + entry.name, *counts, entry.about))
+    columns = (
+        Column("year"),
+        Column("network"),
+        Column("input", rank=2),
+        Column("parameters", RIGHT),
+        Column("MACs", RIGHT, rank=1),
+        Column("about", narrow=WRAP, least=24),
+    )
+    return Table(columns, tuple(rows))
 
 
 # ── the layers ───────────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +144,30 @@ def _axes(fields: tuple[Field, ...], name: str) -> str:
     return values[0] if len(set(values)) == 1 else "×".join(values)
 
 
+LAYERS = (
+    Column("path", narrow=WRAP, least=24),
+    Column("type", rank=2),
+    Column("output"),
+    Column("parameters", RIGHT),
+    Column("MACs", RIGHT),
+    Column("memory", RIGHT, rank=1),
+    Column("sees", RIGHT, rank=3),
+    Column("step", RIGHT, rank=4),
+    Column("centre", RIGHT, rank=5),
+)
+LAYER_COLUMNS = tuple(column.title for column in LAYERS)
+
+
+def layer_cells(m: Measure, batch: int = 1, depth: int | None = None) -> list[tuple[str, ...]]:
+    """The cells of `layer_table`, a row for each layer."""
+    cells: list[tuple[str, ...]] = []
+    for row in at_depth(m, depth):
+        counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
+        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
+        cells.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
+    return cells
+
+
 def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
     """One row per layer, then the totals.
 
@@ -99,18 +176,26 @@ def layer_table(m: Measure, batch: int = 1, depth: int | None = None) -> str:
 
     depth: 1 for the children of the network only, like a printed `Sequential`; None for every layer.
     """
-    table: list[tuple[str, ...]] = [
-        ("path", "type", "output", "parameters", "MACs", "memory", "sees", "step", "centre")
-    ]
-    for row in at_depth(m, depth):
-        counts = (f"{row.parameters:,}", f"{row.macs:,}", size(batch * row.bytes))
-        receptive_field = tuple(_axes(row.fields, name) for name in ("size", "stride", "centre"))
-        table.append((row.path or "(network)", row.type, by(row.output), *counts, *receptive_field))
-    return align(table, LEFT * 3 + RIGHT * 6) + "\n\n" + totals(m, batch)
+    return text(layer_parts(m, batch, depth))
 
 
-def totals(m: Measure, batch: int = 1) -> str:
+def layer_parts(m: Measure, batch: int = 1, depth: int | None = None) -> list[Part]:
+    """The parts of `layer_table`."""
+    return [Table(LAYERS, tuple(layer_cells(m, batch, depth))), "", totals(m, batch)]
+
+
+def totals(m: Measure, batch: int = 1) -> Table:
     """Parameters, MACs and memory of the whole network, one per line."""
+    return pairs(total_rows(m, batch))
+
+
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and what there is to say about them, without titles."""
+    return Table((Column(""), Column("", narrow=WRAP, least=20)), tuple(rows))
+
+
+def total_rows(m: Measure, batch: int = 1) -> list[tuple[str, str]]:
+    """The rows of `totals`: a name and a value."""
     memory, auxiliary = m.memory(batch), m.auxiliary
     lines = [("parameters", f"{m.parameters:,}")]
     if m.statistics:
@@ -119,11 +204,11 @@ def totals(m: Measure, batch: int = 1) -> str:
     if auxiliary:
         more = f"{auxiliary.parameters:,} parameters and {auxiliary.macs:,} MACs more, in training"
         lines.append(("auxiliary", more))
-    lines += [
+    return [
+        *lines,
         ("weights", size(memory.weights)),
         ("activations", f"{size(memory.inference)} at most, {size(memory.training)} kept in training; batch {batch}"),
     ]
-    return align(lines, LEFT + LEFT)
 
 
 def to_dict(name: str, m: Measure, batch: int = 1, depth: int | None = None) -> dict[str, Any]:

@@ -1,0 +1,336 @@
+"""What the command line does, as functions that return records: `nc.train`, `nc.evaluate`, `nc.explain`, …
+
+A network is a name of the zoo or a tree of one's own. A model is an artefact, a run folder or a name, as on the command
+line, or a fitted Classifier.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from neoclassic import networks
+from neoclassic.base import files
+from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
+from neoclassic.classifier import Classifier
+from neoclassic.data import scan
+from neoclassic.data.arrays import one_image
+from neoclassic.data.augmentation import Augmentation
+from neoclassic.data.check import Report
+from neoclassic.data.check import check as check_folder
+from neoclassic.data.preprocessing import to_pixels
+from neoclassic.engines import Engine, Optimizer, Speed
+from neoclassic.insight import explain as explaining
+from neoclassic.insight import hub_folder, review
+from neoclassic.insight.compare import Comparison
+from neoclassic.insight.explain import Explanation
+from neoclassic.insight.review import Review
+from neoclassic.insight.watching import Doubts, watchers
+from neoclassic.measure import Shape
+from neoclassic.measure import measure as measured
+from neoclassic.model import export as exporting
+from neoclassic.model.artefact import Model
+from neoclassic.model.ensemble import Ensemble, MultiView, open_models
+from neoclassic.model.export import Exported
+from neoclassic.model.opening import is_name, load_model, open_model
+from neoclassic.recipes import choose, list_recipes, recipe
+from neoclassic.recipes.neoclassic import DESCENT, LAYERWISE, with_layers
+from neoclassic.train import loop
+from neoclassic.train.parallel import World
+from neoclassic.train.recipe import Recipe
+from neoclassic.train.run import Result, Run, Settings
+from neoclassic.tree import Node
+from neoclassic.views import blocks as maps
+from neoclassic.views import drawing
+from neoclassic.views.diff import Diff
+from neoclassic.views.drawing import Drawing
+
+__all__ = ["check", "compare", "diff", "draw", "evaluate", "explain", "export", "list_recipes", "recipe", "train"]
+
+Named = str | Path  # an artefact, a run folder, or the name of a model
+AnyModel = Named | Model | Classifier
+
+
+# ── training ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train(
+    recipe: Recipe | Node | str | None = None,
+    data: Named | None = None,
+    *,
+    out: Named | None = None,
+    resume: Named | None = None,
+    weights: Named | None = None,
+    head: bool = False,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    compile: str = "auto",
+    data_dir: Named | None = None,
+    max_steps: int | None = None,
+    strict: bool = False,
+    verbose: bool = True,
+    **changes: Any,
+) -> Result:
+    """Train a network, as `neoclassic train` does, and return its result; the run folder is `result.run`.
+
+        >>> result = nc.train("lenet", epochs=1, max_steps=20, engine="numpy", out="runs/second", verbose=False)
+        >>> nc.load(result.run).predict(["shoe.png"])  # doctest: +SKIP
+
+    recipe: the name of a network or of a recipe, a tree of one's own, or a `Recipe`. data: a data set, or a folder of
+    photos or arrays; the recipe's own when omitted. out: the run folder; `runs/<network>-<data>-<number>` when omitted.
+    resume: a run that was stopped, in place of everything else. weights, head: see `Classifier`. max_steps: stop after
+    this many steps. strict: stop at a photo that cannot be read. verbose: show progress. changes: fields of `Recipe`,
+    and of its `Optimizer` and `Augmentation`, such as `epochs`, `learning_rate`, `weight_decay` and `flip`.
+
+    A NeoclassicWarning says what makes the model doubtful. UsageError for a wrong call, before anything is written;
+    KeyboardInterrupt after Ctrl-C, whose message says how to resume; NeoclassicError if training fails.
+    """
+    if World.here().size > 1:
+        raise UsageError("nc.train runs in one process: torchrun starts the command neoclassic train")
+    listeners = [each for each in watchers(verbose) if not isinstance(each, Doubts)]  # told below, where the call is
+    if resume is not None:
+        if recipe is not None or data is not None or changes:
+            raise UsageError("resume= uses the run's own settings: leave out the others")
+        result = loop.resume(resume, listeners=listeners)
+    else:
+        chosen = _chosen(recipe, data, weights, head, changes)
+        folder = None if data_dir is None else os.fspath(data_dir)
+        settings = Settings(engine, device, Speed(precision, compile), folder, max_steps, strict)
+        result = loop.train(chosen, settings, None if out is None else os.fspath(out), listeners=listeners)
+    assert result is not None  # this process is the only one
+    for line in result.warnings:
+        warnings.warn(line, NeoclassicWarning, stacklevel=2)
+    return result
+
+
+def _chosen(
+    given: Recipe | Node | str | None, data: Named | None, weights: Named | None, head: bool, changes: dict[str, Any]
+) -> Recipe:
+    """The recipe that is meant, with the changes. UsageError for a name that is unknown, or a change of nothing."""
+    known = [f.name for record in (Recipe, Optimizer, Augmentation) for f in fields(record) if f.name != "name"]
+    if strangers := [name for name in changes if name not in known]:
+        raise unknown("field of a recipe", strangers[0], known)
+    if head and (surplus := [name for name in changes if name in DESCENT]):
+        raise UsageError(f"head=True fits the last layer at once, without gradient descent: leave out {surplus[0]}")
+    if weights is not None:
+        changes["weights"] = os.fspath(weights) if is_name(os.fspath(weights)) else str(Path(weights).resolve())
+    if data is not None:
+        changes["data"] = os.fspath(data)
+    first = changes.pop("head_first", None)
+    layers = "head" if head else "auto" if first is None else "head-first" if first else "all"
+    if layers == "auto" and any(name in LAYERWISE for name in changes):
+        layers = "all"
+    if isinstance(given, Recipe):
+        chosen = with_layers(given, layers)
+    else:
+        chosen = choose(*_named(given), changes.get("data"), changes.get("weights"), layers)
+    if isinstance(update := changes.get("optimizer"), str):
+        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
+        changes["optimizer"] = Optimizer(update, clip=before.clip, average=before.average)
+    return chosen.but(**changes)
+
+
+def _named(given: Node | str | None) -> tuple[Node | str | None, str | None]:
+    """The network and the name of the recipe that are meant."""
+    if isinstance(given, str) and not networks.in_zoo(given):
+        names = [each.name for each in list_recipes()]
+        if given not in names:
+            see = "nc.list_networks() and nc.list_recipes() show them all"
+            raise unknown("network or recipe", given, [*networks.list_networks(), *names], see)
+        return None, given
+    return given, None
+
+
+# ── models ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _opened(model: AnyModel, engine: str, device: str) -> tuple[Model, Engine]:
+    if isinstance(model, Model | Classifier):
+        loaded = _model(model)
+        return loaded, loaded.engine(engine, device)
+    return open_model(os.fspath(model), engine, device)
+
+
+def _model(model: AnyModel) -> Model:
+    """The artefact. UsageError for a Classifier that is not fitted; other errors as from `load_model`."""
+    if isinstance(model, Classifier):
+        return model.fitted_model()
+    return model if isinstance(model, Model) else load_model(os.fspath(model))
+
+
+def evaluate(
+    model: AnyModel | Sequence[Named],
+    data: Named | None = None,
+    *,
+    flip: bool = False,
+    shift: int = 0,
+    out: Named | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    data_dir: Named | None = None,
+) -> Review:
+    """Measure a model on test images, as `neoclassic evaluate` does.
+
+        >>> review = nc.evaluate("lenet@fashion-mnist", engine="numpy")
+        >>> round(review.accuracy, 2), review.pairs[0][:2]
+        (0.9, ('shirt', 't-shirt'))
+
+    model: one, or a list of paths, whose probabilities are averaged. data: that of the training when omitted. flip,
+    shift: average over mirror images, and over shifts by this many pixels. out: a folder for pictures and tables.
+
+    UsageError for a wrong call; NeoclassicError for a model or data that cannot be read.
+    """
+    views = MultiView(flip, shift)
+    if isinstance(model, Model | Classifier):
+        loaded, running = _opened(model, engine, device)
+        if views != MultiView():
+            loaded, running = replace(loaded, calibration={}), Ensemble([(loaded, running)], views)
+    else:
+        paths = [model] if isinstance(model, str | os.PathLike) else model
+        loaded, running = open_models([os.fspath(path) for path in paths], engine, device, views)
+    where, folder = (None if path is None else os.fspath(path) for path in (data, data_dir))
+    reviewed, test = review.of_model(loaded, running, where, folder)
+    if test.skipped:
+        path, reason = test.skipped[0]
+        line = f"{len(test.skipped):,} images cannot be read and are left out, first {path}: {reason}"
+        warnings.warn(line, NeoclassicWarning, stacklevel=2)
+    if out is not None:
+        title = f"{loaded.network} on {test.name}: {reviewed.accuracy:.2%} of {len(test):,}"
+        review.write(reviewed, test.images, Path(out), title)
+    return reviewed
+
+
+def explain(
+    model: AnyModel,
+    image: Any,
+    *,
+    path: str | None = None,
+    label: str | None = None,
+    unit: tuple[int, int] | None = None,
+    invert: bool = False,
+    out: Named | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+) -> Explanation:
+    """What a model looks at in an image, as `neoclassic explain` does.
+
+        >>> explanation = nc.explain("lenet@fashion-mnist", "shoe.png", engine="numpy")
+        >>> explanation.label, explanation.cam_path
+        ('sandal', 'sigmoid2')
+
+    image: a file, a PIL image or an array. path: the layer whose feature maps and receptive field are wanted; label:
+    the class to explain; unit: (row, column) on the output of `path`. invert: invert the image first, for dark figures
+    on white paper. out: a folder for pictures.
+
+    UsageError for an unknown layer or class; NeoclassicError for an image that cannot be read.
+    """
+    loaded, running = _opened(model, engine, device)
+    preprocessing = replace(loaded.preprocessing, invert=loaded.preprocessing.invert != invert)
+    explained = explaining.explain(loaded, running, to_pixels(one_image(image, 0), preprocessing), path, label, unit)
+    if out is not None:
+        name = Path(image).name if isinstance(image, str | os.PathLike) else "the image"
+        explaining.write(loaded, explained, Path(out), name)
+    return explained
+
+
+def compare(*runs: Named | Result | Run, out: Named | None = None) -> Comparison:
+    """Runs side by side: accuracy, time, parameters and MACs, as `neoclassic compare` does.
+
+        >>> nc.compare("runs/first", "runs/second")  # doctest: +SKIP
+
+    runs: their folders, or what `train` returned. out: a folder for pictures and a table. UsageError for a folder
+    without a run; NeoclassicError for a damaged one.
+    """
+    compared = Comparison.of([_folder(run) for run in runs])
+    if out is not None:
+        compared.write(out)
+    return compared
+
+
+def _folder(run: Named | Result | Run) -> str:
+    return run.run if isinstance(run, Result) else os.fspath(run.folder if isinstance(run, Run) else run)
+
+
+def export(
+    model: AnyModel,
+    file: Named,
+    *,
+    verify: int = 0,
+    data: Named | None = None,
+    data_dir: Named | None = None,
+    hub: bool = False,
+) -> Exported:
+    """Export a model to ONNX, or as a folder for the Hugging Face Hub, as `neoclassic export` does.
+
+        >>> nc.export("lenet@fashion-mnist", "lenet.onnx").files
+        {'lenet.onnx': 251039}
+
+    verify: check the file on this many validation images, of `data` or of the training data. hub: `file` is a new
+    folder for the model, its card and the ONNX file.
+
+    UsageError for a wrong call or a package that is missing; NeoclassicError if an answer differs.
+    """
+    path = Path(file)
+    if hub:
+        place = model if isinstance(model, str | os.PathLike) else _model(model).source
+        if place is None or verify:
+            wish = "export to a FILE.onnx to verify it" if verify else "save() the model first, and name its file"
+            raise UsageError(f"hub=True writes a folder: {wish}")
+        written = hub_folder.write(place, path)
+        return Exported(path, {each.name: each.stat().st_size for each in written})
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(f"the file name must end in .onnx, not {os.fspath(file)!r}")
+    files.check(path)
+    loaded = _model(model)
+    exporting.export(loaded, path)
+    where, folder = (None if given is None else os.fspath(given) for given in (data, data_dir))
+    checked = exporting.verify(loaded, path, verify, where, folder) if verify else None
+    if checked and checked.strangers:
+        raise NeoclassicError(f"{len(checked.strangers)} of {checked.n} labels differ, first {checked.strangers[0]}")
+    return Exported(path, {path.name: path.stat().st_size}, checked)
+
+
+# ── networks and data ────────────────────────────────────────────────────────────────────────────────
+
+
+def diff(first: str | Node, second: str | Node) -> Diff:
+    """How two networks differ, layer by layer, and why, as `neoclassic diff` does.
+
+        >>> nc.diff("lenet", "lenet:bn").changes[0].what
+        'Conv2d: padding 2 → 0'
+
+    first, second: names, or trees of one's own. UsageError for an unknown name.
+    """
+    return Diff.of(networks.entry(first), networks.entry(second))
+
+
+def draw(
+    network: str | Node, input: Shape | None = None, *, classes: int | None = None, blocks: bool = False
+) -> Drawing:
+    """Draw a network as SVG, as `neoclassic show --svg` does; a notebook shows the drawing, `save` writes it.
+
+        >>> nc.draw("lenet").save("lenet.svg")
+
+    input: (channels, height, width); the published one when omitted. blocks: feature maps as blocks to scale, for small
+    networks. UsageError for an unknown name, an impossible input, or a network with too many maps for blocks.
+    """
+    row = networks.entry(network)
+    m = measured(row.tree(classes), input or row.input)
+    return Drawing(row.name, maps.blocks(row.name, m) if blocks else drawing.tree(row.name, m))
+
+
+def check(folder: Named, image_size: int = 224) -> Report:
+    """Find problems in a folder or table of photos before training on it, as `neoclassic check` does.
+
+        >>> nc.check("photos").worst
+        'warning'
+
+    image_size: in pixels, that training will use. UsageError for a path that is neither a folder nor a table;
+    NeoclassicError for classes without photos.
+    """
+    return check_folder(scan(folder), (image_size, image_size))
