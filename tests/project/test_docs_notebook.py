@@ -53,6 +53,15 @@ def right_edge(drawing):
     return max(float(x) for x in re.findall(r"[ML] (\S+)", frame.find(f"{SVG}path").get("d")))
 
 
+def test_a_network_draws_itself_and_a_measure_and_a_diff_are_tables(cells):
+    (network,), (measured,), (different,) = map(cells, ("nc.network(", "nc.measure(", "nc.diff("))
+    assert "<svg" in network.data["text/html"]
+    assert "61,706" in measured.data["text/html"]
+    for shown in (measured, different):
+        assert "<table" in shown.data["text/html"]
+        assert len(shown.data["text/plain"].splitlines()) > 10
+
+
 def test_fit_shows_curves_up_to_the_last_epoch(cells):
     drawing, lines = curves(cells("clf.fit("))
     assert {name: len(points) for name, points in lines.items()} == {
