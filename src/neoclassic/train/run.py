@@ -156,6 +156,7 @@ class Result(display.Displayed):
             ("time", f"{duration(self.seconds)}, {self.images_per_second:,.0f} images a second"),
             ("on", f"{self.engine}, {self.device}"),
             ("run", self.run),
+            *(("warning", line) for line in self.warnings),
         ]
 
     def __repr__(self) -> str:
