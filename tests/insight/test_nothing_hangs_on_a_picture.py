@@ -101,6 +101,7 @@ def test_events_that_cannot_be_written_end_nothing(when, photos, tmp_path, run, 
     assert (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.filterwarnings("ignore:the model is no better than chance")  # two epochs are a try
 def test_a_terminal_that_is_gone_ends_no_training(photos, tmp_path, monkeypatch):
     from neoclassic.insight.watching import watchers
     from neoclassic.recipes import choose

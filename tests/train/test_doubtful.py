@@ -10,6 +10,7 @@ from helpers import fill_photos
 from PIL import Image
 
 import neoclassic as nc
+from neoclassic.base.text import escape
 from neoclassic.engines.weights import initial
 from neoclassic.model.doubts import Guessing, only_answer
 from neoclassic.model.evaluate import Evaluation
@@ -45,6 +46,8 @@ def test_a_run_on_shuffled_labels_says_that_nothing_was_learnt_and_what_to_try(s
     assert "of 48 held-out images are right" in first
     assert "labels are right" in first
     assert "pretrained weights" in first
+    assert run("report", tmp_path / "run")[0] == 0
+    assert escape(f"Warning: {first}.") in (tmp_path / "run" / "report.html").read_text("utf-8")
     _, _, err = run("train", "--resume", tmp_path / "run")  # which is finished, and told again
     assert f"neoclassic: {first}\n" in err
     photo = next(shuffled.rglob("*.png"))

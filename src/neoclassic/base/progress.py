@@ -109,7 +109,7 @@ def _notebook_bar() -> Any:
         from tqdm.auto import tqdm as auto
 
     if auto.status_printer is tqdm.status_printer:  # of text
-        return lambda **options: tqdm(file=_Cell(), **options | {"ncols": 100, "dynamic_ncols": False})
+        return lambda **options: FittingBar(file=_Cell(), **options | {"ncols": 80, "dynamic_ncols": False})
     from IPython.display import display
 
     class Bar(auto):  # type: ignore[misc]

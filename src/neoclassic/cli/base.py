@@ -216,7 +216,8 @@ def _one_line_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
         if issubclass(category, NeoclassicWarning):
-            click.echo(f"neoclassic: {printable(str(message))}", err=True)
+            with suppress(OSError):  # the terminal may be gone
+                click.echo(f"neoclassic: {printable(str(message))}", err=True)
         else:
             shown(message, category, *where, **how)
 

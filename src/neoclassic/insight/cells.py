@@ -105,9 +105,8 @@ def _(model: Model) -> str:
 
 @html.register
 def _(result: Result) -> str:
-    title, rows = _title(f"{result.network} on {result.data}: {result.test_accuracy:.2%}"), facts(result.facts)
-    doubts = map(paragraph, result.warnings)
-    return cell(title, *doubts, _curves(result.run), rows, *_evaluation(Evaluation.from_dict(result.evaluation)))
+    title = _title(f"{result.network} on {result.data}: {result.test_accuracy:.2%}")
+    return cell(title, _curves(result.run), facts(result.facts), *_evaluation(Evaluation.from_dict(result.evaluation)))
 
 
 def _curves(folder: str) -> str:

@@ -115,7 +115,8 @@ def _header(title: str, result: Result, m: Measure, run: Run) -> str:
     ]
     finished = result.finished[:16].replace("T", " at ")
     when = page.paragraph(f"Trained with neoclassic, finished on {finished} UTC.")
-    return f"<header><h1>{escape(title)}</h1>{when}{page.cards(cards)}</header>"
+    doubts = "".join(page.paragraph(f"Warning: {line}.") for line in result.warnings)
+    return f"<header><h1>{escape(title)}</h1>{when}{page.cards(cards)}{doubts}</header>"
 
 
 def _training(recipe: Recipe, model: Model, result: Result) -> str:

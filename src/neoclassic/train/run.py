@@ -156,10 +156,11 @@ class Result(display.Displayed):
             ("time", f"{duration(self.seconds)}, {self.images_per_second:,.0f} images a second"),
             ("on", f"{self.engine}, {self.device}"),
             ("run", self.run),
+            *(("warning", line) for line in self.warnings),
         ]
 
     def __repr__(self) -> str:
-        return "\n".join([f"{self.network} on {self.data}", align(self.facts, LEFT + LEFT), *self.warnings])
+        return f"{self.network} on {self.data}\n{align(self.facts, LEFT + LEFT)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
