@@ -54,6 +54,8 @@ def _rows(x: Array, inputs: int, what: str) -> Array:
 def _each(value: Any, n: int, what: str, dtype: np.dtype) -> Array:
     """A parameter as a vector of n: it may be given as one number."""
     values = np.asarray(value, dtype)
+    if values.shape == (n,):
+        return values
     if values.size not in (1, n):
         raise UsageError(f"{what} is one number, or {n} of them, not an array of shape {values.shape}")
     return np.broadcast_to(values.reshape(-1), n)
@@ -88,7 +90,8 @@ class Layer:
 
         floating: whether the result of whole numbers is float64 too.
         """
-        result = np.result_type(*(array if isinstance(array, int | float) else np.asarray(array) for array in arrays))
+        known = (np.ndarray, int, float)
+        result = np.result_type(*[array if type(array) in known else np.asarray(array) for array in arrays])
         if floating and result.kind != "f":
             result = np.dtype(np.float64)
         self._computing = np.promote_types(result, np.float32)

@@ -112,6 +112,7 @@ class Network:
         self._rebind()
         twin = copy.deepcopy(self)
         twin._bind({key: np.array(self.params[key], np.float64) for key in self._owners()})
+        twin._rebind = lambda: None  # type: ignore[method-assign]  # nobody else has it
         x = np.asarray(x, np.float64)
         return {key: numerical_gradient(lambda _: twin.loss(x, t), twin.params[key]) for key in twin._owners()}
 
