@@ -264,6 +264,12 @@ def test_gradients_of_a_network_stay_what_they_are(which):
     assert all(np.array_equal(grads[key], value) for key, value in kept.items())
 
 
+def test_a_network_that_has_been_trained_is_pickled():
+    net, x = dlfs.TwoLayerNet(**SIZES), RNG.random((3, 8))
+    net.gradient(x, np.arange(3))
+    assert np.array_equal(pickle.loads(pickle.dumps(net)).predict(x), net.predict(x))
+
+
 def test_columns_may_be_written_to():
     for size in ((1, 3), (1, 1), (3, 3)):
         columns = dlfs.im2col(np.ones((1, 1, 3, 5)), *size)

@@ -31,8 +31,7 @@ def install() -> None:
         module = sys.modules.get(name)
         if module is None or _is_ours(module):
             continue
-        where = getattr(module, "__file__", None) or ""
-        if _is_installed(where):
+        if _is_installed(where := getattr(module, "__file__", None) or ""):
             raise UsageError(f"{name!r} is already imported from {where}: call neoclassic.compat.install() first")
         _fill(module)
     _Finder.own = [folder for folder in sys.path if not _is_installed(folder)]
@@ -45,7 +44,7 @@ def _is_ours(module: ModuleType) -> bool:
 
 
 def _is_installed(path: str) -> bool:
-    return not {"site-packages", "dist-packages"}.isdisjoint(path.replace("\\", "/").split("/"))
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(path).parts)
 
 
 def _fill(module: ModuleType) -> None:
@@ -108,5 +107,5 @@ def _passed_over(package: str) -> list[str]:
     for folder in folders:
         if any((folder / f"{name}.py").exists() for name in modules):
             remedy = f"to use yours, add {folder.parent} to sys.path before install()"
-            warnings.warn(f"{package} is neoclassic's, not {folder}: {remedy}", NeoclassicWarning, stacklevel=2)
+            warnings.warn(f"{package} is neoclassic's, not {folder}: {remedy}", NeoclassicWarning, stacklevel=3)
     return [str(folder) for folder in folders]

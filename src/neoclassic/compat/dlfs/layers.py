@@ -77,6 +77,10 @@ class Layer:
     _back: Backward = staticmethod(_no_forward)
     _computing: np.dtype = np.dtype(np.float32)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the last backward function, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_back"}
+
     def forward(self, x: Array) -> Array:
         raise NotImplementedError
 

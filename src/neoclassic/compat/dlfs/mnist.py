@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,6 @@ def load_mnist(
     original files are there. NeoclassicError if the data set is not on this machine and cannot be downloaded, or if a
     file is damaged; the message says where to put it.
     """
-
     folder = next(_book_folders(), None) if data == "mnist" else None
     pickled = folder is not None and (folder / PICKLE).is_file()
     splits = _read_pickle(folder / PICKLE) if folder and pickled else load(data, folder)
@@ -56,8 +56,9 @@ def _book_folders() -> Iterator[Path]:
     for entry in dict.fromkeys((*sys.path, "")):
         for folder in (Path(entry), Path(entry).absolute().parent):
             place = folder / "dataset"
-            if (place / PICKLE).is_file() or len(idx.find_files(place)) == len(idx.ROLES):
-                yield place
+            with suppress(OSError):  # a folder that this account may not read
+                if (place / PICKLE).is_file() or len(idx.find_files(place)) == len(idx.ROLES):
+                    yield place
 
 
 def _read_pickle(path: Path) -> Splits:
