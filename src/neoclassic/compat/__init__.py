@@ -34,7 +34,8 @@ def install(*books: str) -> None:
     """Make the books' module names importable, so that their listings run unchanged.
 
     books: "d2l" (the default) for `from d2l import torch as d2l`; "dlfs" for `from common.layers import *`,
-    `from dataset.mnist import load_mnist`, `from deep_convnet import DeepConvNet` …
+    `from dataset.mnist import load_mnist`, `from deep_convnet import DeepConvNet` … Of "dlfs", modules of your own come
+    first, from beside the script or from a folder that is already on sys.path; what they lack is filled in.
 
     The names stay importable until the process ends; calling it again does no harm. UsageError if a book is unknown,
     or if one of the names has already been imported from elsewhere.
@@ -42,6 +43,9 @@ def install(*books: str) -> None:
     for book in books or ("d2l",):
         if book not in BOOKS:
             raise unknown("book", book, BOOKS)
+        if book == "dlfs":
+            importlib.import_module("neoclassic.compat.dlfs.imports").install()
+            continue
         for name, module in importlib.import_module(f"neoclassic.compat.{book}").book_modules().items():
             _put(name, module)
 

@@ -186,6 +186,6 @@ def _download(source: Source, searched: list[Path]) -> Path:
         places = ", ".join(str(path) for path in searched if path.name != "raw")
         raise NeoclassicError(
             f"{source.name} is not on this machine (searched {places}) and cannot be downloaded ({error}): "
-            f"put {', '.join(name for name, _ in source.files)} into a folder and name it with --data-dir"
+            f"put {', '.join(name for name, _ in source.files)} into {folder}, or name their folder with --data-dir"
         ) from None
     return folder

@@ -4,23 +4,24 @@
     >>> network = dlfs.DeepConvNet()
 
 K. Saitoh, O'Reilly Japan 2016. Arrays are images, N×C×H×W, or rows, N×D, as in the book. The layers run on the NumPy
-engine's operations in the dtype of their weights, which is float32 in the networks of this package. docs/books.md lists
-the errors in the printed listings and what neoclassic does about each.
+engine's operations; the weights of this package's networks are float32. docs/books.md lists the errors in the printed
+listings and what neoclassic does about each.
+
+Two chapters have a `TwoLayerNet`. The one here is chapter 5's (ReLU; `predict` returns scores); chapter 4's (sigmoid;
+`predict` returns probabilities) is `neoclassic.compat.dlfs.chapter4.TwoLayerNet`. After `neoclassic.compat.install`,
+`ch04.two_layer_net` and `ch05.two_layer_net` have one each, and `two_layer_net` has the one of the script's folder.
 """
 
 from __future__ import annotations
 
 import difflib
-from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from neoclassic.base.errors import UsageError
-from neoclassic.compat import book_module
 from neoclassic.compat.dlfs.functions import (
     cross_entropy_error,
     identity_function,
+    mean_squared_error,
     relu,
     relu_grad,
     sigmoid,
@@ -44,26 +45,34 @@ from neoclassic.compat.dlfs.mnist import init_mnist, load_mnist
 from neoclassic.compat.dlfs.networks import DeepConvNet, MultiLayerNet, MultiLayerNetExtend, SimpleConvNet, TwoLayerNet
 from neoclassic.compat.dlfs.optimizers import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from neoclassic.compat.dlfs.pickles import load_arrays
+from neoclassic.compat.dlfs.steps import AND, NAND, OR, XOR, AddLayer, MulLayer
 from neoclassic.compat.dlfs.trainer import Trainer
 from neoclassic.compat.dlfs.util import (
     col2im,
     conv_output_size,
     im2col,
     numerical_gradient,
+    numerical_gradient_2d,
     shuffle_dataset,
     smooth_curve,
 )
 
 __all__ = [
+    "AND",
+    "NAND",
+    "OR",
     "SGD",
+    "XOR",
     "AdaGrad",
     "Adam",
+    "AddLayer",
     "Affine",
     "BatchNormalization",
     "Convolution",
     "DeepConvNet",
     "Dropout",
     "Momentum",
+    "MulLayer",
     "MultiLayerNet",
     "MultiLayerNetExtend",
     "Nesterov",
@@ -83,7 +92,9 @@ __all__ = [
     "init_mnist",
     "load_arrays",
     "load_mnist",
+    "mean_squared_error",
     "numerical_gradient",
+    "numerical_gradient_2d",
     "relu",
     "relu_grad",
     "shuffle_dataset",
@@ -108,41 +119,3 @@ def __getattr__(name: str) -> Any:
     raise MissingName(
         f"dlfs.{name} is not here: {f'did you mean dlfs.{near[0]}?' if near else 'dir(dlfs) lists the names'}"
     )
-
-
-# the book's modules, and the names that a star import of each defines
-_FUNCTIONS = (
-    *("identity_function", "step_function", "sigmoid", "sigmoid_grad", "relu", "relu_grad", "softmax"),
-    *("sum_squared_error", "cross_entropy_error", "softmax_loss"),
-)
-_LAYERS = (
-    *("Relu", "Sigmoid", "Affine", "SoftmaxWithLoss", "Dropout", "BatchNormalization", "Convolution", "Pooling"),
-    *("im2col", "col2im", *_FUNCTIONS),
-)
-_OPTIMIZERS = ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSprop", "Adam")
-_MODULES: dict[str, tuple[str, ...] | None] = {
-    "dataset": None,
-    "dataset.mnist": ("load_mnist", "init_mnist"),
-    "common": None,
-    "common.functions": _FUNCTIONS,
-    "common.gradient": ("numerical_gradient",),
-    "common.layers": _LAYERS,
-    "common.optimizer": _OPTIMIZERS,
-    "common.trainer": ("Trainer", *_OPTIMIZERS),
-    "common.util": ("smooth_curve", "shuffle_dataset", "conv_output_size", "im2col", "col2im"),
-    "common.multi_layer_net": ("MultiLayerNet",),
-    "common.multi_layer_net_extend": ("MultiLayerNetExtend",),
-    "two_layer_net": ("TwoLayerNet",),
-    "simple_convnet": ("SimpleConvNet",),
-    "deep_convnet": ("DeepConvNet",),
-}
-
-
-def book_modules() -> dict[str, ModuleType]:
-    """The modules that `install` adds, by name."""
-
-    def namespace(names: tuple[str, ...] | None) -> dict[str, Any] | None:
-        return None if names is None else {"np": np, **{name: globals()[name] for name in names}}
-
-    about = "Deep Learning from Scratch, by neoclassic"
-    return {name: book_module(name, about, namespace(names)) for name, names in _MODULES.items()}

@@ -21,8 +21,9 @@ def step_function(x: Any) -> Array:
 
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e^−x), computed from e^−|x|, which cannot overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(np.asarray(x) >= 0, 1, small) / (1 + small)
+    x = np.asarray(x)
+    x = x if x.dtype.kind == "f" else x.astype(float)
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
 def sigmoid_grad(x: Any) -> Any:
@@ -50,8 +51,11 @@ def softmax(x: Any) -> Array:
 
 
 def sum_squared_error(y: Array, t: Array) -> float:
-    """Σ (y − t)² / 2."""
-    return float(0.5 * np.square(y - t).sum())
+    """Σ (y − t)² / 2. Before October 2019 the book called it `mean_squared_error`."""
+    return float(0.5 * np.square(np.subtract(y, t)).sum())
+
+
+mean_squared_error = sum_squared_error
 
 
 def labels_of(t: Array, y: Array) -> Array:

@@ -3,18 +3,23 @@
 Readers see images as N×C×H×W. The engine's operations take x_CHWN, so a layer returns a transposed view of its output,
 and the next layer transposes it back: nothing is copied in between.
 
-A layer computes in the dtype of its weights. `dout` is never written to, since it may be shared.
+A layer takes what the book's formula takes: whole numbers, numbers in the place of biases, and a vector in the place of
+one row. Its output has NumPy's type for x and the parameters. `dout` is never written to, since it may be shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from neoclassic.base.errors import UsageError
+from neoclassic.compat.dlfs import windows
 from neoclassic.compat.dlfs.functions import labels_of, softmax
 from neoclassic.compat.dlfs.threads import divided
+from neoclassic.compat.dlfs.util import output_size
 from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy import activations, convolution, linear, normalisation, pooling
 from neoclassic.engines.numpy.buffers import New
@@ -37,28 +42,68 @@ def _no_forward(_: Array) -> tuple[Array | None, ...]:
     raise UsageError("backward() was called before forward(): call forward(x) first")
 
 
-def _square(name: str, height: int, width: int) -> int:
-    if height != width:
-        raise UsageError(f"{name} is {height}×{width}: only squares are supported")
-    return height
+def _rows(x: Array, inputs: int, what: str) -> Array:
+    """x as N×inputs. Images are flattened; a vector is one row, or, if there is one input, a row for each number."""
+    rows = x.reshape(-1, inputs) if x.ndim == 1 and inputs in (1, x.size) else x
+    rows = rows.reshape(*rows.shape[:1], prod(rows.shape[1:]))
+    if rows.ndim != 2 or rows.shape[1] != inputs:
+        raise UsageError(f"{what} of {inputs} inputs takes N×{inputs}, not an array of shape {x.shape}")
+    return rows
+
+
+def _each(value: Any, n: int, what: str, dtype: np.dtype) -> Array:
+    """A parameter as a vector of n: it may be given as one number."""
+    values = np.asarray(value, dtype)
+    if values.shape == (n,):
+        return values
+    if values.size not in (1, n):
+        raise UsageError(f"{what} is one number, or {n} of them, not an array of shape {values.shape}")
+    return np.broadcast_to(values.reshape(-1), n)
+
+
+def _weights(W: Any, ndim: int, form: str, dtype: np.dtype) -> Array:
+    weights: Array = np.asarray(W, dtype)
+    if weights.ndim != ndim:
+        raise UsageError(f"the weights are {form}, not an array of shape {weights.shape}")
+    return weights
 
 
 class Layer:
-    """The base class of the layers that run on the engine's operations."""
+    """The base class of the layers that run on the engine's operations.
+
+    They compute in float32 at least, so that whole numbers and float16 lose nothing on the way.
+    """
 
     _back: Backward = staticmethod(_no_forward)
+    _computing: np.dtype = np.dtype(np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the last backward function, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_back"}
 
     def forward(self, x: Array) -> Array:
         raise NotImplementedError
 
     def backward(self, dout: Array) -> Array:
-        (dx,) = self._back(_images_last(dout))
+        (dx,) = self._back(_images_last(np.asarray(dout, self._computing)))
         assert dx is not None
         return _images_first(dx)
 
-    def _run(self, operate: Callable[[Array, New], Result], x: Array) -> Array:
-        y, self._back = divided(operate, _images_last(x))
-        return _images_first(y)
+    def _types(self, *arrays: Any, floating: bool = False) -> np.dtype:
+        """NumPy's type for a result of these arrays. It also determines the type in which the layer computes.
+
+        floating: whether the result of whole numbers is float64 too.
+        """
+        known = (np.ndarray, int, float)
+        result = np.result_type(*[array if type(array) in known else np.asarray(array) for array in arrays])
+        if floating and result.kind != "f":
+            result = np.dtype(np.float64)
+        self._computing = np.promote_types(result, np.float32)
+        return result
+
+    def _run(self, operate: Callable[[Array, New], Result], x: Array, result: np.dtype) -> Array:
+        y, self._back = divided(operate, _images_last(np.asarray(x, self._computing)))
+        return _images_first(y).astype(result, copy=False)
 
 
 # ── activations ──────────────────────────────────────────────────────────────────────────────────────
@@ -68,7 +113,8 @@ class Relu(Layer):
     """max(x, 0)."""
 
     def forward(self, x: Array) -> Array:
-        return self._run(lambda x, new: activations.relu(x, new(x.shape), new), x)
+        x = np.asarray(x)
+        return self._run(lambda x, new: activations.relu(x, new(x.shape), new), x, self._types(x))
 
 
 class Sigmoid(Layer):
@@ -77,7 +123,9 @@ class Sigmoid(Layer):
     out: Array
 
     def forward(self, x: Array) -> Array:
-        self.out = self._run(lambda x, new: activations.sigmoid(x, new(x.shape), new), x)
+        x = np.asarray(x)
+        sigmoid = activations.sigmoid
+        self.out = self._run(lambda x, new: sigmoid(x, new(x.shape), new), x, self._types(x, floating=True))
         return self.out
 
 
@@ -94,15 +142,16 @@ class Dropout(Layer):
         self.dropout_ratio = dropout_ratio
 
     def forward(self, x: Array, train_flg: bool = True) -> Array:
+        x = np.asarray(x)
         if not train_flg:
-            scaled: Array = x * x.dtype.type(1 - self.dropout_ratio)
+            scaled: Array = x * (1 - float(self.dropout_ratio))
             return scaled
         self.mask = np.random.rand(*x.shape) > self.dropout_ratio  # noqa: NPY002 — readers seed it as the book does
         kept: Array = x * self.mask
         return kept
 
     def backward(self, dout: Array) -> Array:
-        dx: Array = dout * self.mask
+        dx: Array = np.multiply(dout, self.mask)
         return dx
 
 
@@ -115,48 +164,64 @@ class Affine(Layer):
     x: Array
     original_x_shape: tuple[int, ...]
 
-    def __init__(self, W: Array, b: Array) -> None:
+    def __init__(self, W: Array, b: Array | float) -> None:
         self.W, self.b = W, b
         self.dW: Array | None = None
         self.db: Array | None = None
 
     def forward(self, x: Array) -> Array:
+        x = np.asarray(x)
+        result = self._types(x, self.W, self.b)
+        W = _weights(self.W, 2, "inputs×outputs", self._computing)
+        b = _each(self.b, W.shape[1], "the bias", self._computing)
         self.original_x_shape = x.shape
-        self.x = np.asarray(x, self.W.dtype).reshape(len(x), -1)
-        return self._run(lambda x, new: linear.linear(x, self.W.T, self.b, new), self.x)
+        self.x = np.asarray(_rows(x, len(W), "an affine layer"), self._computing)
+        y = self._run(lambda x, new: linear.linear(x, W.T, b, new), self.x, result)
+        return y[0] if x.ndim == 1 and len(W) != 1 else y
 
     def backward(self, dout: Array) -> Array:
-        dx_FN, dW_OF, self.db = self._back(np.ascontiguousarray(dout.T, self.W.dtype))
+        dout = np.asarray(dout, self._computing)
+        dx_FN, dW_OF, self.db = self._back(np.ascontiguousarray(dout.reshape(len(self.x), -1).T))
         assert dx_FN is not None
         assert dW_OF is not None
         self.dW = dW_OF.T
         return dx_FN.T.reshape(self.original_x_shape)
 
 
+def _check_images(x: Array, channels: int | None = None) -> None:
+    if x.ndim != 4 or channels not in (None, x.shape[1]):
+        kind = "pooling" if channels is None else f"a convolution of {channels} channels"
+        raise UsageError(f"{kind} takes images N×C×H×W, not an array of shape {x.shape}")
+
+
 class Convolution(Layer):
-    """Convolution of images with W, filters×channels×k×k, plus b. `dW` and `db` are set by backward.
+    """Convolution of images with W, filters×channels×height×width, plus b. `dW` and `db` are set by backward.
 
     need_dx: whether backward computes the gradient of the images; a network's first layer does not need it.
     """
 
-    def __init__(self, W: Array, b: Array, stride: int = 1, pad: int = 0) -> None:
+    def __init__(self, W: Array, b: Array | float, stride: int = 1, pad: int = 0) -> None:
         self.W, self.b, self.stride, self.pad = W, b, stride, pad
         self.dW: Array | None = None
         self.db: Array | None = None
         self.need_dx = True
 
     def forward(self, x: Array) -> Array:
-        _square("the filter", *self.W.shape[2:])
-        self.x = np.asarray(x, self.W.dtype)
-        if self.x.ndim != 4 or self.x.shape[1] != self.W.shape[1]:
-            raise UsageError(f"a convolution of {self.W.shape[1]} channels takes images N×C×H×W, not {x.shape}")
-        settings = (self.W, self.b, self.stride, self.pad, 1)
-        return self._run(lambda x, new: convolution.conv2d(x, *settings, new, self.need_dx), self.x)
+        x = np.asarray(x)
+        result = self._types(x, self.W, self.b)
+        W = _weights(self.W, 4, "filters×channels×height×width", self._computing)
+        _check_images(x, W.shape[1])
+        output_size(x.shape, W.shape[2], W.shape[3], self.stride, self.pad)
+        b = _each(self.b, len(W), "the bias", self._computing)
+        self.x = np.asarray(x, self._computing)
+        if W.shape[2] != W.shape[3]:
+            return self._run(lambda x, new: windows.conv2d(x, W, b, self.stride, self.pad), self.x, result)
+        settings = (W, b, self.stride, self.pad, 1)
+        return self._run(lambda x, new: convolution.conv2d(x, *settings, new, self.need_dx), self.x, result)
 
     def backward(self, dout: Array) -> Array:
-        dx, dW, db = self._back(np.ascontiguousarray(_images_last(dout), self.W.dtype))
-        self.dW, self.db = dW, db
-        return np.zeros(self.x.shape, self.W.dtype) if dx is None else _images_first(dx)
+        dx, self.dW, self.db = self._back(np.ascontiguousarray(_images_last(np.asarray(dout, self._computing))))
+        return np.zeros(self.x.shape, self._computing) if dx is None else _images_first(dx)
 
 
 class Pooling(Layer):
@@ -166,8 +231,13 @@ class Pooling(Layer):
         self.pool_h, self.pool_w, self.stride, self.pad = pool_h, pool_w, stride, pad
 
     def forward(self, x: Array) -> Array:
-        k = _square("the window", self.pool_h, self.pool_w)
-        return self._run(lambda x, new: pooling.max_pool2d(x, k, self.stride, self.pad, False, new), x)
+        x = np.asarray(x)
+        _check_images(x)
+        h, w, stride, pad = self.pool_h, self.pool_w, self.stride, self.pad
+        output_size(x.shape, h, w, stride, pad)
+        if h != w:
+            return self._run(lambda x, new: windows.max_pool2d(x, h, w, stride, pad), x, self._types(x))
+        return self._run(lambda x, new: pooling.max_pool2d(x, h, stride, pad, False, new), x, self._types(x))
 
 
 def _new(x: Array) -> New:
@@ -187,8 +257,8 @@ class BatchNormalization(Layer):
 
     def __init__(
         self,
-        gamma: Array,
-        beta: Array,
+        gamma: Array | float,
+        beta: Array | float,
         momentum: float = 0.9,
         running_mean: Array | None = None,
         running_var: Array | None = None,
@@ -198,24 +268,28 @@ class BatchNormalization(Layer):
         self.input_shape: tuple[int, ...] = ()
 
     def forward(self, x: Array, train_flg: bool = True) -> Array:
-        self.input_shape = x.shape
-        x_FN = np.ascontiguousarray(x.reshape(len(x), -1).T, self.gamma.dtype)
+        x = np.asarray(x)
+        result = self._types(x, self.gamma, self.beta, floating=True)
+        features = np.size(self.gamma) if x.ndim == 1 else prod(x.shape[1:])
+        x_FN = np.ascontiguousarray(_rows(x, features, "batch normalisation").T, self._computing)
+        gamma = _each(self.gamma, features, "gamma", self._computing)
+        beta = _each(self.beta, features, "beta", self._computing)
+        self.input_shape, self.batch_size = x.shape, x_FN.shape[1]
         if self.running_mean is None or self.running_var is None:
             self.running_mean, self.running_var = np.zeros_like(x_FN[:, 0]), np.zeros_like(x_FN[:, 0])
         keep = self.momentum
         if train_flg:
-            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, self.gamma, self.beta, self.EPS, _SINGLE, _new(x_FN))
+            (y_FN, self._back), _ = normalisation.batch_norm(x_FN, gamma, beta, self.EPS, _SINGLE, _new(x_FN))
             self.running_mean = keep * self.running_mean + (1 - keep) * x_FN.mean(1)
             self.running_var = keep * self.running_var + (1 - keep) * x_FN.var(1)
         else:
-            scale = self.gamma / np.sqrt(self.running_var + self.EPS)
-            y_FN = normalisation.scale_and_shift(
-                x_FN, scale, self.beta - self.running_mean * scale, np.empty_like(x_FN)
-            )
-        return y_FN.T.reshape(self.input_shape)
+            scale = gamma / np.sqrt(self.running_var + self.EPS)
+            y_FN = normalisation.scale_and_shift(x_FN, scale, beta - self.running_mean * scale, np.empty_like(x_FN))
+        return y_FN.T.reshape(self.input_shape).astype(result, copy=False)
 
     def backward(self, dout: Array) -> Array:
-        dx_FN, dgamma, dbeta = self._back(np.ascontiguousarray(dout.reshape(len(dout), -1).T))
+        dout = np.asarray(dout, self._computing)
+        dx_FN, dgamma, dbeta = self._back(np.ascontiguousarray(dout.reshape(self.batch_size, -1).T))
         assert dx_FN is not None
         assert dgamma is not None
         assert dbeta is not None
@@ -229,7 +303,7 @@ class BatchNormalization(Layer):
 class SoftmaxWithLoss:
     """The mean cross-entropy of softmax(x), computed from the logits, so that no logarithm needs an epsilon.
 
-    t: labels, N, or one-hot rows, N×K. forward keeps `loss`, the probabilities `y`, and `t`.
+    x: N×K, or a vector of K. t: labels, N, or one-hot rows, N×K. forward keeps `loss`, the probabilities `y`, and `t`.
     """
 
     loss: float
@@ -237,17 +311,18 @@ class SoftmaxWithLoss:
     t: Array
 
     def forward(self, x: Array, t: Array) -> float:
-        self.t, self.y = t, softmax(x)
-        shifted = x - x.max(1, keepdims=True)
-        correct = shifted[np.arange(len(x)), labels_of(t, x)]
+        self.t, self.y = np.asarray(t), softmax(x)
+        rows = np.atleast_2d(x)
+        shifted = rows - rows.max(1, keepdims=True)
+        correct = shifted[np.arange(len(rows)), labels_of(t, rows)]
         self.loss = float((np.log(np.exp(shifted).sum(1)) - correct).mean())
         return self.loss
 
     def backward(self, dout: float = 1) -> Array:
-        dx = self.y.copy()
-        if np.size(self.t) == self.y.size:
-            dx -= self.t.reshape(self.y.shape)
+        dx = np.atleast_2d(self.y.copy())
+        if self.t.size == self.y.size:
+            dx -= self.t.reshape(dx.shape)
         else:
-            dx[np.arange(len(dx)), labels_of(self.t, self.y)] -= 1
+            dx[np.arange(len(dx)), labels_of(self.t, dx)] -= 1
         dx *= dout / len(dx)
-        return dx
+        return dx.reshape(self.y.shape)

@@ -1,13 +1,21 @@
-"""MNIST with the book's function names, found or downloaded as `neoclassic train` does."""
+"""MNIST with the book's function names, from where the book keeps it or from where `neoclassic train` finds it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 
-from neoclassic.data import Dataset, load
+from neoclassic.base.errors import NeoclassicError
+from neoclassic.compat.dlfs.pickles import load_arrays
+from neoclassic.data import Dataset, Splits, idx, load
 from neoclassic.engines.contract import Array
 
 Split = tuple[Array, Array]
+PICKLE = "mnist.pkl"  # the book's file of the four arrays
 
 
 def load_mnist(
@@ -20,9 +28,13 @@ def load_mnist(
     one_hot_label  one-hot rows, N×10, if true; labels, N, uint8 otherwise
     data           "mnist", or another set of greyscale images; "fashion-mnist" is part of neoclassic
 
-    NeoclassicError if the data set is not on this machine and cannot be downloaded; the message says where to put it.
+    MNIST is read from the book's folder `dataset`, beside the script or its folder, if the book's mnist.pkl or the four
+    original files are there. NeoclassicError if the data set is not on this machine and cannot be downloaded, or if a
+    file is damaged; the message says where to put it.
     """
-    splits = load(data)
+    folder = next(_book_folders(), None) if data == "mnist" else None
+    pickled = folder is not None and (folder / PICKLE).is_file()
+    splits = _read_pickle(folder / PICKLE) if folder and pickled else load(data, folder)
 
     def arrays(split: Dataset) -> Split:
         images = split.images.transpose(0, 3, 1, 2)
@@ -35,4 +47,27 @@ def load_mnist(
 
 def init_mnist() -> None:
     """Download the data set if it is not on this machine yet. Nothing is converted."""
-    load("mnist")
+    if not any(_book_folders()):
+        load("mnist")
+
+
+def _book_folders() -> Iterator[Path]:
+    """The folders `dataset` with MNIST in them: in the folders on sys.path and their parents, as in the book."""
+    for entry in dict.fromkeys((*sys.path, "")):
+        for folder in (Path(entry), Path(entry).absolute().parent):
+            place = folder / "dataset"
+            with suppress(OSError):  # a folder that this account may not read
+                if (place / PICKLE).is_file() or len(idx.find_files(place)) == len(idx.ROLES):
+                    yield place
+
+
+def _read_pickle(path: Path) -> Splits:
+    arrays = load_arrays(path)
+
+    def split(part: str) -> Dataset:
+        images, labels = (arrays.get(f"{part}_{kind}", np.empty(0)) for kind in ("img", "label"))
+        if images.shape != (len(labels), 784) or images.dtype != np.uint8 or labels.ndim != 1:
+            raise NeoclassicError(f"{path}: not the book's MNIST: delete it, or replace it by the book's file")
+        return Dataset(str(path), images.reshape(-1, 28, 28, 1), labels.astype(np.int64), tuple("0123456789"))
+
+    return Splits(split("train"), split("test"))

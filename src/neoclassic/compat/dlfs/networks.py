@@ -1,6 +1,7 @@
 """The book's networks, in float32. Weights come from numpy.random in the book's order, so its seeds give its weights.
 
 `params` holds the very arrays that the layers use: an optimizer that changes them in place trains the network.
+`TwoLayerNet` is chapter 5's; that of chapter 4 is in chapter4.py.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class MultiLayerNetExtend(Network):
                 self.layers[f"Dropout{i}"] = Dropout(dropout_ration)
         last = self.hidden_layer_num + 1
         self.layers[f"Affine{last}"] = Affine(self.params[f"W{last}"], self.params[f"b{last}"])
+        self._bind(self.params)
 
 
 class MultiLayerNet(MultiLayerNetExtend):
@@ -107,16 +109,21 @@ def _scale(std: str | float, inputs: int) -> float:
 
 
 class TwoLayerNet(Network):
-    """Chapter 5: affine, ReLU, affine."""
+    """Chapter 5: affine, ReLU, affine. `predict` returns scores. Chapter 4's network is `chapter4.TwoLayerNet`."""
+
+    ACTIVATION: tuple[str, type[Layer]] = ("Relu1", Relu)
 
     def __init__(self, input_size: int, hidden_size: int, output_size: int, weight_init_std: float = 0.01) -> None:
         super().__init__()
         for i, (inputs, outputs) in enumerate(((input_size, hidden_size), (hidden_size, output_size)), 1):
             self.params[f"W{i}"] = _normal(weight_init_std, inputs, outputs)
             self.params[f"b{i}"] = np.zeros(outputs, np.float32)
-        p = self.params
-        self.layers = OrderedDict(Affine1=Affine(p["W1"], p["b1"]), Relu1=Relu(), Affine2=Affine(p["W2"], p["b2"]))
+        p, (name, activation) = self.params, self.ACTIVATION
+        self.layers = OrderedDict[str, Layer](Affine1=Affine(p["W1"], p["b1"]))
+        self.layers[name] = activation()
+        self.layers["Affine2"] = Affine(p["W2"], p["b2"])
         self.lastLayer = self.last_layer
+        self._bind(p)
 
 
 # ── convolutional ────────────────────────────────────────────────────────────────────────────────────
@@ -138,10 +145,10 @@ class SimpleConvNet(Network):
         super().__init__()
         conv = conv_param or {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
         n, k, std = conv["filter_num"], conv["filter_size"], weight_init_std
-        side = int(conv_output_size(input_dim[1], k, conv["stride"], conv["pad"])) // 2
+        height, width = (int(conv_output_size(n, k, conv["stride"], conv["pad"])) // 2 for n in input_dim[1:])
         p = self.params
         p["W1"], p["b1"] = _normal(std, n, input_dim[0], k, k), np.zeros(n, np.float32)
-        p["W2"], p["b2"] = _normal(std, n * side * side, hidden_size), np.zeros(hidden_size, np.float32)
+        p["W2"], p["b2"] = _normal(std, n * height * width, hidden_size), np.zeros(hidden_size, np.float32)
         p["W3"], p["b3"] = _normal(std, hidden_size, output_size), np.zeros(output_size, np.float32)
         first = Convolution(p["W1"], p["b1"], conv["stride"], conv["pad"])
         first.need_dx = False
@@ -153,6 +160,7 @@ class SimpleConvNet(Network):
             Relu2=Relu(),
             Affine2=Affine(p["W3"], p["b3"]),
         )
+        self._bind(p)
 
 
 class DeepConvNet(Network):
@@ -199,6 +207,7 @@ class DeepConvNet(Network):
         self._add(8, Affine, _normal(np.sqrt(2 / hidden_size), hidden_size, output_size))
         self.layers.append(Dropout(0.5))
         self.layers[0].need_dx = False  # type: ignore[attr-defined]
+        self._bind(self.params)
 
     def _add(self, i: int, kind: type, W: Array, *settings: int) -> None:
         b = np.zeros(len(W) if W.ndim == 4 else W.shape[1], np.float32)

@@ -1,4 +1,6 @@
-"""The book's six optimizers. `update(params, grads)` changes the arrays of params in place, by PyTorch's rules.
+"""The book's six optimizers. `update(params, grads)` takes a step by PyTorch's rules.
+
+Arrays are changed in place; plain numbers, and arrays of whole numbers, are replaced by floats.
 
 eps has the book's value, 1e-7, and PyTorch's place in the formula.
 """
@@ -6,6 +8,7 @@ eps has the book's value, 1e-7, and PyTorch's place in the formula.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +27,19 @@ class _Rule:
         self._slots: dict[str, dict[str, Array]] = {}
         self._t = 0
 
-    def update(self, params: MutableMapping[str, Array], grads: Mapping[str, Array]) -> None:
+    def update(self, params: MutableMapping[str, Any], grads: Mapping[str, Any]) -> None:
         """Take one step. `grads` is not changed. UsageError if a parameter has no gradient."""
         if missing := [key for key in params if key not in grads]:
             raise UsageError(f"there is no gradient of {missing[0]!r}")
         self._t += 1
-        for key, w in params.items():
+        for key, value in params.items():
+            in_place = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+            w = value if in_place else np.array(value, float)
             names = optimizers.slots_of(self._rule)
             slots = self._slots.setdefault(key, {name: np.zeros_like(w) for name in names})
             self._update(self._rule, self.lr, 0.0, self._t, w, np.array(grads[key], w.dtype), slots)
+            if not in_place:
+                params[key] = w if w.ndim else float(w)
 
 
 class SGD(_Rule):

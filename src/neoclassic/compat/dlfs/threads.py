@@ -33,7 +33,7 @@ def _buffers(dtype: np.dtype, rank: int = 0) -> Buffers:
 
 def divided(operate: Callable[[Array, New], Result], x: Array) -> Result:
     """Run an operation on x, whose last axis is the images: each thread takes some of them."""
-    N = x.shape[-1]
+    N = x.shape[-1] if x.ndim else 1
     with _lock:
         team = _team(os.getpid())
         if team.size == 1 or team.size > N or x.size < SMALL:
