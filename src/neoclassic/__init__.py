@@ -91,7 +91,7 @@ __all__ = [
     "recipe",
     "train",
 ]
-__version__ = "0.1.0"  # with `torch`, which `import *` does not load, all public names; see docs/python.md
+__version__ = "0.1.0"
 
 # Where names are that are imported when they are first used. Those in the second table are modules that can be called:
 # they have the name of their function, which stands in `verbs`.
@@ -111,7 +111,7 @@ moved.install()
 called.register("neoclassic.measure.fold", "neoclassic.measure")
 called.register("neoclassic.verbs", *_CALLED.values())
 display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
-display.register("neoclassic.insight.cells", "Recipe", "Model", "Result", "Run")
+display.register("neoclassic.insight.cells", "Recipe", "Recipes", "Model", "Result", "Run")
 display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
 
 
@@ -130,5 +130,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """The public names, which docs/python.md describes. `import *` does not load `torch`."""
     return sorted([*__all__, "__version__", "torch"])

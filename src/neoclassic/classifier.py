@@ -292,6 +292,10 @@ class Classifier:
         changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != _PARAMETERS[k] and k != "network"]
         return f"Classifier({', '.join([repr(self.network), *changed])})"
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of a fitted Classifier: its model."""
+        return self.model_._repr_html_() if hasattr(self, "model_") else None
+
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "model_"):
             raise TypeError("a fitted Classifier is not pickled: use its save(), and neoclassic.load()")

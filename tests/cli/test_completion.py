@@ -26,6 +26,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "runs" / "no run").mkdir()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photo.jpg").write_bytes(b"")
+    (tmp_path / "own.py").write_text("raise SystemExit\nimport math\ntiny = 1\ndef large(classes): ...\n_hidden = 2\n")
     return tmp_path
 
 
@@ -77,6 +78,10 @@ def test_a_shell_is_offered(shell, line, offered, ask):
     assert ask(shell, line) == offered
 
 
+def test_the_networks_in_a_file_are_offered_and_the_file_is_not_run(ask):
+    assert ask("fish", "neoclassic bench lenet own.py:t") == [("plain", "own.py:tiny")]
+
+
 def test_a_command_that_does_not_exist_is_no_error(ask):
     assert ("plain", "train") in ask("zsh", "neoclassic trian tr")
 
@@ -85,6 +90,7 @@ def test_a_command_that_does_not_exist_is_no_error(ask):
     ("line", "offered"),
     [
         ("neoclassic show lenet:", ["1998", "bn"]),
+        ("neoclassic train own.py:", ["large", "tiny"]),
         ("neoclassic train --recipe d2l-zh:lenet-", ["lenet-bn"]),
         ("neoclassic train --recipe=d2l-zh:lenet-", ["lenet-bn"]),
         ("neoclassic predict lenet:bn@", ["fashion-mnist"]),

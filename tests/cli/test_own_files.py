@@ -17,7 +17,9 @@ print("a file may print")
 tree = nc.Sequential(nc.Conv2d(width, 3), nc.AdaptiveAvgPool2d(), nc.Flatten(), nc.Linear(5))
 
 def without(): return tree
-def of_classes(classes): return nc.Sequential(nc.Flatten(), nc.Linear(2 * classes), nc.Linear(classes))
+def of_classes(classes):
+    print("and so may a function", classes, {10: "ten", 4: "four"}[classes])
+    return nc.Sequential(nc.Flatten(), nc.Linear(2 * classes), nc.Linear(classes))
 def of_width(width): return tree
 def none(classes=3): pass
 def fails(): raise KeyError("x")
@@ -88,6 +90,12 @@ def test_anything_else_is_one_line(given, code, says, here, run):
     assert (got, out) == (code, "")
     line = err.splitlines()[-1]
     assert re.match(f"neoclassic: {says}", line), line
+
+
+def test_a_function_that_fails_for_other_classes_is_one_line(here, run):
+    code, _, err = run("show", "nets.py:of_classes", "--classes", 3)
+    assert code == 1
+    assert re.match(r"neoclassic: nets\.py:of_classes fails: line \d+: KeyError: 3", err.splitlines()[-1])
 
 
 @pytest.mark.parametrize("verb", ["export", "predict", "evaluate", "serve"])

@@ -53,13 +53,29 @@ def right_edge(drawing):
     return max(float(x) for x in re.findall(r"[ML] (\S+)", frame.find(f"{SVG}path").get("d")))
 
 
-def test_a_network_draws_itself_and_a_measure_and_a_diff_are_tables(cells):
-    (network,), (measured,), (different,) = map(cells, ("nc.network(", "nc.measure(", "nc.diff("))
-    assert "<svg" in network.data["text/html"]
-    assert "61,706" in measured.data["text/html"]
-    for shown in (measured, different):
-        assert "<table" in shown.data["text/html"]
-        assert len(shown.data["text/plain"].splitlines()) > 10
+def html(outputs):
+    """The HTML of the only output of a cell."""
+    (output,) = outputs
+    return output.data["text/html"]
+
+
+def test_a_network_draws_itself_and_its_cost_stands_below(cells):
+    page = html(cells("\nlenet"))
+    drawing = ET.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    assert "image 1×28×28" in "".join(drawing.itertext())
+    assert page.rindex("<td>61,706</td>") > page.index("</svg>")
+    own = html(cells("nc.Sequential("))
+    assert own.count("<svg") == 1
+    assert "nc.measure(network, (channels, height, width))" in own
+
+
+def test_a_measure_a_diff_and_a_recipe_are_tables(cells):
+    measured = html(cells("nc.measure(lenet"))
+    assert "<td>conv2</td><td>Conv2d</td><td>16×10×10</td>" in measured
+    assert "<td>added</td><td>bn1 and 1 more</td>" in html(cells("nc.diff("))
+    assert "<th>learning rate</th>" in html(cells("nc.recipe("))
+    for cell in ("nc.measure(lenet", "nc.diff(", "nc.recipe("):
+        assert len(cells(cell)[0].data["text/plain"]) < 2000
 
 
 def test_fit_shows_curves_up_to_the_last_epoch(cells):

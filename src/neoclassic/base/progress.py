@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
-from tqdm.utils import disp_len
+from tqdm.utils import disp_len, disp_trim
 
 from neoclassic.base.notebook import in_notebook
 from neoclassic.base.text import printable
@@ -71,7 +71,8 @@ class FittingBar(tqdm):  # type: ignore[misc]
         if ncols and total and n <= total:
             forms = [rest | {"bar_format": form} for form in FittingBar.FORMS]
             rest = next((form for form in forms if disp_len(line(**form)) <= ncols), forms[-1])
-        return str(line(ncols=ncols, **rest))
+        shown = str(line(ncols=ncols, **rest))
+        return disp_trim(shown, ncols) if ncols else shown
 
 
 def progress_bar(**options: Any) -> Any:

@@ -6,16 +6,18 @@ the shell offers files or folders.
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
 
-Offered = list[CompletionItem[str]]
-Completer = Callable[[click.Context, str], Offered]
+if TYPE_CHECKING:  # in older versions of click, CompletionItem has no type parameter
+    Offered = list[CompletionItem[str]]
+    Completer = Callable[[click.Context, str], Offered]
 
 
 def _names(names: Iterable[str], typed: str, otherwise: str = "") -> Offered:
@@ -40,9 +42,12 @@ def folders(_context: click.Context, typed: str) -> Offered:
 
 
 def networks(_context: click.Context, typed: str) -> Offered:
-    """Offer the networks of the zoo, or else files."""
+    """Offer the networks of the zoo, those in a Python file whose name is typed already, or else files."""
     from neoclassic.networks import list_networks
 
+    path, colon, _ = typed.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _names((f"{path}:{name}" for name in _names_in(path)), typed)
     return _names(list_networks(), typed, "file")
 
 
@@ -124,6 +129,18 @@ class Text(click.types.StringParamType):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Offered:
         completer = COMPLETERS.get(param.name or "")
         return completer(ctx, incomplete) if completer else []
+
+
+def _names_in(path: str) -> list[str]:
+    """The functions and variables of a Python file, which is read but not run."""
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    names = [*functions, *(target.id for target in targets if isinstance(target, ast.Name))]
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def _run_folders(typed: str) -> list[str]:

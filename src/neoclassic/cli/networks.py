@@ -179,7 +179,6 @@ def diff(first: str, second: str, as_json: bool) -> None:
 def recipes(pattern: str, as_json: bool) -> None:
     """List recipes and the accuracy that they are known to reach."""
     from neoclassic.recipes import list_recipes
-    from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     pattern = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
     matching = list_recipes(pattern)
@@ -189,17 +188,4 @@ def recipes(pattern: str, as_json: bool) -> None:
     if as_json:
         print_json([r.to_dict() for r in matching])
         return
-    rows = tuple(
-        (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
-        for r in matching
-    )
-    columns = (
-        Column("recipe"),
-        Column("network", rank=2),
-        Column("data", rank=1),
-        Column("epochs", RIGHT, rank=3),
-        Column("batch", RIGHT, rank=5),
-        Column("rate", RIGHT, rank=4),
-        Column("test accuracy reached", narrow=WRAP, least=30),
-    )
-    print_fitted(Table(columns, rows))
+    print_fitted(matching.table)

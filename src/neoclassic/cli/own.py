@@ -10,7 +10,9 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,24 +42,25 @@ def entry(given: str) -> Entry:
             named = ", ".join(f"{path}:{key}" for key in found) or "it holds none"
             raise UsageError(f"name one of the networks in {path}: {named}")
         raise unknown(f"network of {path}", name, found, see="" if found else "it holds none")
-    try:
-        return _entry_of(getattr(module, name), f"{Path(path).name}:{name}")
-    except NeoclassicError as error:
-        raise _named(error, f"{given}{_line(error, path)}") from error
-    except Exception as error:
-        raise NeoclassicError(f"{given} fails: {_reason(error, path)}") from error
+    with _one_line(given, path):
+        return _entry_of(getattr(module, name), f"{Path(path).name}:{name}", partial(_one_line, given, path))
 
 
-def _entry_of(value: Any, name: str) -> Entry:
-    """The entry of what stands in a file under a name."""
+def _entry_of(value: Any, name: str, one_line: Callable[[], AbstractContextManager[None]]) -> Entry:
+    """The entry of what stands in a file under a name. one_line: the context for calls of a function of the file."""
     if isinstance(value, Node) or not callable(value):
         return networks.own_entry(_tree(value), name)
     if (surplus := _required(value) - {CLASSES}) or isinstance(value, type):
         what = f"{sorted(surplus)[0]!r}" if surplus else "to be called"
         raise UsageError(f"it needs {what}: name a tree, or a function that has no argument but {CLASSES!r}")
+
+    def make(**arguments: int) -> Node:
+        with one_line():
+            return _tree(value(**arguments))
+
     if CLASSES in inspect.signature(value).parameters:
-        return networks.made_entry(lambda classes: _tree(value(classes=classes)), name)
-    return networks.own_entry(_tree(value()), name)
+        return networks.made_entry(lambda classes: make(classes=classes), name)
+    return networks.own_entry(make(), name)
 
 
 def _tree(value: Any) -> Node:
@@ -80,7 +83,7 @@ def _is_network(value: Any, module: ModuleType) -> bool:
 
 
 def _run(path: Path) -> ModuleType:
-    """The module of a file. What it prints goes to standard error, and it may import its neighbours."""
+    """The module of a file, which may import its neighbours."""
     if not path.is_file():
         raise UsageError(f"no file {str(path)!r}")
     spec = importlib.util.spec_from_file_location(f"neoclassic_own_{path.stem}", path)
@@ -91,29 +94,31 @@ def _run(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        with redirect_stdout(sys.stderr):
+        with _one_line(str(path), str(path)):
             spec.loader.exec_module(module)
-    except NeoclassicError as error:
-        raise _named(error, f"{path}{_line(error, path)}") from error
-    except (Exception, SystemExit) as error:
-        raise NeoclassicError(f"{path} fails: {_reason(error, str(path))}") from error
     finally:
         sys.dont_write_bytecode = before
     return module
 
 
-def _named(error: NeoclassicError, where: str) -> NeoclassicError:
-    """The same failure, with where it happened."""
-    return (UsageError if isinstance(error, UsageError) else NeoclassicError)(f"{where}: {error}")
+@contextmanager
+def _one_line(given: str, path: str) -> Iterator[None]:
+    """Run a part of a file: what it prints goes to standard error, and every failure says where it is in one line."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except NeoclassicError as error:
+        if str(error).startswith(given):  # it has been said
+            raise
+        kind = UsageError if isinstance(error, UsageError) else NeoclassicError
+        raise kind(f"{given}{_line(error, path)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        where = "" if isinstance(error, SyntaxError) else _line(error, path).removeprefix(",")
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise NeoclassicError(f"{given} fails{f':{where}' if where else ''}: {said}") from error
 
 
-def _line(error: BaseException, path: Path | str) -> str:
+def _line(error: BaseException, path: str) -> str:
     """The line of the file at which it failed, in words."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name]
     return f", line {frames[-1].lineno}" if frames else ""
-
-
-def _reason(error: BaseException, path: str) -> str:
-    where = "" if isinstance(error, SyntaxError) else _line(error, path).removeprefix(", ")
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"{where}: {said}" if where else said

@@ -90,13 +90,16 @@ def _print_table(console: Console, table: Table) -> None:
     cells = list(zip(*([_writable(cell) for cell in row] for row in table.rows), strict=True)) or [()] * len(columns)
     natural = [max(map(cell_len, (column.title, *own))) for column, own in zip(columns, cells, strict=True)]
     shown, widths = _layout(columns, natural, console.width)
-    grid = Grid(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    grid = Grid(box=None, padding=0, pad_edge=False, header_style="bold")
     grid.show_header = any(columns[i].title for i in shown)
     for i, width in zip(shown, widths, strict=True):
+        if grid.columns:
+            grid.add_column(width=GAP)  # rich's own padding differs between its versions
         side: Literal["left", "right"] = "left" if columns[i].side == LEFT else "right"
         grid.add_column(columns[i].title, justify=side, width=width, overflow="fold")
     for row in zip(*(cells[i] for i in shown), strict=True):
-        grid.add_row(*(_cell(text, columns[i], width) for text, i, width in zip(row, shown, widths, strict=True)))
+        filled = (_cell(text, columns[i], width) for text, i, width in zip(row, shown, widths, strict=True))
+        grid.add_row(*[cell for one in filled for cell in ("", one)][1:])
     console.print(grid)
     others = [i for i in range(len(columns)) if i not in shown]
     if others and table.split:

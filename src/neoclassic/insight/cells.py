@@ -20,11 +20,13 @@ from neoclassic.insight.review import Review, confusions
 from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import CLASS_COLUMNS, Evaluation
+from neoclassic.recipes import Recipes
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run
 from neoclassic.views import drawing, lettering
 from neoclassic.views.cells import html, network_cost, picture
 from neoclassic.views.html import cell, details, facts, matrix, paragraph, table
+from neoclassic.views.table import Table
 
 MOST_CLASSES = 20  # in a table that is not folded
 PAIRS = 10  # of confused classes
@@ -34,6 +36,10 @@ __all__ = ["html"]
 
 def _title(text: str) -> str:
     return f'<p class="title">{escape(text)}</p>'
+
+
+def _table(rows: Table) -> str:
+    return table([column.title for column in rows.columns], rows.rows, numbers=3)
 
 
 def _chart(draw: Callable[[BytesIO], None], about: str) -> str:
@@ -51,7 +57,7 @@ def _chart(draw: Callable[[BytesIO], None], about: str) -> str:
 @html.register
 def _(recipe: Recipe) -> str:
     always = ("network", "data", "epochs", "batch_size", "learning_rate", "schedule")
-    said = ("name", "about", "source", "reaches", "optimizer", "augmentation")
+    said = ("name", "about", "source", "reaches", "optimizer", "augmentation", "tree")
     rows = [(name.replace("_", " "), _value(getattr(recipe, name))) for name in always]
     rows.append(("optimizer", _parts(recipe.optimizer)))
     rows.append(("augmentation", _parts(recipe.augmentation) or "none"))
@@ -59,7 +65,13 @@ def _(recipe: Recipe) -> str:
     rows += [(f.name.replace("_", " "), _value(getattr(recipe, f.name))) for f in others]
     rows += [(name, value) for name, value in (("reaches", recipe.reaches), ("source", recipe.source)) if value]
     about = [paragraph(recipe.about)] if recipe.about else []
-    return cell(_title(f"Recipe {recipe.name}"), *about, facts(rows))
+    drawn = [details("the network", shown)] if recipe.tree and (shown := html(recipe.tree)) else []
+    return cell(_title(f"Recipe {recipe.name}"), *about, facts(rows), *drawn)
+
+
+@html.register
+def _(recipes: Recipes) -> str:
+    return cell(_table(recipes.table))
 
 
 def _parts(record: Any) -> str:
@@ -126,7 +138,7 @@ def _(run: Run) -> str:
 @html.register
 def _(comparison: Comparison) -> str:
     lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in comparison.runs]
-    rows = table([column.title for column in compare.COLUMNS], compare.cells(comparison.runs), numbers=3)
+    rows = _table(compare.table(comparison.runs))
     chart = _chart(lambda to: curves.draw_runs(lines, to, ""), "curves of the runs")
     return cell(rows, chart, _unlettered([run.name for run in comparison.runs]))
 

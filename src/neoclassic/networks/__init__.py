@@ -74,6 +74,8 @@ def entry(name: str | Node | Entry) -> Entry:
         return own_entry(name)
     if name in _ENTRIES:
         return _ENTRIES[name]
+    if re.search(r"\.py(:\w*)?$", name):
+        raise UsageError(f"unknown network {name!r}: only a command line names a file; in Python, give the tree itself")
     family, _, variant = name.partition(":")
     variants = [e.name for e in _ENTRIES.values() if e.family == family]
     if variant and variants:

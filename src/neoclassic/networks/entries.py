@@ -72,8 +72,9 @@ class Entry:
                 raise unknown(f"knob of {self.name}", knob, self.knobs, see="" if self.knobs else "it has none")
             _check(knob, value, self.knobs[knob])
         tree = copy(self.build(classes, **knobs))  # a builder may return a node that it shares
-        object.__setattr__(tree, "known_as", self.name)
-        object.__setattr__(tree, "published", self.input)
+        if self.own is None:
+            object.__setattr__(tree, "known_as", self.name)
+            object.__setattr__(tree, "published", self.input)
         return tree
 
 

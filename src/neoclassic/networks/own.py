@@ -1,8 +1,7 @@
 """Networks of one's own: a tree becomes an `Entry`, as if it stood in the zoo.
 
-The number of classes is adapted where the tree ends in a layer that has one output for each class, which gets as
-many as the data have classes; the same holds for auxiliary heads. Input widths follow from the
-images, as in every tree.
+The number of classes is adapted where the tree ends in a layer that has one output for each class, which gets as many
+as the data have classes; the same holds for auxiliary heads. Input widths follow from the images, as in every tree.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from neoclassic import networks
+from neoclassic.base import display
 from neoclassic.base.errors import UsageError, unknown
 from neoclassic.data.folders import scan
 from neoclassic.data.sources import SOURCES, is_photos, open_dataset
@@ -13,15 +14,41 @@ from neoclassic.networks import Entry
 from neoclassic.recipes import d2l_en, d2l_zh, densenet_2016, dlfs, neoclassic, notes, practice, resnet_2015
 from neoclassic.train.recipe import Recipe
 from neoclassic.tree import Node
+from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
+COLUMNS = (
+    Column("recipe"),
+    Column("network", rank=2),
+    Column("data", rank=1),
+    Column("epochs", RIGHT, rank=3),
+    Column("batch", RIGHT, rank=5),
+    Column("rate", RIGHT, rank=4),
+    Column("test accuracy reached", narrow=WRAP, least=30),
+)
 _SOURCES = (d2l_zh, d2l_en, notes, practice, dlfs, resnet_2015, densenet_2016, neoclassic)
 _ROWS: tuple[Callable[[], Recipe], ...] = tuple(row for source in _SOURCES for row in source.RECIPES)
 _RECIPES = {recipe.name: recipe for recipe in (row() for row in _ROWS)}
 
 
-def list_recipes(pattern: str = "*") -> list[Recipe]:
+class Recipes(list[Recipe], display.Displayed):
+    """A list of recipes. The repr is a table of them."""
+
+    def __repr__(self) -> str:
+        return str(self.table)
+
+    @property
+    def table(self) -> Table:
+        """A row for each recipe."""
+        rows = (
+            (r.name, r.network, r.data, str(r.epochs), str(r.batch_size), f"{r.learning_rate:g}", r.reaches)
+            for r in self
+        )
+        return Table(COLUMNS, tuple(rows))
+
+
+def list_recipes(pattern: str = "*") -> Recipes:
     """Return the recipes whose name or network matches a shell pattern."""
-    return [r for r in _RECIPES.values() if fnmatchcase(r.name, pattern) or fnmatchcase(r.network, pattern)]
+    return Recipes(r for r in _RECIPES.values() if fnmatchcase(r.name, pattern) or fnmatchcase(r.network, pattern))
 
 
 def recipe(name: str) -> Recipe:

@@ -38,7 +38,7 @@ def advice(names: Iterable[str]) -> str:
     shown, them = " ".join(list(missing)[:5]), "them" if len(missing) > 1 else "it"
     why = f"because no installed font has {them}"
     install = "install one that does, such as Noto Sans CJK for Chinese, Japanese and Korean"
-    return f"Pictures such as confusion.png show {shown} as code points, {why}: {install}."
+    return f"Pictures show {shown} as code points, {why}: {install}."
 
 
 def set_fonts(figure: Figure) -> None:

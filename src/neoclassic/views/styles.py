@@ -6,7 +6,8 @@ from neoclassic.views import svg
 
 # The names stay in sight while the counts scroll. Dark and light text can be read on every shade.
 MATRIX = """
-.matrix table{border-collapse:separate;border-spacing:0;width:auto;margin:0;font-size:12px}
+.matrix table{display:table;overflow:visible;border-collapse:separate;border-spacing:0;width:auto;margin:0;
+font-size:12px}
 .matrix th,.matrix td{border:solid rgba(128,128,128,.25);border-width:0 1px 1px 0;padding:3px 5px;text-align:right;
 white-space:nowrap;min-width:2.2em;vertical-align:middle}
 .matrix th{max-width:9em;overflow:hidden;text-overflow:ellipsis;background:var(--matrix,var(--page))}
