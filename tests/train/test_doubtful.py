@@ -164,6 +164,14 @@ def test_where_pytorch_is_missing_a_slow_run_says_what_to_install(monkeypatch, h
     assert pace.advice(recipe, tree, shape, fresh, 1, 1) is None
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 8, 32, 500])
+def test_the_time_of_a_batch_follows_from_two_smaller_ones(batch):
+    asked = []
+    assert pace._of_batch(lambda n: asked.append(n) or 3 + n / 2, batch) == pytest.approx(3 + batch / 2)
+    assert 1 <= len(asked) <= 2
+    assert max(asked) <= batch
+
+
 def test_durations_and_rates_are_told_in_two_digits():
     assert [pace._few(rate) for rate in (0.1234, 3.14, 12.5, 1234.5)] == ["0.12", "3.1", "12", "1,234"]
     assert [pace._long(seconds) for seconds in (620, 7000, 7300, 98000, 900000)] == [

@@ -34,11 +34,18 @@ def advice(recipe: Recipe, tree: Node, shape: Shape, weights: Weights, images: i
     trained = 0 if recipe.head else trained
     if measure(tree, shape).macs * (3 * trained + looked_at) < LEAST:  # a backward pass costs two forward passes
         return None
-    engine, n = engines.create("numpy", tree, shape, weights), min(recipe.batch_size, max(cores(), 2))
-    batch = np.zeros((n, *shape), np.float32)
-    labels = np.zeros(n, np.int64)
-    forward = _seconds(lambda: engine.logits(batch)) / n if looked_at else 0.0
-    both = _seconds(lambda: engine.gradients(batch, labels)) / n if trained else 0.0
+    engine, n = engines.create("numpy", tree, shape, weights), recipe.batch_size
+
+    def seen(n: int) -> float:
+        batch = np.zeros((n, *shape), np.float32)
+        return _seconds(lambda: engine.logits(batch))
+
+    def stepped(n: int) -> float:
+        batch, labels = np.zeros((n, *shape), np.float32), np.zeros(n, np.int64)
+        return _seconds(lambda: engine.gradients(batch, labels))
+
+    forward = _of_batch(seen, n) / n if looked_at else 0.0
+    both = _of_batch(stepped, n) / n if trained else 0.0
     if (total := looked_at * forward + trained * both) < SLOW:
         return None
     pace = f"trains {recipe.network} on {_few(1 / both)}" if trained else f"sees {_few(1 / forward)}"
@@ -46,6 +53,16 @@ def advice(recipe: Recipe, tree: Node, shape: Shape, weights: Weights, images: i
     if importlib.util.find_spec("torch") is not None:
         faster = "the torch engine is installed, and much faster"
     return f"the NumPy engine {pace} images a second here, so this run will take about {_long(total)}: {faster}"
+
+
+def _of_batch(seconds: Callable[[int], float], batch: int) -> float:
+    """The time that a batch takes, from the times of two smaller ones: a part of it is the same for any batch."""
+    few = min(max(cores(), 2), batch)
+    more = min(4 * few, batch)
+    short = seconds(few)
+    if more == few:
+        return short
+    return short + (batch - few) * max(seconds(more) - short, 0.0) / (more - few)
 
 
 def _seconds(work: Callable[[], object]) -> float:
