@@ -144,7 +144,7 @@ def test_the_precision_is_that_of_numpy():
         assert y.dtype == (x.astype(x_type) @ W.astype(w_type)).dtype
 
 
-@pytest.mark.parametrize("N", [1, 3, 40])
+@pytest.mark.parametrize("N", [1, 3, 150])  # the cores share the last
 @pytest.mark.parametrize(("h", "w", "stride", "pad"), [(2, 3, 1, 0), (5, 1, 2, 1), (1, 4, 3, 2), (3, 2, 1, 1)])
 def test_windows_that_are_no_squares(N, h, w, stride, pad):
     x = RNG.standard_normal((N, 4, 11, 12))
@@ -169,6 +169,10 @@ def test_windows_that_are_no_squares(N, h, w, stride, pad):
         (lambda: dlfs.Affine(np.ones((3, 2)), 0).forward(np.ones((4, 5))), r"of 3 inputs takes N×3, not .* \(4, 5\)"),
         (lambda: dlfs.Affine(np.ones((3, 2)), 0).forward(np.ones(5)), r"of 3 inputs takes N×3, not .* \(5,\)"),
         (lambda: dlfs.Affine(np.ones((3, 2)), np.ones(3)).forward(np.ones(3)), "the bias is one number, or 2 of them"),
+        (
+            lambda: dlfs.Affine(np.ones((3, 2)), np.ones((2, 1))).forward(np.ones((2, 3))),
+            "the bias is one number, or 2",
+        ),
         (lambda: dlfs.Affine(np.ones(3), 0).forward(np.ones(3)), "the weights are inputs×outputs"),
         (lambda: dlfs.Convolution(np.ones((3, 2)), 0).forward(np.ones(3)), "the weights are filters×channels"),
         (lambda: dlfs.Pooling(2, 2).forward(np.ones((6, 6))), "pooling takes images N×C×H×W"),
@@ -228,6 +232,9 @@ def test_parameters_that_a_reader_rebinds_are_the_ones_used(which):
     assert np.ptp(net.predict(x)) == 0
     dlfs.SGD(0.1).update(net.params, net.gradient(x, t))
     assert np.ptp(net.predict(x)) > 0, "the optimizer changes the arrays that the layers use"
+    net.params["b1"] = 0
+    dlfs.SGD(0.1).update(net.params, net.gradient(x, t))
+    assert net.params["b1"].shape == net.gradient(x, t)["b1"].shape, "a bias for each output, from one number"
     del net.params["W1"]
     with pytest.raises(UsageError, match="params has no 'W1': put an array for each of W1, b1"):
         net.predict(x)

@@ -15,6 +15,8 @@ from or_gate import OR
 from two_layer_net import TwoLayerNet
 from xor_gate import XOR
 
+np.random.seed(0)
+
 # chapter 2: gates of plain numbers
 for xs in [(0, 0), (1, 0), (0, 1), (1, 1)]:
     print(xs, "->", AND(xs[0], xs[1]), NAND(xs[0], xs[1]), OR(xs[0], xs[1]), XOR(xs[0], xs[1]))

@@ -4,6 +4,8 @@ neoclassic.compat.install("dlfs")
 
 from common.layers import *
 
+np.random.seed(0)
+
 # section 5.5 to 5.6: layers on small arrays
 relu_layer, sigmoid_layer = Relu(), Sigmoid()
 print(relu_layer.forward(np.array([[1.0, -0.5], [-2.0, 3.0]])), relu_layer.backward(np.ones((2, 2))))

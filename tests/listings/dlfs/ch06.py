@@ -10,6 +10,8 @@ from common.trainer import Trainer
 from common.util import shuffle_dataset, smooth_curve
 from dataset.mnist import load_mnist
 
+np.random.seed(0)
+
 # section 6.1: optimizers on plain numbers, and on networks
 params, grads = {}, {}
 for optimizer in (SGD(lr=0.95), Momentum(lr=0.1), Nesterov(lr=0.1), AdaGrad(lr=1.5), RMSprop(lr=0.1), Adam(lr=0.3)):

@@ -17,6 +17,7 @@ import numpy as np
 
 from neoclassic.base.errors import UsageError
 from neoclassic.compat.dlfs import windows
+from neoclassic.compat.dlfs.arguments import check_images, each, rows, weights
 from neoclassic.compat.dlfs.functions import labels_of, softmax
 from neoclassic.compat.dlfs.threads import divided
 from neoclassic.compat.dlfs.util import output_size
@@ -40,32 +41,6 @@ def _images_first(x: Array) -> Array:
 
 def _no_forward(_: Array) -> tuple[Array | None, ...]:
     raise UsageError("backward() was called before forward(): call forward(x) first")
-
-
-def _rows(x: Array, inputs: int, what: str) -> Array:
-    """x as N×inputs. Images are flattened; a vector is one row, or, if there is one input, a row for each number."""
-    rows = x.reshape(-1, inputs) if x.ndim == 1 and inputs in (1, x.size) else x
-    rows = rows.reshape(*rows.shape[:1], prod(rows.shape[1:]))
-    if rows.ndim != 2 or rows.shape[1] != inputs:
-        raise UsageError(f"{what} of {inputs} inputs takes N×{inputs}, not an array of shape {x.shape}")
-    return rows
-
-
-def _each(value: Any, n: int, what: str, dtype: np.dtype) -> Array:
-    """A parameter as a vector of n: it may be given as one number."""
-    values = np.asarray(value, dtype)
-    if values.shape == (n,):
-        return values
-    if values.size not in (1, n):
-        raise UsageError(f"{what} is one number, or {n} of them, not an array of shape {values.shape}")
-    return np.broadcast_to(values.reshape(-1), n)
-
-
-def _weights(W: Any, ndim: int, form: str, dtype: np.dtype) -> Array:
-    weights: Array = np.asarray(W, dtype)
-    if weights.ndim != ndim:
-        raise UsageError(f"the weights are {form}, not an array of shape {weights.shape}")
-    return weights
 
 
 class Layer:
@@ -172,10 +147,10 @@ class Affine(Layer):
     def forward(self, x: Array) -> Array:
         x = np.asarray(x)
         result = self._types(x, self.W, self.b)
-        W = _weights(self.W, 2, "inputs×outputs", self._computing)
-        b = _each(self.b, W.shape[1], "the bias", self._computing)
+        W = weights(self.W, 2, "inputs×outputs", self._computing)
+        b = each(self.b, W.shape[1], "the bias", self._computing)
         self.original_x_shape = x.shape
-        self.x = np.asarray(_rows(x, len(W), "an affine layer"), self._computing)
+        self.x = np.asarray(rows(x, len(W), "an affine layer"), self._computing)
         y = self._run(lambda x, new: linear.linear(x, W.T, b, new), self.x, result)
         return y[0] if x.ndim == 1 and len(W) != 1 else y
 
@@ -186,12 +161,6 @@ class Affine(Layer):
         assert dW_OF is not None
         self.dW = dW_OF.T
         return dx_FN.T.reshape(self.original_x_shape)
-
-
-def _check_images(x: Array, channels: int | None = None) -> None:
-    if x.ndim != 4 or channels not in (None, x.shape[1]):
-        kind = "pooling" if channels is None else f"a convolution of {channels} channels"
-        raise UsageError(f"{kind} takes images N×C×H×W, not an array of shape {x.shape}")
 
 
 class Convolution(Layer):
@@ -209,10 +178,10 @@ class Convolution(Layer):
     def forward(self, x: Array) -> Array:
         x = np.asarray(x)
         result = self._types(x, self.W, self.b)
-        W = _weights(self.W, 4, "filters×channels×height×width", self._computing)
-        _check_images(x, W.shape[1])
+        W = weights(self.W, 4, "filters×channels×height×width", self._computing)
+        check_images(x, W.shape[1])
         output_size(x.shape, W.shape[2], W.shape[3], self.stride, self.pad)
-        b = _each(self.b, len(W), "the bias", self._computing)
+        b = each(self.b, len(W), "the bias", self._computing)
         self.x = np.asarray(x, self._computing)
         if W.shape[2] != W.shape[3]:
             return self._run(lambda x, new: windows.conv2d(x, W, b, self.stride, self.pad), self.x, result)
@@ -232,7 +201,7 @@ class Pooling(Layer):
 
     def forward(self, x: Array) -> Array:
         x = np.asarray(x)
-        _check_images(x)
+        check_images(x)
         h, w, stride, pad = self.pool_h, self.pool_w, self.stride, self.pad
         output_size(x.shape, h, w, stride, pad)
         if h != w:
@@ -271,9 +240,9 @@ class BatchNormalization(Layer):
         x = np.asarray(x)
         result = self._types(x, self.gamma, self.beta, floating=True)
         features = np.size(self.gamma) if x.ndim == 1 else prod(x.shape[1:])
-        x_FN = np.ascontiguousarray(_rows(x, features, "batch normalisation").T, self._computing)
-        gamma = _each(self.gamma, features, "gamma", self._computing)
-        beta = _each(self.beta, features, "beta", self._computing)
+        x_FN = np.ascontiguousarray(rows(x, features, "batch normalisation").T, self._computing)
+        gamma = each(self.gamma, features, "gamma", self._computing)
+        beta = each(self.beta, features, "beta", self._computing)
         self.input_shape, self.batch_size = x.shape, x_FN.shape[1]
         if self.running_mean is None or self.running_var is None:
             self.running_mean, self.running_var = np.zeros_like(x_FN[:, 0]), np.zeros_like(x_FN[:, 0])
@@ -312,9 +281,9 @@ class SoftmaxWithLoss:
 
     def forward(self, x: Array, t: Array) -> float:
         self.t, self.y = np.asarray(t), softmax(x)
-        rows = np.atleast_2d(x)
-        shifted = rows - rows.max(1, keepdims=True)
-        correct = shifted[np.arange(len(rows)), labels_of(t, rows)]
+        logits = np.atleast_2d(x)
+        shifted = logits - logits.max(1, keepdims=True)
+        correct = shifted[np.arange(len(logits)), labels_of(t, logits)]
         self.loss = float((np.log(np.exp(shifted).sum(1)) - correct).mean())
         return self.loss
 

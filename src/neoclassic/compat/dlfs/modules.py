@@ -55,7 +55,7 @@ def names_of(module: str) -> dict[str, Any]:
     found = {"np": np, **{name: getattr(dlfs, name) for name in names}}
     if module.endswith("gradient_2d"):  # its function of this name is that of rows
         found["numerical_gradient"] = dlfs.numerical_gradient_2d
-    if module in ("two_layer_net", "ch04.two_layer_net") and (module[0] == "c" or _folder_of_the_script() != "ch05"):
+    if module == "ch04.two_layer_net" or (module == "two_layer_net" and _folder_of_the_script() != "ch05"):
         found["TwoLayerNet"] = chapter4.TwoLayerNet
     return found
 

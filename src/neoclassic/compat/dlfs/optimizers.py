@@ -34,7 +34,7 @@ class _Rule:
         self._t += 1
         for key, value in params.items():
             in_place = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-            w = value if in_place else np.array(value, float)
+            w = value if in_place else np.asarray(value + np.zeros(np.shape(grads[key])))
             names = optimizers.slots_of(self._rule)
             slots = self._slots.setdefault(key, {name: np.zeros_like(w) for name in names})
             self._update(self._rule, self.lr, 0.0, self._t, w, np.array(grads[key], w.dtype), slots)
