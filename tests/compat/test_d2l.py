@@ -166,6 +166,50 @@ def test_train_ch6_with_few_batches(monkeypatch, capsys, batches):
     assert lines[-1].endswith(" examples/sec on cpu")
 
 
+def test_train_ch6_finds_a_device_as_the_editions_of_2020_do(monkeypatch, capsys):
+    few(monkeypatch, 8, 8)
+    d2l.train_ch6(small(), *d2l.load_data_fashion_mnist(8), 1, 0.1)
+    assert capsys.readouterr().out.startswith(f"training on {d2l.try_gpu()}\n")
+
+
+class Elsewhere(nn.Module):
+    """A network on a second device, of which this machine has none but "meta", and whose answers can be read."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.weight, self.outputs = nn.Parameter(torch.zeros(1, device="meta")), outputs
+
+    def forward(self, X):
+        assert X.device == self.weight.device
+        return torch.zeros(len(X), self.outputs)
+
+
+def test_predictions_and_losses_are_found_on_the_networks_device(monkeypatch, tmp_path):
+    few(monkeypatch, 8, 8)
+    d2l.predict_ch3(Elsewhere(10), d2l.load_data_fashion_mnist(8)[1])
+    assert [ax.get_title().split("\n")[1] for ax in d2l.plt.gcf().axes] == ["t-shirt"] * 6
+    d2l.plt.close("all")
+    data = [(torch.rand(4, 2), torch.rand(4, 1))]
+    moved = []
+
+    def loss(y_hat, y):
+        moved.append(y.device.type)
+        return y_hat
+
+    assert d2l.evaluate_loss(Elsewhere(1), data, loss) == 0
+    assert moved == ["meta"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_sums_and_curves_take_tensors_with_gradients():
+    value = torch.tensor(2.0, requires_grad=True) * 1
+    sums, animator = d2l.Accumulator(1), d2l.Animator(legend=["loss"])
+    sums.add(value)
+    animator.add(value, value)
+    animator.add(2, (value,))
+    assert (sums[0], animator.X, animator.Y) == (2.0, [[2.0, 2.0]], [[2.0, 2.0]])
+
+
 def test_train_ch6_takes_plain_sgd_steps_from_xavier_weights(monkeypatch):
     few(monkeypatch, 20, 10)
     train_iter, test_iter = d2l.load_data_fashion_mnist(20)
@@ -384,6 +428,33 @@ def test_plot_and_show_images(tmp_path):
     d2l.plt.close("all")
 
 
+def test_plot_draws_into_the_axes_that_the_reader_has_chosen():
+    d2l.plot([1, 2, 3])
+    first = d2l.plt.gcf()
+    d2l.plot([3, 2, 1])
+    assert d2l.plt.gcf() is not first, "the book's own figure is not drawn over"
+    own = d2l.plt.figure()
+    for i, data in enumerate(([1, 2], [3, 4]), 1):
+        d2l.plt.subplot(1, 2, i)
+        d2l.plot([0, 1], data)
+    assert d2l.plt.gcf() is own
+    assert [ax.lines[0].get_ydata().tolist() for ax in own.axes] == [[1, 2], [3, 4]]
+    _, axes = d2l.plt.subplots(1, 2)
+    d2l.plot([5, 6], axes=axes[0])
+    assert [len(ax.lines) for ax in axes] == [1, 0]
+    d2l.plt.close("all")
+
+
+def test_a_picture_saved_right_after_training_has_every_point(tmp_path):
+    animator, board = d2l.Animator(xlim=[1, 50]), d2l.ProgressBoard("x")
+    for i in range(50):
+        animator.add(i + 1, [i])
+        board.draw(i, i, "line", every_n=2)
+    d2l.plt.savefig("curve.png")
+    assert [len(axes.lines[0].get_xdata()) for axes in (animator.axes[0], board.axes)] == [50, 25]
+    d2l.plt.close("all")
+
+
 def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys):
     shown = []
 
@@ -420,8 +491,8 @@ def test_every_public_name_is_there():
     ("name", "says"),
     [
         ("train_ch66", "did you mean d2l.train_ch6\\?"),
-        ("train_ch13", "neoclassic train --data FOLDER"),
-        ("download_extract", "download the file yourself"),
+        ("train_ch5", "d2l.train_ch6"),
+        ("load_data_voc", "d2l.download gets the file"),
         ("TransformerEncoder", "covers the book's convolutional chapters"),
     ],
 )
@@ -448,14 +519,20 @@ import d2l.torch
 import d2l as package
 assert d2l.torch.Trainer is package.torch.Trainer
 neoclassic.compat.install()
-try:
-    from d2l import tensorflow
-except Exception as error:
-    print(error)
+for code in ("from d2l import tensorflow", "package.train_ch3"):
+    try:
+        exec(code)
+    except Exception as error:
+        print(error)
+assert not hasattr(package, "train_ch3")
+assert package.__version__ == "1.0.3"
 """
     done = script(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "only the book's PyTorch edition is here, not tensorflow: from d2l import torch as d2l\n"
+    assert done.stdout.splitlines() == [
+        "only the book's PyTorch edition is here, not tensorflow: from d2l import torch as d2l",
+        "the package d2l has no train_ch3; its module for PyTorch does: from d2l import torch as d2l",
+    ]
 
 
 def test_install_refuses_if_another_package_is_imported(monkeypatch):

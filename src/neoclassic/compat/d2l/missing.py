@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import NoReturn
 
 from neoclassic.base.errors import UsageError
 
-_TRAINING = "'neoclassic train --data FOLDER' trains on a folder of photos, in Python nc.Classifier"
-_FILES = "download the file yourself and read it with its own library (pandas, pathlib)"
+_FILES = "d2l.download gets the file; read it with its own library (pandas, pathlib)"
 _NOT_COVERED = "neoclassic covers the book's convolutional chapters and what they build on"
 # The beginning of a missing name → what to use instead. Keys of up to four letters must match the whole name.
 _INSTEAD = {
-    "train_ch13": _TRAINING,
-    "train_batch_ch13": _TRAINING,
-    "split_batch": "torch.nn.parallel.DistributedDataParallel splits batches over devices",
-    "DATA_HUB": _FILES,
-    "DATA_URL": _FILES,
-    "download": _FILES,
-    "extract": _FILES,
     "KaggleHouse": _FILES,
-    "copyfile": _FILES,
-    "read_csv": _FILES,
-    "reorg_": f"folders with one subfolder per class are read as they are: {_TRAINING}",
+    "load_data_": _FILES,
+    "evaluate_accuracy_gpus": "evaluate_accuracy_gpu(net, data_iter) does it on the network's device",
+    "train_ch5": "it belongs to d2lzh_pytorch; the book's own editions have d2l.train_ch6",
     "display": "from IPython import display",
     "backend_inline": "import matplotlib_inline",
     "pd": "import pandas as pd",
@@ -44,3 +37,13 @@ def missing(name: str, names: Iterable[str]) -> MissingName:
             return MissingName(f"d2l.{name} is not here: {instead}")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
     return MissingName(f"d2l.{name} is not here: {f'did you mean d2l.{near[0]}?' if near else _NOT_COVERED}")
+
+
+def not_in_package(name: str) -> NoReturn:
+    """Raise the error for `d2l.name` after `import d2l`, whose modules are the editions of the book."""
+    if name.startswith("__"):
+        raise AttributeError(f"module 'd2l' has no attribute {name!r}")
+    if name in ("mxnet", "tensorflow", "paddle", "jax"):
+        # no AttributeError, which `from d2l import mxnet` would replace by a message of Python's
+        raise UsageError(f"only the book's PyTorch edition is here, not {name}: from d2l import torch as d2l")
+    raise MissingName(f"the package d2l has no {name}; its module for PyTorch does: from d2l import torch as d2l")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from neoclassic.compat.d2l.figures import Display, figure_of, in_notebook, pyplot, subplots
+from neoclassic.compat.d2l.figures import Display, chosen_axes, figure_of, in_notebook, pyplot, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,11 +74,14 @@ def plot(
     figsize: tuple[float, float] = (3.5, 2.5),
     axes: Axes | None = None,
 ) -> None:
-    """Draw one line or several: Y over X, or X over its index. A single X is used for every Y."""
+    """Draw one line or several: Y over X, or X over its index. A single X is used for every Y.
+
+    axes: by default the current ones, if the reader has made them (`plt.subplot`); otherwise those of a new figure.
+    """
     set_figsize(figsize)
     ys = _lines(X if Y is None else Y)
     xs = [range(len(y)) for y in ys] if Y is None else _lines(X)
-    axes = axes or subplots(1, 1, figsize)[1][0]
+    axes = axes or chosen_axes() or subplots(1, 1, figsize)[1][0]
     axes.cla()
     for x, y, fmt in zip(xs * len(ys) if len(xs) == 1 else xs, ys, itertools.cycle(fmts), strict=False):
         axes.plot(x, y, fmt)
