@@ -58,9 +58,7 @@ def test_train_ch13_prints_what_the_book_prints(capsys, batches):
     train_iter, test_iter = DataLoader(images(4 * batches), 4), DataLoader(images(6), 4)
     net = small()
     trainer = torch.optim.Adam(net.parameters(), lr=0.001)
-    d2l.train_ch13(
-        net, train_iter, test_iter, nn.CrossEntropyLoss(reduction="none"), trainer, 2, *filter(None, [devices])
-    )
+    d2l.train_ch13(net, train_iter, test_iter, nn.CrossEntropyLoss(reduction="none"), trainer, 2)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"loss \d+\.\d{3}, train acc [01]\.\d{3}, test acc [01]\.\d{3}", lines[-2])
     assert re.fullmatch(r"[\d.]+ examples/sec on \['(cpu|cuda:0|mps|xpu:0)'.*\]", lines[-1])
