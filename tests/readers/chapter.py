@@ -1,22 +1,27 @@
-"""Runs the cells of one chapter as a notebook does: python chapter.py NAMES BOOK SECTION FOLDER
+"""Runs the cells of sections as notebooks do: python chapter.py NAMES BOOK SECONDS SECTION…
 
-NAMES is `neoclassic`, or `own` for the package of the book in BOOK. Prints one line of JSON a cell: its line, what
-failed or null, and what it printed.
+NAMES is `neoclassic`, or `own` for the package of the book in BOOK. Each section runs in a process of its own, for at
+most SECONDS. Prints one line of JSON a cell: its section and line, what failed or null, and what it printed.
 """
 
 import ast
 import contextlib
+import importlib
 import io
 import json
 import os
+import signal
 import sys
+import tempfile
 import types
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import extract
+import numpy as np
 import standins
+import torch
 
 
 class _Tab:
@@ -54,37 +59,55 @@ def _quiet_figures() -> None:
     IPython.display.display = IPython.display.clear_output = lambda *_, **__: None
 
 
-def main(which: str, book: str, section: str, folder: str) -> None:
-    import torch
+def _prepare(which: str, book: Path) -> None:
+    """Import what every chapter needs, once for all of them."""
+    import pandas  # noqa: F401
 
-    path = Path(section)
-    place = Path(folder) / path.parent.name
-    place.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        (Path(folder) / "img").symlink_to(Path(book).resolve() / "img")
-    found = extract.cells(path, Path(book))
-    os.chdir(place)
-    warnings.simplefilter("ignore")
     _quiet_figures()
     standins.put_in_place()
     if which == "own":
-        sys.path.insert(0, str(Path(book).resolve()))
+        sys.path.insert(0, str(book))
+        importlib.import_module("d2l.torch")
     else:
         import neoclassic.compat
 
         neoclassic.compat.install()
         standins.put_in_neoclassic()
+
+
+def _section(path: Path, book: Path, folder: Path, report: TextIO) -> None:
+    """Run the cells of a section in a folder of its own, beside the book's pictures."""
+    place = folder / path.parent.name
+    place.mkdir(parents=True)
+    (folder / "img").symlink_to(book / "img")
+    os.chdir(place)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     module.__dict__["tab"] = _Tab()
     sys.argv = [path.stem]
-    for cell in found:
+    for cell in extract.cells(path, book):
         torch.manual_seed(cell.line)
+        np.random.seed(cell.line)  # noqa: NPY002 — the cells use it
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
-            error = _run(cell, section, module.__dict__)
-        sys.__stdout__.write(json.dumps({"line": cell.line, "error": error, "printed": printed.getvalue()}) + "\n")
+            error = _run(cell, str(path), module.__dict__)
+        row = {"section": str(path), "line": cell.line, "error": error, "printed": printed.getvalue()}
+        print(json.dumps(row), file=report, flush=True)
+
+
+def main(which: str, book: str, seconds: str, *sections: str) -> None:
+    warnings.simplefilter("ignore")
+    _prepare(which, Path(book))
+    for section in sections:
+        if child := os.fork():
+            os.waitpid(child, 0)
+            continue
+        signal.alarm(int(seconds))  # ends this process
+        with tempfile.TemporaryDirectory() as folder:
+            _section(Path(section), Path(book), Path(folder), sys.__stdout__)
+            os.chdir(book)
         sys.__stdout__.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":

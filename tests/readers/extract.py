@@ -52,6 +52,11 @@ def cells(section: Path, book: Path) -> list[Cell]:
     return found
 
 
+def names(section: Path, book: Path) -> list[str]:
+    """The names of the book's package that the cells of a section use."""
+    return sorted({name for cell in cells(section, book) for name in re.findall(r"\bd2l\.([A-Za-z]\w*)", cell.code)})
+
+
 class Shorter(ast.NodeTransformer):
     """Cuts the number of epochs to `EPOCHS` wherever a cell sets it, and drops what it asserts of a full training."""
 

@@ -13,7 +13,8 @@ from torch.utils import data
 from neoclassic.data import SOURCES, Splits
 from neoclassic.data import load as whole
 
-TRAIN, TEST, BATCH = 48, 16, 8
+TRAIN, TEST, BATCH = 36, 18, 6
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BREEDS = ("beagle", "boxer", "collie")
 
 
@@ -47,6 +48,8 @@ class FashionMNIST(_Pictures):
 
 
 class CIFAR10(_Pictures):
+    classes = [*CIFAR]  # noqa: RUF012
+
     def arrays(self, train):
         n = TRAIN if train else TEST
         return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), np.uint8), [i % 10 for i in range(n)]
@@ -67,7 +70,7 @@ def smaller(batch_size: int) -> int:
 # ── downloads ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _jpeg(i: int, side: int = 64) -> bytes:
+def _png(i: int, side: int = 64) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(i).integers(0, 256, (side, side, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -82,16 +85,16 @@ def _zipped(files: dict[str, bytes | str]) -> bytes:
 
 
 def _hotdog() -> bytes:
-    parts = (("train", 24), ("test", 8))
+    parts = (("train", 18), ("test", 8))
     return _zipped(
-        {f"hotdog/{p}/{c}/{i}.png": _jpeg(i) for p, n in parts for c in ("hotdog", "not-hotdog") for i in range(n)}
+        {f"hotdog/{p}/{c}/{i}.png": _png(i) for p, n in parts for c in ("hotdog", "not-hotdog") for i in range(n)}
     )
 
 
 def _kaggle(folder: str, table: str, classes: tuple[str, ...], each: int) -> bytes:
     labels = [(str(i + 1), classes[i % len(classes)]) for i in range(each * len(classes))]
-    files: dict[str, bytes | str] = {f"{folder}/train/{name}.png": _jpeg(i) for i, (name, _) in enumerate(labels)}
-    files |= {f"{folder}/test/{i + 1}.png": _jpeg(i) for i in range(5)}
+    files: dict[str, bytes | str] = {f"{folder}/train/{name}.png": _png(i) for i, (name, _) in enumerate(labels)}
+    files |= {f"{folder}/test/{i + 1}.png": _png(i) for i in range(5)}
     return _zipped(files | {f"{folder}/{table}": "id,label\n" + "".join(f"{a},{b}\n" for a, b in labels)})
 
 
@@ -108,10 +111,8 @@ def download(url: str) -> bytes:
     name = url.rpartition("/")[2]
     makers = {
         "hotdog.zip": _hotdog,
-        "kaggle_cifar10_tiny.zip": lambda: _kaggle(
-            "kaggle_cifar10_tiny", "trainLabels.csv", SOURCES["cifar10"].classes, 6
-        ),
-        "kaggle_dog_tiny.zip": lambda: _kaggle("kaggle_dog_tiny", "labels.csv", BREEDS, 18),
+        "kaggle_cifar10_tiny.zip": lambda: _kaggle("kaggle_cifar10_tiny", "trainLabels.csv", CIFAR, 5),
+        "kaggle_dog_tiny.zip": lambda: _kaggle("kaggle_dog_tiny", "labels.csv", BREEDS, 12),
         "kaggle_house_pred_train.csv": lambda: _houses(True),
         "kaggle_house_pred_test.csv": lambda: _houses(False),
     }
