@@ -24,6 +24,7 @@ if importlib.util.find_spec("torch") is None:
 from neoclassic.compat import book_module
 from neoclassic.compat.d2l.blocks import LeNet, Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
 from neoclassic.compat.d2l.curves import Animator, ProgressBoard
+from neoclassic.compat.d2l.d2lzh import not_in_mxnets
 from neoclassic.compat.d2l.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
 from neoclassic.compat.d2l.downloads import DATA_HUB, DATA_URL, download, download_all, download_extract, extract
 from neoclassic.compat.d2l.figures import pyplot
@@ -271,4 +272,8 @@ def book_modules() -> dict[str, ModuleType]:
     this.__neoclassic__ = True  # type: ignore[attr-defined]
 
     package.__getattr__ = not_in_package  # type: ignore[method-assign]
-    return {"d2l": package, "d2l.torch": this}
+    mxnets = book_module("d2lzh", "Dive into Deep Learning for MXNet, which is not here")
+    mxnets.__getattr__ = not_in_mxnets  # type: ignore[method-assign]
+    translated = importlib.import_module(f"{__name__}.d2lzh")
+    translated.__neoclassic__ = True  # type: ignore[attr-defined]
+    return {"d2l": package, "d2l.torch": this, "d2lzh": mxnets, "d2lzh_pytorch": translated}
