@@ -1,8 +1,9 @@
 """Runs the chapters of a book with neoclassic's names: python tests/readers BOOK [--own] [--only TEXT] [--json FILE]
 
-BOOK is a checkout of d2l-en or d2l-zh. Its convolutional chapters, those before them, and four on fine-tuning and
-Kaggle run cell by cell, with few images, two epochs and no network; stand-ins take the place of downloads. Nothing of
-the book is kept. The packages that the book's readers have (pandas, requests, IPython) must be installed.
+BOOK is a checkout of d2l-en, d2l-zh or deep-learning-from-scratch. Of d2l, the convolutional chapters, those before
+them, and four on fine-tuning and Kaggle run cell by cell; of the other book, every script is one cell. They run with
+few images, two epochs and no network; stand-ins take the place of downloads. Nothing of the book is kept. The packages
+that the book's readers have (pandas, requests, IPython) must be installed.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def main() -> int:
     book = options.book.resolve()
     sections = [s for s in extract.sections(book) if options.only in str(s) and extract.cells(s, book)]
     if not sections:
-        parser.error(f"{options.book} has no such chapters: give a checkout of d2l-en or d2l-zh")
+        parser.error(f"{options.book} has no such chapters: give a checkout of one of the books")
     rows = report(book, run("neoclassic", book, sections), run("own", book, sections) if options.own else {})
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -64,6 +65,8 @@ def _prepare(which: str, book: Path) -> None:
     import pandas  # noqa: F401
 
     _quiet_figures()
+    if extract.has_scripts(book):
+        return
     standins.put_in_place()
     if which == "own":
         sys.path.insert(0, str(book))
@@ -75,16 +78,39 @@ def _prepare(which: str, book: Path) -> None:
         standins.put_in_neoclassic()
 
 
-def _section(path: Path, book: Path, folder: Path, report: TextIO) -> None:
-    """Run the cells of a section in a folder of its own, beside the book's pictures."""
+def _place(which: str, path: Path, book: Path, folder: Path) -> Path:
+    """Make the folder in which a section runs, with what the book keeps beside it."""
     place = folder / path.parent.name
-    place.mkdir(parents=True)
-    (folder / "img").symlink_to(book / "img")
+    if not extract.has_scripts(book):
+        place.mkdir()
+        (folder / "img").symlink_to(book / "img")
+        return place
+    left_out = extract.SCRIPTS_OF_NAMES if which == "neoclassic" else ()
+    shutil.copytree(path.parent, place, ignore=shutil.ignore_patterns(*left_out))
+    (folder / "dataset").mkdir()
+    for file in (book / "dataset").glob("*.png" if which == "neoclassic" else "*.p[ny]*"):
+        shutil.copy(file, folder / "dataset")
+    (folder / "dataset" / "mnist.pkl").write_bytes(standins.pickled_mnist())
+    if which == "own":
+        shutil.copytree(book / "common", folder / "common")
+    return place
+
+
+def _section(which: str, path: Path, book: Path, folder: Path, report: TextIO) -> None:
+    """Run the cells of a section in a folder of its own."""
+    place = _place(which, path, book, folder)
     os.chdir(place)
+    if extract.has_scripts(book):
+        sys.path[0] = str(place)
+        if which == "neoclassic":
+            import neoclassic.compat
+
+            neoclassic.compat.install("dlfs")
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     module.__dict__["tab"] = _Tab()
-    sys.argv = [path.stem]
+    sys.argv = [path.name if path.suffix == ".py" else path.stem]
+    module.__dict__["__file__"] = str(place / path.name)
     for cell in extract.cells(path, book):
         torch.manual_seed(cell.line)
         np.random.seed(cell.line)  # noqa: NPY002 — the cells use it
@@ -104,7 +130,7 @@ def main(which: str, book: str, seconds: str, *sections: str) -> None:
             continue
         signal.alarm(int(seconds))  # ends this process
         with tempfile.TemporaryDirectory() as folder:
-            _section(Path(section), Path(book), Path(folder), sys.__stdout__)
+            _section(which, Path(section), Path(book), Path(folder), sys.__stdout__)
             os.chdir(book)
         sys.__stdout__.flush()
         os._exit(0)

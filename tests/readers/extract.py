@@ -1,4 +1,4 @@
-"""The cells of a chapter of *Dive into Deep Learning*, from the Markdown of a checkout."""
+"""The code of a book's chapters, from a checkout: cells in Markdown, or scripts in folders `ch01`, `ch02` …"""
 
 import ast
 import re
@@ -11,7 +11,8 @@ CHAPTERS = (
     *("deep-learning-computation", "builders-guide", "convolutional-neural-networks", "convolutional-modern"),
 )
 VISION = ("image-augmentation", "fine-tuning", "kaggle-cifar10", "kaggle-dog")
-EPOCHS = 2
+SCRIPTS_OF_NAMES = ("two_layer_net.py", "simple_convnet.py", "deep_convnet.py")  # neoclassic has these networks
+EPOCHS, STEPS = 2, 20
 _CELL = re.compile(r"^```\{\.python \.input[^}\n]*\}[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TAB = re.compile(r"\s*(?:#\s*@tab|%%tab)\s+([^\n]*)\n?")
 
@@ -24,8 +25,18 @@ class Cell:
     code: str
 
 
+def has_scripts(book: Path) -> bool:
+    """Whether this is the code of *Deep Learning from Scratch*."""
+    return (book / "common" / "layers.py").is_file()
+
+
 def sections(book: Path) -> list[Path]:
-    """The Markdown files of the convolutional chapters, of those before them, and of four on fine-tuning and Kaggle."""
+    """The Markdown files of the convolutional chapters, of those before them, and of four on fine-tuning and Kaggle.
+
+    Of *Deep Learning from Scratch*, all scripts.
+    """
+    if has_scripts(book):
+        return [path for path in sorted(book.glob("ch*/*.py")) if path.name not in SCRIPTS_OF_NAMES]
     found = []
     for chapter in CHAPTERS:
         folder = book / f"chapter_{chapter}"
@@ -35,7 +46,9 @@ def sections(book: Path) -> list[Path]:
 
 
 def cells(section: Path, book: Path) -> list[Cell]:
-    """The cells of the PyTorch tab, without the lines that only a notebook understands."""
+    """The cells of the PyTorch tab, without the lines that only a notebook understands. A script is one cell."""
+    if section.suffix == ".py":
+        return [Cell(1, section.read_text("utf-8"))]
     config = book / "config.ini"
     tabs = re.search(r"^tabs\s*=\s*(.*)$", config.read_text("utf-8"), re.MULTILINE) if config.is_file() else None
     default = tabs[1].split(",")[0].strip() if tabs else "pytorch"
@@ -53,14 +66,21 @@ def cells(section: Path, book: Path) -> list[Cell]:
 
 
 def names(section: Path, book: Path) -> list[str]:
-    """The names of the book's package that the cells of a section use."""
+    """The names of the book's package that the cells of a section use; the names that a script imports."""
+    if section.suffix == ".py":
+        tree, package = ast.parse(section.read_text("utf-8")), re.compile(r"common|dataset|\w+_(?:conv)?net")
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        ours = [node for node in imports if package.match(node.module or "")]
+        return sorted({alias.name for node in ours for alias in node.names if alias.name != "*"})
     return sorted({name for cell in cells(section, book) for name in re.findall(r"\bd2l\.([A-Za-z]\w*)", cell.code)})
 
 
 class Shorter(ast.NodeTransformer):
-    """Cuts the number of epochs to `EPOCHS` wherever a cell sets it, and drops what it asserts of a full training."""
+    """Cuts the number of epochs or steps wherever a cell sets it, and drops what it asserts of a full training."""
 
-    NAMES = ("num_epochs", "max_epochs")
+    NAMES = dict.fromkeys(("num_epochs", "max_epochs", "epochs", "epocs"), EPOCHS) | dict.fromkeys(
+        ("iters_num", "max_iterations", "optimization_trial"), STEPS
+    )
     RESULTS = ("train_loss", "train_acc", "test_acc")
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
@@ -74,24 +94,23 @@ class Shorter(ast.NodeTransformer):
                 pairs = list(zip(target.elts, node.value.elts, strict=False))
             for name, value in pairs:
                 if isinstance(name, ast.Name) and name.id in self.NAMES:
-                    self._cut(value)
+                    self._cut(value, name.id)
         self.generic_visit(node)
         return node
 
     def visit_keyword(self, node: ast.keyword) -> ast.keyword:
         if node.arg in self.NAMES:
-            self._cut(node.value)
+            self._cut(node.value, node.arg)
         self.generic_visit(node)
         return node
 
     def visit_arguments(self, node: ast.arguments) -> ast.arguments:
         for argument, value in zip(reversed(node.args), reversed(node.defaults), strict=False):
             if argument.arg in self.NAMES:
-                self._cut(value)
+                self._cut(value, argument.arg)
         self.generic_visit(node)
         return node
 
-    @staticmethod
-    def _cut(value: ast.expr) -> None:
+    def _cut(self, value: ast.expr, name: str) -> None:
         if isinstance(value, ast.Constant) and isinstance(value.value, int):
-            value.value = min(value.value, EPOCHS)
+            value.value = min(value.value, self.NAMES[name])

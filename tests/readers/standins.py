@@ -1,6 +1,7 @@
 """What the chapters download, in small: data sets, archives and pretrained weights, made here and not of the books."""
 
 import io
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def _houses(train: bool) -> bytes:
         row = f"{i},{20 + i % 7},{'RL' if i % 3 else 'RM'},{'NA' if i % 5 == 0 else 60 + i},{8000 + i},WD,Normal"
         rows.append(row + f",{100000 + 1000 * i}" * train)
     return "\n".join(rows).encode()
+
+
+def pickled_mnist() -> bytes:
+    """The file of four arrays in which *Deep Learning from Scratch* keeps MNIST, with images of Fashion-MNIST."""
+    whole_set = whole("fashion-mnist")
+    arrays = {}
+    for name, part, n in (("train", whole_set.train, 1200), ("test", whole_set.test, 200)):
+        arrays |= {f"{name}_img": part.images[:n].reshape(n, 784), f"{name}_label": part.labels[:n].astype(np.uint8)}
+    return pickle.dumps(arrays)
 
 
 def download(url: str) -> bytes:
