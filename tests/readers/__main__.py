@@ -1,4 +1,4 @@
-"""Runs the chapters of a book with neoclassic's names: python tests/readers BOOK [--own] [--only TEXT] [--json FILE]
+"""Runs the chapters of a book with neoclassic's names: python tests/readers BOOK [--own] [--only TEXT] [--keep FILE]
 
 BOOK is a checkout of d2l-en, d2l-zh or deep-learning-from-scratch. Of d2l, the convolutional chapters, those before
 them, and four on fine-tuning and Kaggle run cell by cell; of the other book, every script is one cell. They run with
@@ -7,6 +7,8 @@ that the book's readers have (pandas, requests, IPython) must be installed.
 """
 
 import argparse
+import datetime
+import importlib.metadata
 import json
 import os
 import re
@@ -16,6 +18,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import extract
+
+from neoclassic.base import files
 
 HERE = Path(__file__).parent
 SECONDS = 600  # for one section
@@ -47,32 +51,54 @@ def shape_of(printed: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"[\d.e+-]*\d[\d.e+-]*", "#", " ".join(kept)))
 
 
-def report(book: Path, ours: Rows, own: Rows) -> list[dict]:
-    """Print and return a row per section: cells, failed, failed with the book's own names, and the differences."""
+def table(book: Path, ours: Rows, own: Rows) -> list[dict]:
+    """A row per section: how many cells it has, the names it uses, and what failed or printed otherwise where."""
     found = []
-    print(f"{'section':62} cells  failed" + "  own" * bool(own))
     for section, rows in ours.items():
-        theirs = own.get(section, [])
         name = str(section.relative_to(book)).removesuffix(".md").removeprefix("chapter_")
-        row = {"section": name, "cells": len(rows), "failed": sum(bool(r["error"]) for r in rows)}
-        row["own"] = sum(bool(r["error"]) for r in theirs) if own else None
-        row["names"] = extract.names(section, book)
-        found.append(row)
-        print(f"{name:62} {row['cells']:5} {row['failed']:7}" + f"{row['own']:5}" * bool(own))
-        for i, cell in enumerate(rows):
-            other = theirs[i] if own else None
-            if cell["error"]:
-                same = " (with the book's own, too)" if other and other["error"] else ""
-                print(f"    line {cell['line']}: {cell['error']}{same}")
-            elif other and other["error"]:
-                print(f"    line {cell['line']}: only the book's own fails: {other['error']}")
+        row = {"section": name, "cells": len(rows), "names": extract.names(section, book), "failed": [], "differ": []}
+        theirs = own.get(section) or [None] * len(rows)
+        for cell, other in zip(rows, theirs, strict=True):
+            line, error, own_error = cell["line"], cell["error"], other and other["error"]
+            if error:
+                row["failed"].append({"line": line, "error": error, "own": own_error})
+            elif own_error:
+                row["differ"].append({"line": line, "own": own_error})
             elif other and shape_of(cell["printed"]) != shape_of(other["printed"]):
-                print(
-                    f"    line {cell['line']}: prints otherwise: {cell['printed']!r:.150} not {other['printed']!r:.150}"
-                )
-    total = [sum(row[key] or 0 for row in found) for key in ("cells", "failed", "own")]
-    print(f"{'all':62} {total[0]:5} {total[1]:7}" + f"{total[2]:5}" * bool(own))
+                printed = [each["printed"][:150] for each in (cell, other)]
+                row["differ"].append({"line": line, "printed": printed})
+        found.append(row)
     return found
+
+
+def show(rows: list[dict]) -> None:
+    """Print the table."""
+    print(f"{'section':62} cells  failed")
+    for row in rows:
+        print(f"{row['section']:62} {row['cells']:5} {len(row['failed']):7}")
+        for cell in row["failed"]:
+            print(f"    line {cell['line']}: {cell['error']}" + " (the book's own names fail, too)" * bool(cell["own"]))
+        for cell in row["differ"]:
+            if "own" in cell:
+                print(f"    line {cell['line']}: only the book's own names fail: {cell['own']}")
+            else:
+                print("    line {}: prints {!r}, with the book's own names {!r}".format(cell["line"], *cell["printed"]))
+    print(f"{'all':62} {sum(row['cells'] for row in rows):5} {sum(len(row['failed']) for row in rows):7}")
+
+
+def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
+    """Put an edition's table into a file of results, without what was printed."""
+    rows = [{k: v for k, v in row.items() if k != "differ"} | {"own": own_failures(row)} for row in rows]
+    kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "torch", "torchvision")}
+    today = datetime.date.today().isoformat()
+    kept[edition] = {"date": today, "versions": versions, "compared": compared, "sections": rows}
+    files.write(file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+
+def own_failures(row: dict) -> int:
+    """How many cells fail with the book's own names."""
+    return sum(bool(cell.get("own")) for cell in row["failed"] + row["differ"])
 
 
 def main() -> int:
@@ -82,15 +108,17 @@ def main() -> int:
     parser.add_argument("book", type=Path, help="a folder: a checkout of the book")
     parser.add_argument("--own", action="store_true", help="also run the book's own names, and compare")
     parser.add_argument("--only", default="", help="only the sections whose path contains this")
-    parser.add_argument("--json", type=Path, help="write the table to this file, too")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="put the table into a JSON file, too")
+    parser.add_argument("--edition", help="the name of the table in that file (default: the folder's name)")
     options = parser.parse_args()
     book = options.book.resolve()
     sections = [s for s in extract.sections(book) if options.only in str(s) and extract.cells(s, book)]
     if not sections:
         parser.error(f"{options.book} has no such chapters: give a checkout of one of the books")
-    rows = report(book, run("neoclassic", book, sections), run("own", book, sections) if options.own else {})
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    rows = table(book, run("neoclassic", book, sections), run("own", book, sections) if options.own else {})
+    show(rows)
+    if options.keep:
+        keep(options.keep, options.edition or book.name, rows, options.own)
     return 1 if any(row["failed"] for row in rows) else 0
 
 

@@ -55,15 +55,16 @@ def _quiet_figures() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    import IPython.display
+    with contextlib.suppress(ImportError):
+        import IPython.display
 
-    IPython.display.display = IPython.display.clear_output = lambda *_, **__: None
+        IPython.display.display = IPython.display.clear_output = lambda *_, **__: None
 
 
 def _prepare(which: str, book: Path) -> None:
     """Import what every chapter needs, once for all of them."""
-    import pandas  # noqa: F401
-
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pandas")
     _quiet_figures()
     if extract.has_scripts(book):
         return

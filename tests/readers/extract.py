@@ -61,7 +61,7 @@ def cells(section: Path, book: Path) -> list[Cell]:
             continue
         code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
         if code.strip():
-            found.append(Cell(text.count("\n", 0, match.start()) + 2, code))
+            found.append(Cell(text.count("\n", 0, match.start()) + 2 + bool(tab), code))
     return found
 
 
