@@ -249,6 +249,65 @@ def test_nothing_to_train_is_an_error_of_one_line(monkeypatch):
         d2l.Trainer(1).fit(model, d2l.FashionMNIST(8))
 
 
+TOOLS = """
+import pandas as pd
+import torch
+from d2l import torch as d2l
+from matplotlib import pyplot as plt
+from torch import nn
+
+
+def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=d2l.try_gpu()):
+    net.to(device)
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=lr), nn.CrossEntropyLoss()
+    rows, timer = [], d2l.Timer()
+    for epoch in range(num_epochs):
+        metric = d2l.Accumulator(3)
+        net.train()
+        for X, y in train_iter:
+            timer.start()
+            X, y = X.to(device), y.to(device)
+            optimizer.zero_grad()
+            y_hat = net(X)
+            l = loss(y_hat, y)
+            l.backward()
+            optimizer.step()
+            metric.add(l * X.shape[0], d2l.accuracy(y_hat, y), X.shape[0])
+            timer.stop()
+        test_acc = d2l.evaluate_accuracy_gpu(net, test_iter)
+        rows.append((epoch + 1, metric[0] / metric[2], metric[1] / metric[2], test_acc))
+    print(f"{metric[2] * num_epochs / timer.sum():.1f} examples/sec on {device}")
+    frame = pd.DataFrame(rows, columns=["epoch", "train_loss", "train_acc", "test_acc"])
+    for name in frame.columns[1:]:
+        plt.plot(frame["epoch"], frame[name], label=name)
+    plt.legend()
+    plt.savefig("curves.png")
+    return frame
+"""
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_tools_of_widely_read_notes_run_on_the_names(monkeypatch, tmp_path, capsys):
+    """Notes on the course keep a `tools.py` of their own, whose train_ch6 returns a data frame and draws it."""
+    pytest.importorskip("pandas")
+    for name in ("d2l", "d2l.torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    neoclassic.compat.install()
+    (tmp_path / "tools.py").write_text(TOOLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tools", raising=False)
+    few(monkeypatch, 40, 20)
+    import tools
+
+    frame = tools.train_ch6(small(), *d2l.load_data_fashion_mnist(8), 3, 0.1)
+    monkeypatch.delitem(sys.modules, "tools")
+    assert frame["train_loss"].is_monotonic_decreasing
+    assert frame["test_acc"].between(0, 1).all()
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert "examples/sec on" in capsys.readouterr().out
+    d2l.plt.close("all")
+
+
 # ── the newer edition ────────────────────────────────────────────────────────────────────────────────
 
 
