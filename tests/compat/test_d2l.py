@@ -208,6 +208,9 @@ def test_sums_and_curves_take_tensors_with_gradients():
     animator.add(value, value)
     animator.add(2, (value,))
     assert (sums[0], animator.X, animator.Y) == (2.0, [[2.0, 2.0]], [[2.0, 2.0]])
+    board = d2l.ProgressBoard()
+    board.draw(value, value, "loss")
+    assert board.data == {"loss": [(2.0, 2.0)]}
 
 
 def test_train_ch6_takes_plain_sgd_steps_from_xavier_weights(monkeypatch):
@@ -551,7 +554,9 @@ def test_every_public_name_is_there():
     [
         ("train_ch66", "did you mean d2l.train_ch6\\?"),
         ("train_ch5", "d2l.train_ch6"),
+        ("train_ch8", "chapters on text"),
         ("load_data_voc", "d2l.download gets the file"),
+        ("load_data_fashion_mist", "did you mean d2l.load_data_fashion_mnist\\?"),
         ("TransformerEncoder", "covers the book's convolutional chapters"),
     ],
 )

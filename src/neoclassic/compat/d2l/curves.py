@@ -148,7 +148,7 @@ class ProgressBoard(HyperParameters):
         display: bool = True,
     ) -> None:
         self.save_hyperparameters()
-        self.raw_points: dict[str, list[tuple[Any, Any]]] = {}
+        self.raw_points: dict[str, list[tuple[Any, ...]]] = {}
         self.data: dict[str, list[Point]] = {}
         self._lines: dict[str, Line2D] = {}
         self._style = ""
@@ -156,7 +156,7 @@ class ProgressBoard(HyperParameters):
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         pending = self.raw_points.setdefault(label, [])
         line = self.data.setdefault(label, [])
-        pending.append((x, y.detach() if isinstance(y, Tensor) else y))
+        pending.append(tuple(v.detach() if isinstance(v, Tensor) else v for v in (x, y)))
         if len(pending) < max(int(every_n), 1):
             return
         point = Point(*(_mean(values) for values in zip(*pending, strict=True)))

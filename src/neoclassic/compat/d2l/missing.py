@@ -10,20 +10,20 @@ from neoclassic.base.errors import UsageError
 
 _FILES = "d2l.download gets the file; read it with its own library (pandas, pathlib)"
 _NOT_COVERED = "neoclassic covers the book's convolutional chapters and what they build on"
-# The beginning of a missing name → what to use instead. Keys of up to four letters must match the whole name.
-_INSTEAD = {
-    "KaggleHouse": _FILES,
-    "load_data_": _FILES,
-    "evaluate_accuracy_gpus": "evaluate_accuracy_gpu(net, data_iter) does it on the network's device",
+_TEXT = "it belongs to the chapters on text"
+_INSTEAD = {  # a missing name → what to use instead
     "train_ch5": "it belongs to d2lzh_pytorch; the book's own editions have d2l.train_ch6",
+    "train_ch8": _TEXT,
+    "Vocab": _TEXT,
+    "KaggleHouse": _FILES,
     "display": "from IPython import display",
     "backend_inline": "import matplotlib_inline",
     "pd": "import pandas as pd",
     "requests": "import requests",
     "re": "import re",
-    "Vocab": "it belongs to the chapters on text",
     "annotate": "use matplotlib's axes.annotate",
 }
+_LOADER = "load_data_"
 
 
 class MissingName(UsageError, AttributeError):
@@ -32,11 +32,14 @@ class MissingName(UsageError, AttributeError):
 
 def missing(name: str, names: Iterable[str]) -> MissingName:
     """The error for `name`; `names` are those that neoclassic has."""
-    for start, instead in _INSTEAD.items():
-        if name == start or (len(start) > 4 and name.startswith(start)):
-            return MissingName(f"d2l.{name} is not here: {instead}")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-    return MissingName(f"d2l.{name} is not here: {f'did you mean d2l.{near[0]}?' if near else _NOT_COVERED}")
+    if name in _INSTEAD:
+        instead = _INSTEAD[name]
+    elif near:
+        instead = f"did you mean d2l.{near[0]}?"
+    else:
+        instead = _FILES if name.startswith(_LOADER) else _NOT_COVERED
+    return MissingName(f"d2l.{name} is not here: {instead}")
 
 
 def not_in_package(name: str) -> NoReturn:
