@@ -9,9 +9,6 @@ import json
 import re
 from pathlib import Path
 
-from neoclassic.compat import d2l, dlfs
-from neoclassic.compat.d2l import tensors
-
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "readers.json"
 PAGES = ("editions.md", "editions.zh-CN.md")
@@ -101,18 +98,11 @@ def _failures(results: dict, language: int) -> list[str]:
     return [TEXT["failure row"][language], "|---|---|---|---|", *lines]
 
 
-def names_of(row: dict) -> list[str]:
-    """The names of a section that neoclassic has, without modules and functions of tensors."""
-    left_out = {name for name in d2l.__all__ if hasattr(tensors, name)}
-    known = (set(d2l.__all__) - left_out) | set(dlfs.__all__)
-    return [name for name in row["names"] if name in known]
-
-
 def _sections(edition: dict, language: int) -> list[str]:
     lines = [TEXT["section row"][language], "|---|---|---|"]
     for row in edition["sections"]:
         cells = f"{row['cells']}" + f" (−{len(row['failed'])})" * bool(row["failed"])
-        lines.append(f"| {row['section']} | {cells} | {', '.join(f'`{name}`' for name in names_of(row))} |")
+        lines.append(f"| {row['section']} | {cells} | {', '.join(f'`{name}`' for name in row['names'])} |")
     return lines
 
 

@@ -26,7 +26,7 @@ def test_a_file_is_downloaded_once_by_the_name_that_the_reader_gives_it(monkeypa
     with mirror(cut=(300_000,)) as (address, requests):
         monkeypatch.setitem(d2l.DATA_HUB, "shapes", (f"{address}shapes.bin", SHA1))
         found = d2l.download("shapes")
-        assert d2l.download("shapes", cache_dir="../data") == found
+        assert d2l.download(name="shapes", cache_dir="../data") == found
     assert found == "../data/shapes.bin"
     assert (tmp_path / "data" / "shapes.bin").read_bytes() == BODY
     assert requests == [("/shapes.bin", None), ("/shapes.bin", "bytes=300000-")]

@@ -20,6 +20,8 @@ from pathlib import Path
 import extract
 
 from neoclassic.base import files
+from neoclassic.compat import d2l, dlfs
+from neoclassic.compat.d2l import tensors
 
 HERE = Path(__file__).parent
 SECONDS = 600  # for one section
@@ -88,12 +90,21 @@ def show(rows: list[dict]) -> None:
 
 def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
     """Put an edition's table into a file of results, without what was printed."""
-    rows = [{k: v for k, v in row.items() if k != "differ"} | {"own": own_failures(row)} for row in rows]
+    rows = [
+        {k: v for k, v in row.items() if k != "differ"} | {"own": own_failures(row), "names": functions(row["names"])}
+        for row in rows
+    ]
     kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "torch", "torchvision")}
     today = datetime.date.today().isoformat()
     kept[edition] = {"date": today, "versions": versions, "compared": compared, "sections": rows}
     files.write(file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+
+def functions(names: list[str]) -> list[str]:
+    """The names that are functions and classes of d2l or dlfs, without those of tensors, which most sections use."""
+    left_out = {name for name in d2l.__all__ if hasattr(tensors, name)}
+    return [name for name in names if name in {*d2l.__all__, *dlfs.__all__} - left_out]
 
 
 def own_failures(row: dict) -> int:

@@ -27,28 +27,31 @@ DATA_HUB: dict[str, tuple[str, str]] = {
 }
 
 
-def download(url: str, folder: str = FOLDER, sha1_hash: str | None = None, *, cache_dir: str | None = None) -> str:
+def download(
+    url: str = "", folder: str = FOLDER, sha1_hash: str | None = None, *, name: str = "", cache_dir: str = ""
+) -> str:
     """Download a file into a folder unless it is there, and return its path.
 
-    url        an address, or a name in DATA_HUB, as in `download("hotdog")`
-    sha1_hash  the SHA-1 checksum that the file must have; without one, any complete file is taken
-    cache_dir  the older edition's name for `folder`
+    url              an address, or a name in DATA_HUB, as in `download("hotdog")`
+    sha1_hash        the SHA-1 checksum that the file must have; without one, any complete file is taken
+    name, cache_dir  the older editions' names for `url` and `folder`
 
     UsageError for an unknown name; NeoclassicError, which says where the file can be put by hand, if it cannot be
     downloaded.
     """
+    url, folder = url or name, cache_dir or folder
     if not url.startswith(("http://", "https://")):
         if url not in DATA_HUB:
             raise unknown("download", url, DATA_HUB)
         url, sha1_hash = DATA_HUB[url]
-    name = Path(urlsplit(url).path).name
-    if not name:
+    file = Path(urlsplit(url).path).name
+    if not file:
         raise UsageError(f"{url} names no file: its path must end with the name of one")
-    target = Path(cache_dir or folder, name)
+    target = Path(folder, file)
     if intact(target, sha1_hash or "", "sha1"):
         return str(target)
     try:
-        return str(fetch(name, [url.removesuffix(name)], target.parent, sha1_hash or "", "sha1"))
+        return str(fetch(file, [url.removesuffix(file)], target.parent, sha1_hash or "", "sha1"))
     except DownloadError as error:
         there = "; the file that is there has another checksum" if target.exists() else ""
         raise DownloadError(
