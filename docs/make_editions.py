@@ -69,6 +69,7 @@ ADVICE = {
         "since pandas 2, `get_dummies` gives booleans: `get_dummies(…, dtype=float)`",
         "从 pandas 2 起 `get_dummies` 返回布尔值：写成 `get_dummies(…, dtype=float)`",
     ),
+    "NVIDIA": ("it needs NVIDIA GPUs: two, as in the book", "需要 NVIDIA GPU：与书中一样，两块"),
     "NameError": ("it follows from the cell that failed before", "由前面失败的单元格引起"),
 }
 

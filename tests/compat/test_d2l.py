@@ -590,6 +590,9 @@ for code in ("from d2l import tensorflow", "package.train_ch3"):
         print(error)
 assert not hasattr(package, "train_ch3")
 assert package.__version__ == "1.0.3"
+from IPython import display
+display.set_matplotlib_formats("svg")  # typed in the editions to v0.16; IPython 8 has it elsewhere
+assert "matplotlib_inline.backend_inline" in sys.modules
 """
     done = script(code)
     assert done.returncode == 0, done.stderr

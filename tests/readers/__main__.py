@@ -46,7 +46,8 @@ def run(names: str, book: Path, sections: list[Path]) -> Rows:
 
 
 def shape_of(printed: str) -> str:
-    """What a cell printed, without numbers, figures and the points of curves, which only neoclassic prints."""
+    """What a cell printed, without numbers, addresses, figures and the points of curves, which neoclassic prints."""
+    printed = re.sub(r"0x[0-9a-f]+", "#", printed)
     kept = [
         line for line in printed.splitlines() if not re.match(r"(<?Figure|(epoch|x) [\d.e+-]+  |\[?<matplotlib)", line)
     ]

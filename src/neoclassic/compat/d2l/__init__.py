@@ -62,7 +62,7 @@ from neoclassic.compat.d2l.loops import (
 )
 from neoclassic.compat.d2l.missing import MissingName, missing, not_in_package
 from neoclassic.compat.d2l.parameters import HyperParameters, add_to_class
-from neoclassic.compat.d2l.plots import plot, set_axes, set_figsize, show_images, use_svg_display
+from neoclassic.compat.d2l.plots import plot, restore_svg_formats, set_axes, set_figsize, show_images, use_svg_display
 from neoclassic.compat.d2l.tensors import (
     abs,  # noqa: A004
     arange,
@@ -274,6 +274,7 @@ def book_modules() -> dict[str, ModuleType]:
     package.__getattr__ = not_in_package  # type: ignore[method-assign]
     mxnets = book_module("d2lzh", "Dive into Deep Learning for MXNet, which is not here")
     mxnets.__getattr__ = not_in_mxnets  # type: ignore[method-assign]
+    restore_svg_formats()
     translated = importlib.import_module(f"{__name__}.d2lzh")
     translated.__neoclassic__ = True  # type: ignore[attr-defined]
     return {"d2l": package, "d2l.torch": this, "d2lzh": mxnets, "d2lzh_pytorch": translated}

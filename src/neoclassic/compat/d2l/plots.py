@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import itertools
 import sys
 from collections.abc import Sequence
@@ -22,6 +24,24 @@ def use_svg_display() -> None:
         pyplot()  # loads the notebook's backend
         if inline := sys.modules.get("matplotlib_inline.backend_inline"):
             inline.set_matplotlib_formats("svg")
+
+
+def restore_svg_formats() -> None:
+    """Give IPython.display its function set_matplotlib_formats back, which chapters of the editions to v0.16 call.
+
+    IPython 8 moved it to matplotlib_inline. Does nothing where IPython is not installed.
+    """
+    if importlib.util.find_spec("IPython") is None:
+        return
+    from IPython import display
+
+    def set_matplotlib_formats(*formats: str, **kwargs: Any) -> None:
+        pyplot()
+        inline = importlib.import_module("matplotlib_inline.backend_inline")
+        inline.set_matplotlib_formats(*formats, **kwargs)
+
+    if not hasattr(display, "set_matplotlib_formats"):
+        display.set_matplotlib_formats = set_matplotlib_formats
 
 
 def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
