@@ -48,15 +48,23 @@ python tests/readers 书的路径 --own
         "| 版本 | 节 | 单元格 | 用 neoclassic 失败 | 用书自带的包失败 |",
     ),
     "failures": ("## Cells that fail", "## 运行失败的单元格"),
+    "consequences": (
+        "A cell that uses what a failed cell would have made fails in consequence; such cells are counted, not listed.",
+        "用到失败单元格结果的单元格也会失败；它们计入数目，但不列出。",
+    ),
     "no failures": ("None.", "没有。"),
-    "failure row": ("| edition | section, line | error | what to do |", "| 版本 | 节，行 | 错误 | 怎么办 |"),
+    "failure row": (
+        "| section | error | what to do | editions, with the line of the cell |",
+        "| 节 | 错误 | 怎么办 | 版本（单元格所在的行） |",
+    ),
     "sections": ("## Sections of {}", "## {} 的各节"),
-    "section row": ("| section | cells | names |", "| 节 | 单元格 | 名字 |"),
+    "section row": ("| section | names | cells: {} |", "| 节 | 名字 | 单元格：{} |"),
     "tensors": (
         "Functions of tensors, such as `reshape` and `ones`, are left out of the names.",
         "“名字”一栏不包括 `reshape`、`ones` 等张量函数。",
     ),
 }
+FOLLOWS = "NameError"  # of a cell that uses what a failed cell would have made
 # part of an error → what a reader can do
 ADVICE = {
     "with string dtype": (
@@ -70,7 +78,6 @@ ADVICE = {
         "从 pandas 2 起 `get_dummies` 返回布尔值：写成 `get_dummies(…, dtype=float)`",
     ),
     "NVIDIA": ("it needs NVIDIA GPUs: two, as in the book", "需要 NVIDIA GPU：与书中一样，两块"),
-    "NameError": ("it follows from the cell that failed before", "由前面失败的单元格引起"),
 }
 
 
@@ -88,22 +95,41 @@ def _code(text: str) -> str:
 
 
 def _failures(results: dict, language: int) -> list[str]:
-    lines = []
+    """A row for each section and error, with the editions that have it. Cells that fail in consequence are left out."""
+    found: dict[tuple[str, str], list[str]] = {}
     for name, edition in results.items():
         for row in edition["sections"]:
             for cell in row["failed"]:
-                place = f"{row['section']}, {cell['line']}"
-                lines.append(f"| {name} | {place} | {_code(cell['error'])} | {_advice(cell['error'], language)} |")
-    if not lines:
+                if not cell["error"].startswith(FOLLOWS):
+                    found.setdefault((row["section"], cell["error"]), []).append(f"{name} ({cell['line']})")
+    if not found:
         return [TEXT["no failures"][language]]
-    return [TEXT["failure row"][language], "|---|---|---|---|", *lines]
+    lines = [
+        f"| {section} | {_code(error)} | {_advice(error, language)} | {', '.join(places)} |"
+        for (section, error), places in found.items()
+    ]
+    return [TEXT["consequences"][language], "", TEXT["failure row"][language], "|---|---|---|---|", *lines]
 
 
-def _sections(edition: dict, language: int) -> list[str]:
-    lines = [TEXT["section row"][language], "|---|---|---|"]
-    for row in edition["sections"]:
-        cells = f"{row['cells']}" + f" (−{len(row['failed'])})" * bool(row["failed"])
-        lines.append(f"| {row['section']} | {cells} | {', '.join(f'`{name}`' for name in row['names'])} |")
+def _groups(results: dict) -> list[list[str]]:
+    """The editions whose chapters have the same names, together."""
+    groups: dict[str, list[str]] = {}
+    for name, edition in results.items():
+        chapters = {row["section"].partition("/")[0] for row in edition["sections"]}
+        kind = next((c for c in ("linear-networks", "linear-regression") if c in chapters), "other")
+        groups.setdefault(kind, []).append(name)
+    return list(groups.values())
+
+
+def _sections(results: dict, names: list[str], language: int) -> list[str]:
+    """A row per section: its names in these editions, and its cells in each, with those that fail."""
+    rows = {name: {row["section"]: row for row in results[name]["sections"]} for name in names}
+    lines = [TEXT["section row"][language].format(" | ".join(names)), "|---" * (2 + len(names)) + "|"]
+    for section in dict.fromkeys(section for name in names for section in rows[name]):
+        here = [rows[name].get(section) for name in names]
+        used = sorted({name for row in here if row for name in row["names"]})
+        cells = [f"{row['cells']}" + f" (−{len(row['failed'])})" * bool(row["failed"]) if row else "" for row in here]
+        lines.append(f"| {section} | {', '.join(f'`{name}`' for name in used)} | {' | '.join(cells)} |")
     return lines
 
 
@@ -118,8 +144,8 @@ def page(results: dict, language: int) -> str:
         own_shown = own if edition["compared"] else ""
         rows.append(f"| {name} | {len(edition['sections'])} | {cells} | {failed} | {own_shown} |")
     parts += ["\n".join(rows), TEXT["failures"][language], "\n".join(_failures(results, language))]
-    for name, edition in results.items():
-        parts += [TEXT["sections"][language].format(name), "\n".join(_sections(edition, language))]
+    for names in _groups(results):
+        parts += [TEXT["sections"][language].format(", ".join(names)), "\n".join(_sections(results, names, language))]
     return "\n\n".join([*parts, TEXT["tensors"][language]]) + "\n"
 
 

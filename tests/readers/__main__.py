@@ -24,21 +24,20 @@ from neoclassic.compat import d2l, dlfs
 from neoclassic.compat.d2l import tensors
 
 HERE = Path(__file__).parent
-SECONDS = 600  # for one section
 Rows = dict[Path, list[dict]]
 
 
-def run(names: str, book: Path, sections: list[Path]) -> Rows:
+def run(names: str, book: Path, sections: list[Path], seconds: int) -> Rows:
     """What each cell did, by section. A cell that was not reached has failed."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, HERE / "chapter.py", names, book, str(SECONDS), *sections]
+    command = [sys.executable, HERE / "chapter.py", names, book, str(seconds), *sections]
     done = subprocess.run(command, capture_output=True, text=True, env=environment | {"MPLBACKEND": "Agg"})
     rows: Rows = defaultdict(list)
     for line in done.stdout.splitlines():
         row = json.loads(line)
         rows[Path(row["section"])].append(row)
     lines = done.stderr.strip().splitlines()
-    why = lines[-1] if done.returncode and lines else f"the process ended, or took {SECONDS} s"
+    why = lines[-1] if done.returncode and lines else f"the process ended, or took {seconds} s"
     for section in sections:
         for cell in extract.cells(section, book)[len(rows[section]) :]:
             rows[section].append({"line": cell.line, "error": f"not reached: {why}", "printed": ""})
@@ -122,12 +121,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only the sections whose path contains this")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="put the table into a JSON file, too")
     parser.add_argument("--edition", help="the name of the table in that file (default: the folder's name)")
+    parser.add_argument("--seconds", type=int, default=600, help="the most time for a section (default: 600)")
     options = parser.parse_args()
     book = options.book.resolve()
     sections = [s for s in extract.sections(book) if options.only in str(s) and extract.cells(s, book)]
     if not sections:
         parser.error(f"{options.book} has no such chapters: give a checkout of one of the books")
-    rows = table(book, run("neoclassic", book, sections), run("own", book, sections) if options.own else {})
+    ours = run("neoclassic", book, sections, options.seconds)
+    rows = table(book, ours, run("own", book, sections, options.seconds) if options.own else {})
     show(rows)
     if options.keep:
         keep(options.keep, options.edition or book.name, rows, options.own)
