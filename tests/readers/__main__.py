@@ -2,8 +2,9 @@
 
 BOOK is a checkout of d2l-en, d2l-zh or deep-learning-from-scratch. Of d2l, the convolutional chapters, those before
 them, and four on fine-tuning and Kaggle run cell by cell; of the other book, every script is one cell. They run with
-few images, two epochs and no network; stand-ins take the place of downloads. Nothing of the book is kept. The packages
-that the book's readers have (pandas, requests, IPython) must be installed.
+few images, two epochs and no network; stand-ins take the place of downloads. Nothing of the book is kept. This runs the
+code in BOOK, so give a checkout that you trust. The packages that the book's readers have (pandas, requests, IPython)
+must be installed, and the system must be able to fork (Linux, macOS).
 """
 
 import argparse
@@ -123,6 +124,8 @@ def main() -> int:
     parser.add_argument("--edition", help="the name of the table in that file (default: the folder's name)")
     parser.add_argument("--seconds", type=int, default=600, help="the most time for a section (default: 600)")
     options = parser.parse_args()
+    if not hasattr(os, "fork"):
+        parser.error("each section runs in a forked process: use Linux, macOS or WSL")
     book = options.book.resolve()
     sections = [s for s in extract.sections(book) if options.only in str(s) and extract.cells(s, book)]
     if not sections:

@@ -126,15 +126,13 @@ def main(which: str, book: str, seconds: str, *sections: str) -> None:
     warnings.simplefilter("ignore")
     _prepare(which, Path(book))
     for section in sections:
-        if child := os.fork():
-            os.waitpid(child, 0)
-            continue
-        signal.alarm(int(seconds))  # ends this process
         with tempfile.TemporaryDirectory() as folder:
+            if child := os.fork():
+                os.waitpid(child, 0)
+                continue
+            signal.alarm(int(seconds))  # ends this process
             _section(which, Path(section), Path(book), Path(folder), sys.__stdout__)
-            os.chdir(book)
-        sys.__stdout__.flush()
-        os._exit(0)
+            os._exit(0)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def put_in_place() -> None:
 
 def put_in_neoclassic() -> None:
     """The same for what neoclassic's own names fetch and load."""
-    from neoclassic.compat.d2l import loaders
+    from neoclassic.compat.d2l import downloads, loaders
 
     begin = loaders.Loader.__init__
 
@@ -172,10 +172,6 @@ def put_in_neoclassic() -> None:
         begin(self, dataset, smaller(batch_size), *args, **kwargs)
 
     loaders.Loader.__init__ = smaller_batches
-    try:
-        from neoclassic.compat.d2l import downloads
-    except ImportError:
-        return
 
     def fetched(name: str, mirrors: tuple[str, ...], folder: Path, *_: object) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
