@@ -21,8 +21,6 @@ from pathlib import Path
 import extract
 
 from neoclassic.base import files
-from neoclassic.compat import d2l, dlfs
-from neoclassic.compat.d2l import tensors
 
 HERE = Path(__file__).parent
 Rows = dict[Path, list[dict]]
@@ -104,6 +102,9 @@ def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
 
 def functions(names: list[str]) -> list[str]:
     """The names that are functions and classes of d2l or dlfs, without those of tensors, which most sections use."""
+    from neoclassic.compat import d2l, dlfs
+    from neoclassic.compat.d2l import tensors
+
     left_out = {name for name in d2l.__all__ if hasattr(tensors, name)}
     return [name for name in names if name in {*d2l.__all__, *dlfs.__all__} - left_out]
 

@@ -63,8 +63,6 @@ def _quiet_figures() -> None:
 
 def _prepare(which: str, book: Path) -> None:
     """Import what every chapter needs, once for all of them."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pandas")
     _quiet_figures()
     if extract.has_scripts(book):
         return
