@@ -49,7 +49,7 @@ def shape_of(printed: str) -> str:
     kept = [
         line for line in printed.splitlines() if not re.match(r"(<?Figure|(epoch|x) [\d.e+-]+  |\[?<matplotlib)", line)
     ]
-    return re.sub(r"\s+", " ", re.sub(r"[\d.e+-]*\d[\d.e+-]*", "#", " ".join(kept)))
+    return re.sub(r"\s+", " ", re.sub(r"\s*[\d.e+-]*\d[\d.e+-]*", "#", " ".join(kept)))
 
 
 def table(book: Path, ours: Rows, own: Rows) -> list[dict]:

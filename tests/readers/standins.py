@@ -16,7 +16,7 @@ from neoclassic.data import load as whole
 
 TRAIN, TEST, BATCH = 36, 18, 6
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-BREEDS = ("beagle", "boxer", "collie")
+BREEDS = ("beagle", "boxer", "collie", "dingo", "pug", "saluki", "vizsla", "whippet")
 
 
 def few(name: str, data_dir: object = None) -> Splits:
@@ -122,7 +122,7 @@ def download(url: str) -> bytes:
     makers = {
         "hotdog.zip": _hotdog,
         "kaggle_cifar10_tiny.zip": lambda: _kaggle("kaggle_cifar10_tiny", "trainLabels.csv", CIFAR, 5),
-        "kaggle_dog_tiny.zip": lambda: _kaggle("kaggle_dog_tiny", "labels.csv", BREEDS, 12),
+        "kaggle_dog_tiny.zip": lambda: _kaggle("kaggle_dog_tiny", "labels.csv", BREEDS, 6),
         "kaggle_house_pred_train.csv": lambda: _houses(True),
         "kaggle_house_pred_test.csv": lambda: _houses(False),
     }

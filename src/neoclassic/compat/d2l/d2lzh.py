@@ -141,7 +141,7 @@ def sgd(params: Iterable[Tensor], lr: float, batch_size: int) -> None:
 
 def evaluate_accuracy(data_iter: Batches, net: Any, device: torch.device | str | None = None) -> float:
     """The fraction of correct predictions on a data set. `device` defaults to the module's device."""
-    return loops.evaluate_accuracy_gpu(net, data_iter, device)
+    return float(loops.evaluate_accuracy_gpu(net, data_iter, device))
 
 
 def train_ch3(

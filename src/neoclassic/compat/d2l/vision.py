@@ -92,7 +92,7 @@ def train_ch13(
         test_acc = evaluate_accuracy_gpu(net, test_iter)
         animator.add(epoch + 1, (None, None, test_acc))
     print(f"loss {float(total) / n:.3f}, train acc {correct / n:.3f}, test acc {test_acc:.3f}")
-    print(f"{seen / timer.sum():.1f} examples/sec on {[str(device) for device in devices]}")
+    print(f"{seen / timer.sum():.1f} examples/sec on {list(devices)}")
 
 
 # ── Kaggle's folders ─────────────────────────────────────────────────────────────────────────────────
