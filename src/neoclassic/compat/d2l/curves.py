@@ -148,7 +148,7 @@ class ProgressBoard(HyperParameters):
         display: bool = True,
     ) -> None:
         self.save_hyperparameters()
-        self.raw_points: dict[str, list[tuple[Any, ...]]] = {}
+        self.raw_points: dict[str, list[tuple[Any, Any]]] = {}
         self.data: dict[str, list[Point]] = {}
         self._lines: dict[str, Line2D] = {}
         self._style = ""
@@ -156,7 +156,7 @@ class ProgressBoard(HyperParameters):
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         pending = self.raw_points.setdefault(label, [])
         line = self.data.setdefault(label, [])
-        pending.append(tuple(v.detach() if isinstance(v, Tensor) else v for v in (x, y)))
+        pending.append((x, y.detach() if isinstance(y, Tensor) else y))
         if len(pending) < max(int(every_n), 1):
             return
         point = Point(*(_mean(values) for values in zip(*pending, strict=True)))
@@ -197,4 +197,4 @@ class ProgressBoard(HyperParameters):
 def _mean(values: Sequence[Any]) -> float:
     """The mean of numbers, or of tensors on any device, which are waited for only here."""
     tensors = [v for v in values if isinstance(v, Tensor)]
-    return float(torch.stack(tensors).float().mean()) if tensors else float(np.mean(np.array(values, float)))
+    return number(torch.stack(tensors).float().mean()) if tensors else float(np.mean(np.array(values, float)))
