@@ -49,16 +49,8 @@ def subplots(nrows: int, ncols: int, figsize: tuple[float, float]) -> tuple[Figu
     with pyplot().rc_context({"figure.max_open_warning": 0}):
         figure, axes = pyplot().subplots(nrows, ncols, figsize=figsize, squeeze=False)
     for each in axes.flat:
-        each._neoclassic_made = True
+        each._neoclassic_made = True  # not by the reader, see plots._chosen_axes
     return figure, list(axes.flat)
-
-
-def chosen_axes() -> Axes | None:
-    """The current axes if the reader has made them, as by `plt.subplot`; None if there are none of these."""
-    if not pyplot().get_fignums():
-        return None
-    axes: Axes = pyplot().gca()
-    return None if hasattr(axes, "_neoclassic_made") else axes
 
 
 def figure_of(axes: Axes) -> Figure:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from neoclassic.compat.d2l.figures import Display, chosen_axes, figure_of, in_notebook, pyplot, subplots
+from neoclassic.compat.d2l.figures import Display, figure_of, in_notebook, pyplot, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,6 +80,14 @@ def _to_numpy(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
+def _chosen_axes() -> Axes | None:
+    """The current axes if the reader has made them, as by `plt.subplot`; None if there are none of these."""
+    if not pyplot().get_fignums():
+        return None
+    axes: Axes = pyplot().gca()
+    return None if hasattr(axes, "_neoclassic_made") else axes
+
+
 def plot(
     X: Any,
     Y: Any = None,
@@ -101,7 +109,7 @@ def plot(
     set_figsize(figsize)
     ys = _lines(X if Y is None else Y)
     xs = [range(len(y)) for y in ys] if Y is None else _lines(X)
-    axes = axes or chosen_axes() or subplots(1, 1, figsize)[1][0]
+    axes = axes or _chosen_axes() or subplots(1, 1, figsize)[1][0]
     axes.cla()
     for x, y, fmt in zip(xs * len(ys) if len(xs) == 1 else xs, ys, itertools.cycle(fmts), strict=False):
         axes.plot(x, y, fmt)
