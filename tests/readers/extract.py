@@ -76,10 +76,13 @@ def names(section: Path, book: Path) -> list[str]:
 
 
 class Shorter(ast.NodeTransformer):
-    """Cuts the number of epochs or steps wherever a cell sets it, and drops what it asserts of a full training."""
+    """Cuts the number of epochs or steps wherever a cell sets it, and drops what it asserts of a full training.
+
+    Hidden layers that a call sets are cut, too: numerical gradients ask for every weight.
+    """
 
     NAMES = dict.fromkeys(("num_epochs", "max_epochs", "epochs", "epocs"), EPOCHS) | dict.fromkeys(
-        ("iters_num", "max_iterations", "optimization_trial"), STEPS
+        ("iters_num", "max_iterations", "optimization_trial", "hidden_size"), STEPS
     )
     RESULTS = ("train_loss", "train_acc", "test_acc")
 
@@ -101,6 +104,9 @@ class Shorter(ast.NodeTransformer):
     def visit_keyword(self, node: ast.keyword) -> ast.keyword:
         if node.arg in self.NAMES:
             self._cut(node.value, node.arg)
+        elif node.arg in ("hidden_size", "hidden_size_list"):
+            for each in ast.walk(node.value):
+                self._cut(each, "hidden_size")
         self.generic_visit(node)
         return node
 
@@ -111,6 +117,6 @@ class Shorter(ast.NodeTransformer):
         self.generic_visit(node)
         return node
 
-    def _cut(self, value: ast.expr, name: str) -> None:
+    def _cut(self, value: ast.AST, name: str) -> None:
         if isinstance(value, ast.Constant) and isinstance(value.value, int):
             value.value = min(value.value, self.NAMES[name])
