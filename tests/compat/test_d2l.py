@@ -517,7 +517,7 @@ def test_a_picture_saved_right_after_training_has_every_point(tmp_path):
     d2l.plt.close("all")
 
 
-def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys):
+def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys, tmp_path):
     shown = []
 
     class Handle:
@@ -537,6 +537,7 @@ def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys):
         animator.add(x, 1.0)
     assert shown == ["display", "update", "update"]
     assert capsys.readouterr().out == ""
+    assert not (tmp_path / "figures").exists(), "no file is written that the reader has not asked for"
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────
