@@ -82,7 +82,7 @@ def test_scripts_are_cells_of_the_other_book(tmp_path):
     (tmp_path / "ch04" / "two_layer_net.py").write_text("")
     (section,) = extract.sections(tmp_path)
     assert len(extract.cells(section, tmp_path)) == 1
-    assert extract.names(section, tmp_path) == ["load_mnist"]
+    assert extract.names(section, tmp_path) == ["print", "sigmoid"]
 
 
 def test_a_book_is_run_with_both_packages_and_what_failed_is_said(book, tmp_path):

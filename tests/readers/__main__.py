@@ -90,7 +90,7 @@ def show(rows: list[dict]) -> None:
 def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
     """Put an edition's table into a file of results, without what was printed."""
     rows = [
-        {k: v for k, v in row.items() if k != "differ"} | {"own": own_failures(row), "names": functions(row["names"])}
+        {k: v for k, v in row.items() if k != "differ"} | {"own": own_failures(row), "names": functions(row)}
         for row in rows
     ]
     kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
@@ -100,13 +100,16 @@ def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
     files.write(file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
-def functions(names: list[str]) -> list[str]:
-    """The names that are functions and classes of d2l or dlfs, without those of tensors, which most sections use."""
-    from neoclassic.compat import d2l, dlfs
+def functions(row: dict) -> list[str]:
+    """The names of a section that neoclassic has, without functions of tensors, which most sections of d2l use."""
+    if row["section"].endswith(".py"):
+        from neoclassic.compat import dlfs
+
+        return [name for name in row["names"] if name in dlfs.__all__]
+    from neoclassic.compat import d2l
     from neoclassic.compat.d2l import tensors
 
-    left_out = {name for name in d2l.__all__ if hasattr(tensors, name)}
-    return [name for name in names if name in {*d2l.__all__, *dlfs.__all__} - left_out]
+    return [name for name in row["names"] if name in d2l.__all__ and not hasattr(tensors, name)]
 
 
 def own_failures(row: dict) -> int:

@@ -66,12 +66,13 @@ def cells(section: Path, book: Path) -> list[Cell]:
 
 
 def names(section: Path, book: Path) -> list[str]:
-    """The names of the book's package that the cells of a section use; the names that a script imports."""
+    """The names of d2l that the cells of a section use; the names that a script uses and does not make itself."""
     if section.suffix == ".py":
-        tree, package = ast.parse(section.read_text("utf-8")), re.compile(r"common|dataset|\w+_(?:conv)?net")
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        ours = [node for node in imports if package.match(node.module or "")]
-        return sorted({alias.name for node in ours for alias in node.names if alias.name != "*"})
+        nodes = list(ast.walk(ast.parse(section.read_text("utf-8"))))
+        made = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        made |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        return sorted(used - made)
     return sorted({name for cell in cells(section, book) for name in re.findall(r"\bd2l\.([A-Za-z]\w*)", cell.code)})
 
 
