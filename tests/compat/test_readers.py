@@ -76,9 +76,8 @@ def test_scripts_are_cells_of_the_other_book(tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "common" / "layers.py").write_text("")
     (tmp_path / "ch04").mkdir()
-    (tmp_path / "ch04" / "train.py").write_text(
-        "from common.functions import *\nfrom dataset.mnist import load_mnist\n"
-    )
+    code = "from common.functions import *\n\n\ndef relu(x):\n    return x\n\n\nprint(relu(sigmoid(0)))\n"
+    (tmp_path / "ch04" / "train.py").write_text(code)
     (tmp_path / "ch04" / "two_layer_net.py").write_text("")
     (section,) = extract.sections(tmp_path)
     assert len(extract.cells(section, tmp_path)) == 1
