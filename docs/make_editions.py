@@ -64,7 +64,7 @@ python tests/readers 书的路径 --own
         "“名字”一栏不包括 `reshape`、`ones` 等张量函数。",
     ),
 }
-FOLLOWS = "NameError"  # of a cell that uses what a failed cell would have made
+FOLLOWS = ("NameError", "AttributeError: 'NoneType'")  # of a cell that uses what a failed cell would have made
 # part of an error → what a reader can do
 ADVICE = {
     "with string dtype": (
