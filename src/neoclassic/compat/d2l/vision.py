@@ -100,7 +100,8 @@ def train_ch13(
 
 def mkdir_if_not_exist(path: str | Sequence[str]) -> None:
     """Make a folder unless it exists. path: its name, or the parts of it."""
-    Path(path if isinstance(path, str) else os.path.join(*path)).mkdir(parents=True, exist_ok=True)  # noqa: PTH118
+    parts = [path] if isinstance(path, str) else path
+    Path(*parts).mkdir(parents=True, exist_ok=True)
 
 
 def read_csv_labels(fname: str) -> dict[str, str]:
