@@ -36,7 +36,7 @@ class _Tab:
 def _run(cell: extract.Cell, section: str, names: dict[str, Any]) -> str | None:
     """Run a cell; print its last value. Return the error in one line, or None."""
     try:
-        tree = extract.Shorter().visit(ast.parse("\n" * (cell.line - 1) + cell.code, section))
+        tree = extract.Shorter(cell.code).visit(ast.parse("\n" * (cell.line - 1) + cell.code, section))
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, section, "exec"), names)
         if last is not None:

@@ -79,8 +79,12 @@ def names(section: Path, book: Path) -> list[str]:
 class Shorter(ast.NodeTransformer):
     """Cuts the number of epochs or steps wherever a cell sets it, and drops what it asserts of a full training.
 
-    Hidden layers that a call sets are cut, too: numerical gradients ask for every weight.
+    Hidden layers that a call sets are cut, too, since numerical gradients ask for every weight; but not in code that
+    reads the book's weights.
     """
+
+    def __init__(self, code: str) -> None:
+        self.reads_weights = "load_params" in code
 
     NAMES = dict.fromkeys(("num_epochs", "max_epochs", "epochs", "epocs"), EPOCHS) | dict.fromkeys(
         ("iters_num", "max_iterations", "optimization_trial", "hidden_size"), STEPS
@@ -105,7 +109,7 @@ class Shorter(ast.NodeTransformer):
     def visit_keyword(self, node: ast.keyword) -> ast.keyword:
         if node.arg in self.NAMES:
             self._cut(node.value, node.arg)
-        elif node.arg in ("hidden_size", "hidden_size_list"):
+        elif node.arg in ("hidden_size", "hidden_size_list") and not self.reads_weights:
             for each in ast.walk(node.value):
                 self._cut(each, "hidden_size")
         self.generic_visit(node)
