@@ -12,7 +12,7 @@ CHAPTERS = (
 )
 VISION = ("image-augmentation", "fine-tuning", "kaggle-cifar10", "kaggle-dog")
 SCRIPTS_OF_NAMES = ("two_layer_net.py", "simple_convnet.py", "deep_convnet.py")  # neoclassic has these networks
-EPOCHS, STEPS = 2, 20
+EPOCHS, STEPS, WIDTH = 2, 20, 20
 _CELL = re.compile(r"^```\{\.python \.input[^}\n]*\}[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TAB = re.compile(r"\s*(?:#\s*@tab|%%tab)\s+([^\n]*)\n?")
 
@@ -87,7 +87,7 @@ class Shorter(ast.NodeTransformer):
         self.reads_weights = "load_params" in code
 
     NAMES = dict.fromkeys(("num_epochs", "max_epochs", "epochs", "epocs"), EPOCHS) | dict.fromkeys(
-        ("iters_num", "max_iterations", "optimization_trial", "hidden_size"), STEPS
+        ("iters_num", "max_iterations", "optimization_trial"), STEPS
     )
     RESULTS = ("train_loss", "train_acc", "test_acc")
 
@@ -102,26 +102,27 @@ class Shorter(ast.NodeTransformer):
                 pairs = list(zip(target.elts, node.value.elts, strict=False))
             for name, value in pairs:
                 if isinstance(name, ast.Name) and name.id in self.NAMES:
-                    self._cut(value, name.id)
+                    self._cut(value, self.NAMES[name.id])
         self.generic_visit(node)
         return node
 
     def visit_keyword(self, node: ast.keyword) -> ast.keyword:
         if node.arg in self.NAMES:
-            self._cut(node.value, node.arg)
+            self._cut(node.value, self.NAMES[node.arg])
         elif node.arg in ("hidden_size", "hidden_size_list") and not self.reads_weights:
             for each in ast.walk(node.value):
-                self._cut(each, "hidden_size")
+                self._cut(each, WIDTH)
         self.generic_visit(node)
         return node
 
     def visit_arguments(self, node: ast.arguments) -> ast.arguments:
         for argument, value in zip(reversed(node.args), reversed(node.defaults), strict=False):
             if argument.arg in self.NAMES:
-                self._cut(value, argument.arg)
+                self._cut(value, self.NAMES[argument.arg])
         self.generic_visit(node)
         return node
 
-    def _cut(self, value: ast.AST, name: str) -> None:
+    @staticmethod
+    def _cut(value: ast.AST, most: int) -> None:
         if isinstance(value, ast.Constant) and isinstance(value.value, int):
-            value.value = min(value.value, self.NAMES[name])
+            value.value = min(value.value, most)
