@@ -107,4 +107,4 @@ def test_a_book_is_run_with_both_packages_and_what_failed_is_said(book, tmp_path
         ("preliminaries/second", 4, 1),
         ("preliminaries/first", 1, 0),
     ]
-    assert edition["sections"][0]["failed"][1]["own"] == "RuntimeError: "
+    assert edition["sections"][0]["failed"][1] == {"line": 27, "error": "AssertionError: cpu", "own": True}

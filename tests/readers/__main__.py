@@ -88,15 +88,21 @@ def show(rows: list[dict]) -> None:
 
 
 def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
-    """Put an edition's table into a file of results, without what was printed."""
-    rows = [
-        {k: v for k, v in row.items() if k != "differ"} | {"own": own_failures(row), "names": functions(row)}
+    """Put an edition's table into a file of results, without what was printed. `own`: failures of the book's names."""
+    kept_rows = [
+        {
+            "section": row["section"],
+            "cells": row["cells"],
+            "names": functions(row),
+            "failed": [cell | {"own": bool(cell["own"])} for cell in row["failed"]],
+            "own": sum(bool(cell.get("own")) for cell in row["failed"] + row["differ"]),
+        }
         for row in rows
     ]
     kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "torch", "torchvision")}
     today = datetime.date.today().isoformat()
-    kept[edition] = {"date": today, "versions": versions, "compared": compared, "sections": rows}
+    kept[edition] = {"date": today, "versions": versions, "compared": compared, "sections": kept_rows}
     files.write(file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -110,11 +116,6 @@ def functions(row: dict) -> list[str]:
     from neoclassic.compat.d2l import tensors
 
     return [name for name in row["names"] if name in d2l.__all__ and not hasattr(tensors, name)]
-
-
-def own_failures(row: dict) -> int:
-    """How many cells fail with the book's own names."""
-    return sum(bool(cell.get("own")) for cell in row["failed"] + row["differ"])
 
 
 def main() -> int:

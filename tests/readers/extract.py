@@ -83,13 +83,13 @@ class Shorter(ast.NodeTransformer):
     reads the book's weights.
     """
 
-    def __init__(self, code: str) -> None:
-        self.reads_weights = "load_params" in code
-
     NAMES = dict.fromkeys(("num_epochs", "max_epochs", "epochs", "epocs"), EPOCHS) | dict.fromkeys(
         ("iters_num", "max_iterations", "optimization_trial"), STEPS
     )
     RESULTS = ("train_loss", "train_acc", "test_acc")
+
+    def __init__(self, code: str) -> None:
+        self.reads_weights = "load_params" in code
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         named = {each.id for each in ast.walk(node.test) if isinstance(each, ast.Name)}
