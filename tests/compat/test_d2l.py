@@ -166,6 +166,53 @@ def test_train_ch6_with_few_batches(monkeypatch, capsys, batches):
     assert lines[-1].endswith(" examples/sec on cpu")
 
 
+def test_train_ch6_finds_a_device_as_the_editions_of_2020_do(monkeypatch, capsys):
+    few(monkeypatch, 8, 8)
+    d2l.train_ch6(small(), *d2l.load_data_fashion_mnist(8), 1, 0.1)
+    assert capsys.readouterr().out.startswith(f"training on {d2l.try_gpu()}\n")
+
+
+class Elsewhere(nn.Module):
+    """A network on a second device, of which this machine has none but "meta", and whose answers can be read."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.weight, self.outputs = nn.Parameter(torch.zeros(1, device="meta")), outputs
+
+    def forward(self, X):
+        assert X.device == self.weight.device
+        return torch.zeros(len(X), self.outputs)
+
+
+def test_predictions_and_losses_are_found_on_the_networks_device(monkeypatch, tmp_path):
+    few(monkeypatch, 8, 8)
+    d2l.predict_ch3(Elsewhere(10), d2l.load_data_fashion_mnist(8)[1])
+    assert [ax.get_title().split("\n")[1] for ax in d2l.plt.gcf().axes] == ["t-shirt"] * 6
+    d2l.plt.close("all")
+    data = [(torch.rand(4, 2), torch.rand(4, 1))]
+    moved = []
+
+    def loss(y_hat, y):
+        moved.append(y.device.type)
+        return y_hat
+
+    assert d2l.evaluate_loss(Elsewhere(1), data, loss) == 0
+    assert moved == ["meta"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_sums_and_curves_take_tensors_with_gradients():
+    value = torch.tensor(2.0, requires_grad=True) * 1
+    sums, animator = d2l.Accumulator(1), d2l.Animator(legend=["loss"])
+    sums.add(value)
+    animator.add(value, value)
+    animator.add(2, (value,))
+    assert (sums[0], animator.X, animator.Y) == (2.0, [[2.0, 2.0]], [[2.0, 2.0]])
+    board = d2l.ProgressBoard()
+    board.draw(value, value, "loss")
+    assert board.data == {"loss": [(2.0, 2.0)]}
+
+
 def test_train_ch6_takes_plain_sgd_steps_from_xavier_weights(monkeypatch):
     few(monkeypatch, 20, 10)
     train_iter, test_iter = d2l.load_data_fashion_mnist(20)
@@ -203,6 +250,65 @@ def test_nothing_to_train_is_an_error_of_one_line(monkeypatch):
     model = d2l.LeNet()
     with pytest.raises(UsageError, match="no batches to train on"):
         d2l.Trainer(1).fit(model, d2l.FashionMNIST(8))
+
+
+TOOLS = """
+import pandas as pd
+import torch
+from d2l import torch as d2l
+from matplotlib import pyplot as plt
+from torch import nn
+
+
+def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=d2l.try_gpu()):
+    net.to(device)
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=lr), nn.CrossEntropyLoss()
+    rows, timer = [], d2l.Timer()
+    for epoch in range(num_epochs):
+        metric = d2l.Accumulator(3)
+        net.train()
+        for X, y in train_iter:
+            timer.start()
+            X, y = X.to(device), y.to(device)
+            optimizer.zero_grad()
+            y_hat = net(X)
+            l = loss(y_hat, y)
+            l.backward()
+            optimizer.step()
+            metric.add(l * X.shape[0], d2l.accuracy(y_hat, y), X.shape[0])
+            timer.stop()
+        test_acc = d2l.evaluate_accuracy_gpu(net, test_iter)
+        rows.append((epoch + 1, metric[0] / metric[2], metric[1] / metric[2], test_acc))
+    print(f"{metric[2] * num_epochs / timer.sum():.1f} examples/sec on {device}")
+    frame = pd.DataFrame(rows, columns=["epoch", "train_loss", "train_acc", "test_acc"])
+    for name in frame.columns[1:]:
+        plt.plot(frame["epoch"], frame[name], label=name)
+    plt.legend()
+    plt.savefig("curves.png")
+    return frame
+"""
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_tools_of_widely_read_notes_run_on_the_names(monkeypatch, tmp_path, capsys):
+    """Notes on the course keep a `tools.py` of their own, whose train_ch6 returns a data frame and draws it."""
+    pytest.importorskip("pandas")
+    for name in ("d2l", "d2l.torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    neoclassic.compat.install()
+    (tmp_path / "tools.py").write_text(TOOLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tools", raising=False)
+    few(monkeypatch, 40, 20)
+    import tools
+
+    frame = tools.train_ch6(small(), *d2l.load_data_fashion_mnist(8), 3, 0.1)
+    monkeypatch.delitem(sys.modules, "tools")
+    assert frame["train_loss"].is_monotonic_decreasing
+    assert frame["test_acc"].between(0, 1).all()
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert "examples/sec on" in capsys.readouterr().out
+    d2l.plt.close("all")
 
 
 # ── the newer edition ────────────────────────────────────────────────────────────────────────────────
@@ -384,7 +490,35 @@ def test_plot_and_show_images(tmp_path):
     d2l.plt.close("all")
 
 
-def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys):
+def test_plot_draws_into_the_axes_that_the_reader_has_chosen():
+    d2l.plot([1, 2, 3])
+    first = d2l.plt.gcf()
+    d2l.plot([3, 2, 1])
+    assert d2l.plt.gcf() is not first, "the book's own figure is not drawn over"
+    own = d2l.plt.figure()
+    for i, data in enumerate(([1, 2], [3, 4]), 1):
+        d2l.plt.subplot(1, 2, i)
+        d2l.plot([0, 1], data)
+    assert d2l.plt.gcf() is own
+    assert [ax.lines[0].get_ydata().tolist() for ax in own.axes] == [[1, 2], [3, 4]]
+    _, axes = d2l.plt.subplots(1, 2)
+    d2l.plot([5, 6], axes=axes[0])
+    assert [len(ax.lines) for ax in axes] == [1, 0]
+    d2l.plt.close("all")
+
+
+def test_a_picture_saved_right_after_training_has_every_point(tmp_path):
+    animator, board = d2l.Animator(xlim=[1, 50]), d2l.ProgressBoard("x")
+    for i in range(50):
+        animator.add(i + 1, [i])
+        board.draw(i, i, "line", every_n=2)
+    d2l.plt.savefig("curve.png")
+    assert [len(axes.lines[0].get_xdata()) for axes in (animator.axes[0], board.axes)] == [50, 25]
+    d2l.plt.close("all")
+
+
+def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys, tmp_path):
+    d2l.plt.close(d2l.plt.figure())  # the first figure looks for IPython's real shell
     shown = []
 
     class Handle:
@@ -404,6 +538,7 @@ def test_in_a_notebook_one_picture_is_updated(monkeypatch, capsys):
         animator.add(x, 1.0)
     assert shown == ["display", "update", "update"]
     assert capsys.readouterr().out == ""
+    assert not (tmp_path / "figures").exists(), "no file is written that the reader has not asked for"
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────
@@ -420,8 +555,10 @@ def test_every_public_name_is_there():
     ("name", "says"),
     [
         ("train_ch66", "did you mean d2l.train_ch6\\?"),
-        ("train_ch13", "neoclassic train --data FOLDER"),
-        ("download_extract", "download the file yourself"),
+        ("train_ch5", "d2l.train_ch6"),
+        ("train_ch8", "chapters on text"),
+        ("load_data_voc", "d2l.download gets the file"),
+        ("load_data_fashion_mist", "did you mean d2l.load_data_fashion_mnist\\?"),
         ("TransformerEncoder", "covers the book's convolutional chapters"),
     ],
 )
@@ -448,14 +585,23 @@ import d2l.torch
 import d2l as package
 assert d2l.torch.Trainer is package.torch.Trainer
 neoclassic.compat.install()
-try:
-    from d2l import tensorflow
-except Exception as error:
-    print(error)
+for code in ("from d2l import tensorflow", "package.train_ch3"):
+    try:
+        exec(code)
+    except Exception as error:
+        print(error)
+assert not hasattr(package, "train_ch3")
+assert package.__version__ == "1.0.3"
+from IPython import display
+display.set_matplotlib_formats("svg")  # typed in the editions to v0.16; IPython 8 has it elsewhere
+assert "matplotlib_inline.backend_inline" in sys.modules
 """
     done = script(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "only the book's PyTorch edition is here, not tensorflow: from d2l import torch as d2l\n"
+    assert done.stdout.splitlines() == [
+        "only the book's PyTorch edition is here, not tensorflow: from d2l import torch as d2l",
+        "the package d2l has no train_ch3; its module for PyTorch does: from d2l import torch as d2l",
+    ]
 
 
 def test_install_refuses_if_another_package_is_imported(monkeypatch):

@@ -24,7 +24,9 @@ if importlib.util.find_spec("torch") is None:
 from neoclassic.compat import book_module
 from neoclassic.compat.d2l.blocks import LeNet, Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
 from neoclassic.compat.d2l.curves import Animator, ProgressBoard
+from neoclassic.compat.d2l.d2lzh import not_in_mxnets
 from neoclassic.compat.d2l.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
+from neoclassic.compat.d2l.downloads import DATA_HUB, DATA_URL, download, download_all, download_extract, extract
 from neoclassic.compat.d2l.figures import pyplot
 from neoclassic.compat.d2l.linear import (
     SGD,
@@ -58,9 +60,9 @@ from neoclassic.compat.d2l.loops import (
     train_ch6,
     train_epoch_ch3,
 )
-from neoclassic.compat.d2l.missing import MissingName, missing
+from neoclassic.compat.d2l.missing import MissingName, missing, not_in_package
 from neoclassic.compat.d2l.parameters import HyperParameters, add_to_class
-from neoclassic.compat.d2l.plots import plot, set_axes, set_figsize, show_images, use_svg_display
+from neoclassic.compat.d2l.plots import plot, restore_svg_formats, set_axes, set_figsize, show_images, use_svg_display
 from neoclassic.compat.d2l.tensors import (
     abs,  # noqa: A004
     arange,
@@ -106,8 +108,20 @@ from neoclassic.compat.d2l.tensors import (
     zeros_like,
 )
 from neoclassic.compat.d2l.trainer import Classifier, Module, Trainer
+from neoclassic.compat.d2l.vision import (
+    copyfile,
+    mkdir_if_not_exist,
+    read_csv_labels,
+    reorg_test,
+    reorg_train_valid,
+    split_batch,
+    train_batch_ch13,
+    train_ch13,
+)
 
 __all__ = [
+    "DATA_HUB",
+    "DATA_URL",
     "SGD",
     "Accumulator",
     "Animator",
@@ -134,16 +148,21 @@ __all__ = [
     "astype",
     "batch_matmul",
     "concat",
+    "copyfile",
     "corr2d",
     "cos",
     "cosh",
     "cpu",
     "cross_entropy",
+    "download",
+    "download_all",
+    "download_extract",
     "evaluate_accuracy",
     "evaluate_accuracy_gpu",
     "evaluate_loss",
     "exp",
     "expand_dims",
+    "extract",
     "eye",
     "float32",
     "get_dataloader_workers",
@@ -159,6 +178,7 @@ __all__ = [
     "log",
     "matmul",
     "meshgrid",
+    "mkdir_if_not_exist",
     "nn_Module",
     "normal",
     "num_gpus",
@@ -169,8 +189,11 @@ __all__ = [
     "predict_ch3",
     "rand",
     "randn",
+    "read_csv_labels",
     "reduce_mean",
     "reduce_sum",
+    "reorg_test",
+    "reorg_train_valid",
     "repeat",
     "reshape",
     "resnet18",
@@ -182,6 +205,7 @@ __all__ = [
     "sin",
     "sinh",
     "size",
+    "split_batch",
     "squared_loss",
     "stack",
     "swapaxes",
@@ -190,8 +214,10 @@ __all__ = [
     "tanh",
     "tensor",
     "to",
+    "train_batch_ch13",
     "train_ch3",
     "train_ch6",
+    "train_ch13",
     "train_epoch_ch3",
     "transpose",
     "try_all_gpus",
@@ -245,10 +271,10 @@ def book_modules() -> dict[str, ModuleType]:
     this = importlib.import_module(__name__)
     this.__neoclassic__ = True  # type: ignore[attr-defined]
 
-    def other_edition(name: str) -> Any:
-        if name in ("mxnet", "tensorflow", "paddle", "jax"):
-            raise UsageError(f"only the book's PyTorch edition is here, not {name}: from d2l import torch as d2l")
-        raise AttributeError(f"module 'd2l' has no attribute {name!r}")
-
-    package.__getattr__ = other_edition  # type: ignore[method-assign]
-    return {"d2l": package, "d2l.torch": this}
+    package.__getattr__ = not_in_package  # type: ignore[method-assign]
+    mxnets = book_module("d2lzh", "Dive into Deep Learning for MXNet, which is not here")
+    mxnets.__getattr__ = not_in_mxnets  # type: ignore[method-assign]
+    restore_svg_formats()
+    translated = importlib.import_module(f"{__name__}.d2lzh")
+    translated.__neoclassic__ = True  # type: ignore[attr-defined]
+    return {"d2l": package, "d2l.torch": this, "d2lzh": mxnets, "d2lzh_pytorch": translated}

@@ -16,6 +16,7 @@ from neoclassic.base.notebook import in_notebook
 from neoclassic.compat.d2l.figures import Display, figure_of, subplots
 from neoclassic.compat.d2l.parameters import HyperParameters
 from neoclassic.compat.d2l.plots import set_axes, use_svg_display
+from neoclassic.compat.d2l.tensors import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,11 @@ def _print_point(x: float, xlabel: str | None, values: dict[str, float]) -> None
     if not in_notebook():
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"{xlabel or 'x'} {x:.4g}  {shown}", flush=True)
+
+
+def _several(values: Any) -> bool:
+    """Whether this is a sequence; a tensor or an array of one element without an axis is not."""
+    return bool(values.ndim) if hasattr(values, "ndim") else hasattr(values, "__len__")
 
 
 def _still_drawn(lines: Iterable[Line2D], axes: Axes) -> bool:
@@ -80,19 +86,19 @@ class Animator:
         self._lines: list[Line2D] = []
 
     def add(self, x: Any, y: Any) -> None:
-        ys = list(y) if hasattr(y, "__len__") else [y]
-        xs = list(x) if hasattr(x, "__len__") else [x] * len(ys)
+        ys = list(y) if _several(y) else [y]
+        xs = list(x) if _several(x) else [x] * len(ys)
         while len(self.Y) < len(ys):
             self.X.append([])
             self.Y.append([])
         added: dict[str, float] = {}
         for i, (a, b) in enumerate(zip(xs, ys, strict=True)):
             if a is not None and b is not None:
-                self.X[i].append(float(a))
-                self.Y[i].append(float(b))
-                added[self._legend[i] if i < len(self._legend) else f"line {i + 1}"] = float(b)
+                self.X[i].append(number(a))
+                self.Y[i].append(number(b))
+                added[self._legend[i] if i < len(self._legend) else f"line {i + 1}"] = self.Y[i][-1]
         if added:
-            _print_point(float(next(a for a in xs if a is not None)), self._xlabel, added)
+            _print_point(number(next(a for a in xs if a is not None)), self._xlabel, added)
         if len(self._lines) < len(self.Y) or not _still_drawn(self._lines, self.axes[0]):
             self._redraw()
         for line, x, y in zip(self._lines, self.X, self.Y, strict=True):
@@ -212,4 +218,4 @@ class ProgressBoard(HyperParameters):
 def _mean(values: Sequence[Any]) -> float:
     """The mean of numbers, or of tensors on any device, which are waited for only here."""
     tensors = [v for v in values if isinstance(v, Tensor)]
-    return float(torch.stack(tensors).float().mean()) if tensors else float(np.mean(np.array(values, float)))
+    return number(torch.stack(tensors).float().mean()) if tensors else float(np.mean(np.array(values, float)))

@@ -49,6 +49,8 @@ def subplots(nrows: int, ncols: int, figsize: tuple[float, float]) -> tuple[Figu
     """A new figure and its axes, row by row."""
     with pyplot().rc_context({"figure.max_open_warning": 0}):
         figure, axes = pyplot().subplots(nrows, ncols, figsize=figsize, squeeze=False)
+    for each in axes.flat:
+        each._neoclassic_made = True  # not by the reader, see plots._chosen_axes
     return figure, list(axes.flat)
 
 

@@ -13,12 +13,26 @@ from torch import Tensor, nn
 from neoclassic.base.errors import UsageError
 from neoclassic.compat.d2l.blocks import init_cnn
 from neoclassic.compat.d2l.curves import Animator
+from neoclassic.compat.d2l.devices import try_gpu
 from neoclassic.compat.d2l.figures import shown_in_full
 from neoclassic.compat.d2l.loaders import get_fashion_mnist_labels
 from neoclassic.compat.d2l.plots import show_images
+from neoclassic.compat.d2l.tensors import number
 
 Batches = Iterable[Any]
-Net = Callable[[Tensor], Tensor]
+
+
+def to_device(X: Any, device: Any) -> Any:
+    """A tensor, or a list of them, on a device; unchanged if that is None."""
+    if device is None:
+        return X
+    return [x.to(device) for x in X] if isinstance(X, list) else X.to(device)
+
+
+def device_of(net: Any) -> torch.device | None:
+    """The device of a module's parameters. None for a plain function, or for a module without parameters."""
+    return next((p.device for p in net.parameters()), None) if isinstance(net, nn.Module) else None
+
 
 # ── meters ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -59,7 +73,7 @@ class Accumulator:
         self.data = [0.0] * n
 
     def add(self, *args: Any) -> None:
-        self.data = [total + float(new) for total, new in zip(self.data, args, strict=False)]
+        self.data = [total + number(new) for total, new in zip(self.data, args, strict=False)]
 
     def reset(self) -> None:
         self.data = [0.0] * len(self.data)
@@ -90,10 +104,10 @@ def evaluate_accuracy_gpu(net: Any, data_iter: Batches, device: torch.device | s
     """The fraction of correct predictions on a data set. `device` defaults to the module's device."""
     if isinstance(net, nn.Module):
         net.eval()
-        device = device or next((p.device for p in net.parameters()), None)
+    device = device or device_of(net)
     correct, n = torch.zeros((), dtype=torch.int64, device=device), 0
     for X, y in data_iter:
-        X, y = _to_device(X, device), _to_device(y, device)
+        X, y = to_device(X, device), to_device(y, device)
         correct += _correct(net(X), y)
         n += y.numel()
     if not n:
@@ -101,17 +115,12 @@ def evaluate_accuracy_gpu(net: Any, data_iter: Batches, device: torch.device | s
     return int(correct) / n
 
 
-def _to_device(X: Any, device: Any) -> Any:
-    if device is None:
-        return X
-    return [x.to(device) for x in X] if isinstance(X, list) else X.to(device)
-
-
 @torch.no_grad()
 def evaluate_loss(net: Any, data_iter: Batches, loss: Callable[..., Tensor]) -> float:
     """The mean of all the numbers that `loss` returns on a data set."""
-    metric = Accumulator(2)
+    metric, device = Accumulator(2), device_of(net)
     for X, y in data_iter:
+        X, y = to_device(X, device), to_device(y, device)
         out = net(X)
         losses = loss(out, y.reshape(out.shape))
         metric.add(losses.sum(), losses.numel())
@@ -178,10 +187,14 @@ def train_ch3(
 
 @torch.no_grad()
 def predict_ch3(net: Any, test_iter: Batches, n: int = 6) -> None:
-    """Draw the first n images of a data set, each titled with its true class above the predicted one."""
+    """Draw the first n images of a data set, each titled with its true class above the predicted one.
+
+    The network is asked on its own device.
+    """
     X, y = next(iter(test_iter))
     X, y = X[:n], y[:n]
-    names = zip(get_fashion_mnist_labels(y), get_fashion_mnist_labels(net(X).argmax(1)), strict=True)
+    predicted = net(to_device(X, device_of(net))).argmax(1)
+    names = zip(get_fashion_mnist_labels(y), get_fashion_mnist_labels(predicted), strict=True)
     show_images(X.reshape(len(X), *X.shape[-2:]), 1, len(X), titles=["\n".join(pair) for pair in names])
 
 
@@ -195,16 +208,18 @@ def train_ch6(
     test_iter: Batches,
     num_epochs: int,
     lr: float,
-    device: torch.device | str,
+    device: torch.device | str | None = None,
 ) -> None:
     """Train with plain SGD from Xavier-uniform weights, and print the loss, the accuracies and examples/sec.
 
+    device: by default `try_gpu()`, as in the editions v0.14 to v0.16, which print the call without it.
     Five points are drawn in an epoch, or one per batch if there are fewer than five. Loss and training accuracy are
     means over the epoch so far. examples/sec counts the training loop, including loading but not evaluation.
     """
     num_batches = len(train_iter)
     if not num_batches or num_epochs < 1:
         raise UsageError(f"there is nothing to train: {num_batches} batches, {num_epochs} epochs")
+    device = device or try_gpu()
     net.apply(init_cnn)
     print("training on", device)
     net.to(device)
@@ -219,7 +234,7 @@ def train_ch6(
         net.train()
         timer.start()
         for i, (X, y) in enumerate(train_iter):
-            X, y = _to_device(X, device), _to_device(y, device)
+            X, y = to_device(X, device), to_device(y, device)
             optimizer.zero_grad()
             y_hat = net(X)
             mean_loss = loss(y_hat, y)

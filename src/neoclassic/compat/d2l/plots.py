@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import itertools
 import sys
 from collections.abc import Sequence
@@ -23,6 +25,24 @@ def use_svg_display() -> None:
         pyplot()  # loads the notebook's backend
         if inline := sys.modules.get("matplotlib_inline.backend_inline"):
             inline.set_matplotlib_formats("svg")
+
+
+def restore_svg_formats() -> None:
+    """Give IPython.display its function set_matplotlib_formats back, which chapters of the editions to v0.16 call.
+
+    IPython 8 moved it to matplotlib_inline. Does nothing where IPython is not installed.
+    """
+    if importlib.util.find_spec("IPython") is None:
+        return
+    from IPython import display
+
+    def set_matplotlib_formats(*formats: str, **kwargs: Any) -> None:
+        pyplot()
+        inline = importlib.import_module("matplotlib_inline.backend_inline")
+        inline.set_matplotlib_formats(*formats, **kwargs)
+
+    if not hasattr(display, "set_matplotlib_formats"):
+        display.set_matplotlib_formats = set_matplotlib_formats
 
 
 def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:
@@ -61,6 +81,14 @@ def _to_numpy(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
+def _chosen_axes() -> Axes | None:
+    """The current axes if the reader has made them, as by `plt.subplot`; None if there are none of these."""
+    if not pyplot().get_fignums():
+        return None
+    axes: Axes = pyplot().gca()
+    return None if hasattr(axes, "_neoclassic_made") else axes
+
+
 def plot(
     X: Any,
     Y: Any = None,
@@ -75,11 +103,14 @@ def plot(
     figsize: tuple[float, float] = (3.5, 2.5),
     axes: Axes | None = None,
 ) -> None:
-    """Draw one line or several: Y over X, or X over its index. A single X is used for every Y."""
+    """Draw one line or several: Y over X, or X over its index. A single X is used for every Y.
+
+    axes: by default the current ones, if the reader has made them (`plt.subplot`); otherwise those of a new figure.
+    """
     set_figsize(figsize)
     ys = _lines(X if Y is None else Y)
     xs = [range(len(y)) for y in ys] if Y is None else _lines(X)
-    axes = axes or subplots(1, 1, figsize)[1][0]
+    axes = axes or _chosen_axes() or subplots(1, 1, figsize)[1][0]
     axes.cla()
     for x, y, fmt in zip(xs * len(ys) if len(xs) == 1 else xs, ys, itertools.cycle(fmts), strict=False):
         axes.plot(x, y, fmt)

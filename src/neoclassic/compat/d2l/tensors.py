@@ -61,6 +61,11 @@ def numpy(x: Tensor, *args: Any, **kwargs: Any) -> Any:
     return x.detach().cpu().numpy(*args, **kwargs)
 
 
+def number(x: Any) -> float:
+    """A number, or a tensor of one element from any device, with or without a gradient, as a float."""
+    return float(x.detach() if isinstance(x, Tensor) else x)
+
+
 def reduce_mean(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The mean over all elements, or along an axis."""
     return x.mean(*args, **kwargs)
