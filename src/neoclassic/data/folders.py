@@ -23,7 +23,7 @@ import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.files import expanded
-from neoclassic.data import tables
+from neoclassic.data import class_names, tables
 from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
 from neoclassic.data.file_info import FileInfo, read_infos
@@ -223,7 +223,7 @@ def scan(
         {split: tuple(splits[split]) for split in ORDER if split in splits},
         tuple(notes),
         tuple(layout.notes),
-        tuple(layout.warnings),
+        (*layout.warnings, *([] if classes else class_names.doubtful(names))),
         tuple(layout.unused),
         own_test,
     )

@@ -27,6 +27,7 @@ SYSTEM_FOLDERS = (
     *("__macosx", "@eadir", "@__thumb", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
     *("system volume information", "network trash folder", "temporary items", "lost+found", "lost.dir", "__pycache__"),
 )
+SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)  # bytes
@@ -96,7 +97,7 @@ def _walk(folder: Path, read: set[str], links: list[tuple[Directory, Path]]) -> 
     directory = Directory(folder)
     try:
         with os.scandir(folder) as entries:
-            visible = sorted((entry for entry in entries if not _hidden(entry.name)), key=lambda entry: entry.name)
+            visible = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise NeoclassicError(f"{folder}: {error.strerror or error}") from None
     for entry in visible:
@@ -110,8 +111,15 @@ def _walk(folder: Path, read: set[str], links: list[tuple[Directory, Path]]) -> 
     return directory
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or is a system's own."""
+    return name.startswith(".") or is_of_system(name)
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether a system keeps files or folders of this name next to photos: `__MACOSX`, `Thumbs.db`, `._1.jpg`."""
+    lower = name.lower()
+    return lower.startswith("._") or lower in (*SYSTEM_FOLDERS, *SYSTEM_FILES, ".thumbnails")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.class_names import repeated
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines.contract import Array
 from neoclassic.measure import Shape
@@ -65,13 +66,16 @@ def imported(
 def read_names(path: str | Path) -> tuple[str, ...]:
     """The names in a text file, one a line. NeoclassicError for a file that cannot be read or has a name twice."""
     try:
-        names = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]
     except OSError as error:
         raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise NeoclassicError(f"{path} is not text in UTF-8: save it as UTF-8, one name a line") from None
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise NeoclassicError(f"{path} has {twice[0]!r} twice: each class needs a name of its own")
+    numbers, names = [i for i, line in enumerate(lines, 1) if line], [line for line in lines if line]
+    if twice := repeated(names):
+        name, one, other = twice
+        where = f"in lines {numbers[one]} and {numbers[other]}"
+        raise NeoclassicError(f"{path} has {name!r} twice, {where}: give each class a name of its own")
     return tuple(names)
 
 

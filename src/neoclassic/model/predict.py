@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.listing import photos_in
+from neoclassic.data.listing import is_of_system, photos_in
 from neoclassic.data.preprocessing import bright_border, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.model.artefact import Model
@@ -72,11 +72,15 @@ class Prediction:
 def images_in(paths: Iterable[str]) -> list[Path]:
     """The files that are named or that match a pattern, and the image files in the named folders, sorted.
 
-    "-" is standard input. UsageError for a name that does not exist.
+    "-" is standard input. What systems keep next to photos is left out, as a shell's `photos/*` names it too.
+    UsageError for a name that does not exist, and if no image is left.
     """
     found: list[Path] = []
-    for name in paths:
-        path = Path(name)
+    given = list(map(Path, paths))
+    wanted = [path for path in given if not is_of_system(path.name)]
+    if given and not wanted:
+        raise UsageError(f"no images in {given[0]}: it is a system's own")
+    for path in wanted:
         if path.is_dir():
             inside = photos_in(path)
             if not inside:
@@ -87,14 +91,15 @@ def images_in(paths: Iterable[str]) -> list[Path]:
         elif matched := _matching(path):
             found += matched
         else:
-            raise UsageError(f"no file or folder {name!r}")
+            raise UsageError(f"no file or folder {str(path)!r}")
     return found
 
 
 def _matching(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
     try:
-        return sorted(p for p in root.glob(str(pattern.relative_to(root))) if p.is_file())
+        matches = root.glob(str(pattern.relative_to(root)))
+        return sorted(p for p in matches if p.is_file() and not any(map(is_of_system, {*p.parts} - {*pattern.parts})))
     except (ValueError, OSError):  # not a pattern
         return []
 
