@@ -5,6 +5,8 @@ import shutil
 import pytest
 from helpers import TRAIN, fill_photos
 
+from neoclassic.model.artefact import Model
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(own_cache):
@@ -67,3 +69,85 @@ def test_what_systems_keep_beside_photos_is_no_class_of_a_table(trained, run_jso
     report = run_json("check", root / "all.csv")
     assert {name for part in report["counts"].values() for name in part} == {"cat", "dog"}
     assert any("21 rows that name a system's own files" in f["text"] for f in report["findings"])
+
+
+# ── splits ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def counts(result):
+    return {split: len(marks) for split, marks in Model.load(result["model"]).data["photos"].items()}
+
+
+def test_the_test_and_validation_sets_have_the_fractions_that_are_asked_for(trained, run_json, tmp_path):
+    wish = ("--data", trained[0], "--test", "0.3", "--validation", "0.25")
+    made = [
+        run_json(*TRAIN, *wish, "--split-seed", split, "--seed", seed, "--out", tmp_path / f"{split}-{seed}")
+        for split, seed in ((1, 0), (1, 5), (2, 0))
+    ]
+    assert counts(made[0]) == {"train": 20, "validation": 8, "test": 12}  # of each class 6 of 20, and 4 of 14
+    one, same, other = (Model.load(result["model"]).data["photos"] for result in made)
+    assert one == same
+    assert set(one["test"]) != set(other["test"])
+    assert run_json("evaluate", made[0]["run"])["accuracy"] == pytest.approx(made[0]["test_accuracy"])
+    assert run_json("evaluate", made[0]["run"])["n"] == 12
+
+
+def test_the_validation_set_is_kept_if_a_test_set_is_asked_for(run, run_json, tmp_path):
+    root = fill_photos(tmp_path / "pets" / "train", ("cat", "dog"), 20).parent
+    fill_photos(root / "val", ("cat", "dog"), 6, first=1)
+    kept = run_json(*TRAIN, "--data", root, "--test", "0.2", "--out", tmp_path / "kept")
+    assert counts(kept) == {"train": 32, "validation": 12, "test": 8}
+    assert run_json("evaluate", tmp_path / "kept")["n"] == 8
+    none = run_json(*TRAIN, "--data", root, "--test", "0", "--out", tmp_path / "none")
+    assert counts(none) == {"train": 40, "validation": 12, "test": 12}
+    assert none["validation_accuracy"] == pytest.approx(none["test_accuracy"], abs=1e-6)
+    assert run_json("evaluate", tmp_path / "none")["n"] == 12
+    _, _, err = run(*TRAIN, "--data", root, "--test", "0", "--out", tmp_path / "said")
+    assert "that of the validation set, which chose the model" in err
+    assert "two splits" not in err
+
+
+def test_fractions_that_cannot_be_are_wrong_calls(trained, run, idx_folder, tmp_path):
+    split = fill_photos(tmp_path / "pets" / "train", ("cat", "dog"), 5).parent
+    fill_photos(split / "test", ("cat", "dog"), 2, first=1)
+    for data, options, reason in (
+        (split, ("--test", "0.2"), "has a test set of its own: leave out --test"),
+        (idx_folder, ("--test", "0.2"), "has a test set of its own: leave out --test"),
+        (trained[0], ("--test", "1.5"), "test must be in [0, 1)"),
+        (trained[0], ("--test", "0", "--validation", "0"), "nothing is held out"),
+    ):
+        code, _, err = run(*TRAIN, "--data", data, *options, "--out", tmp_path / "run")
+        assert code == 2, err
+        assert reason in err.splitlines()[-1]
+
+
+def test_few_photos_of_a_class_lead_to_advice_that_works(run, run_json, tmp_path):
+    root = fill_photos(tmp_path / "few", ("cat", "dog"), 4)
+    code, _, err = run(*TRAIN, "--data", root, "--out", tmp_path / "run")
+    assert (code, err.splitlines()[-1].count("--validation 0")) == (1, 1)
+    assert "--head, which validates on folds" in err.splitlines()[-1]
+    assert run_json(*TRAIN, "--data", root, "--validation", "0", "--out", tmp_path / "none")["evaluation"]["n"] == 2
+    start = run_json(*TRAIN, "--data", root, "--validation", "0", "--out", tmp_path / "start")["model"]
+    head = ("train", "lenet", "--engine", "numpy", "--data", root, "--weights", start, "--head")
+    assert run_json(*head, "--out", tmp_path / "head")["validation_accuracy"] is not None
+    two = fill_photos(tmp_path / "two", ("cat", "dog"), 2)
+    code, _, err = run(*TRAIN, "--data", two, "--validation", "0", "--out", tmp_path / "run")
+    assert "--test 0.5" in err.splitlines()[-1]
+    wish = ("--test", "0.5", "--validation", "0", "--out", tmp_path / "half")
+    assert run_json(*TRAIN, "--data", two, *wish)["evaluation"]["n"] == 2
+    tiny = [f["text"] for f in run_json("check", root)["findings"] if f["kind"] in ("tiny", "held-out")]
+    assert len(tiny) == 2
+    assert all("--head" in text for text in tiny)
+
+
+def test_a_tiny_held_out_set_stores_no_temperature_and_no_threshold(trained, run, tmp_path):
+    code, _, err = run(*TRAIN, "--data", trained[0], "--out", tmp_path / "run")
+    assert code == 0
+    assert "no temperature and no threshold are stored: only 4 images were held out, and at least 20" in err
+    assert Model.load(tmp_path / "run").calibration == {"n": 4}
+    code, _, err = run("predict", tmp_path / "run", trained[0], "--threshold", "stored")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "only 4 images were held out" in err
+    code, _, err = run(*TRAIN, "--data", trained[0], "--validation", "0.7", "--out", tmp_path / "more")
+    assert "temperature" in Model.load(tmp_path / "more").calibration
+    assert "no temperature" not in err

@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 HEADINGS = {
-    "Data": ("data", "data_dir", "classes", "validation", "image_size", "fit", "channels", "standardise", "strict"),
+    "Data": (
+        *("data", "data_dir", "classes", "validation", "test", "split_seed", "image_size", "fit", "channels"),
+        *("standardise", "strict"),
+    ),
     "Recipe": ("recipe", "epochs", "batch_size", "initialisation", "patience", "seed"),
     "Optimisation": (
         *("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),

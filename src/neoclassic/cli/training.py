@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     help="Standardise by the training set's mean and standard deviation.",
 )
 @click.option("--validation", type=float, help="Fraction of the training set to hold out for choosing the best model.")
+@click.option(
+    "--test", type=float, help="Fraction of each class for the test set, if a folder has none; 0: no test set."
+)
+@click.option("--split-seed", type=int, help="Random seed of the validation and test sets.")
 @click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
 @click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
 @click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")

@@ -117,7 +117,7 @@ def is_hidden(name: str) -> bool:
 
 
 def is_of_system(name: str) -> bool:
-    """Return whether a system keeps files or folders of this name next to photos: `__MACOSX`, `Thumbs.db`, `._1.jpg`."""
+    """Return whether systems keep files or folders of this name next to photos: `__MACOSX`, `Thumbs.db`, `._1.jpg`."""
     lower = name.lower()
     return lower.startswith("._") or lower in (*SYSTEM_FOLDERS, *SYSTEM_FILES, ".thumbnails")
 

@@ -16,6 +16,7 @@ from neoclassic.insight.reproduce import command
 from neoclassic.insight.review import confusions
 from neoclassic.measure import by, measure
 from neoclassic.model.artefact import Model
+from neoclassic.model.calibration import refusal
 from neoclassic.model.export import SCRIPT
 from neoclassic.networks import entry, in_zoo
 from neoclassic.train.recipe import Recipe
@@ -189,7 +190,8 @@ class Card:
                 f"The probabilities are calibrated: the logits are divided by {self.model.temperature:.3f}, which was "
                 "fitted on validation images (Guo et al. 2017, arXiv 1706.04599)."
             )
-        return "The probabilities are not calibrated: there were no validation images."
+        reason = refusal(self.model.calibration) or "there were no validation images"
+        return f"The probabilities are not calibrated: {reason}."
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────
 

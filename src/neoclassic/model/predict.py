@@ -16,6 +16,7 @@ from neoclassic.data.listing import is_of_system, photos_in
 from neoclassic.data.preprocessing import bright_border, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.model.artefact import Model
+from neoclassic.model.calibration import refusal
 from neoclassic.model.evaluate import BATCH, logits_of, softmax
 
 UNKNOWN = "unknown"
@@ -116,7 +117,7 @@ def threshold_of(model: Model, wish: str | None) -> float:
     if wish == "stored":
         stored = float(model.calibration.get("threshold", 1.0))
         if stored >= 1:  # older versions stored 1 if there was none, which makes every answer unknown
-            fitted = "on its validation images no probability means 95 % right answers"
+            fitted = refusal(model.calibration) or "on its validation images no probability means 95 % right answers"
             reason = fitted if model.calibration else "it was not fitted on validation images"
             raise UsageError(f"the model has no stored threshold: {reason}; give a number")
         return stored

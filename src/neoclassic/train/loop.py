@@ -169,8 +169,10 @@ class Training:
         finally:
             for each in self.listeners:
                 each.stopped()
-        result = finish(self.job, self.run, self.state, self.held)
+        result, uncalibrated = finish(self.job, self.run, self.state, self.held)
         for each in self.listeners:
+            if uncalibrated:
+                each.advised(uncalibrated)
             each.finished(self.run, result)
         return result
 

@@ -62,7 +62,10 @@ class Recipe(display.Displayed):
                       [0, 1]; with `weights`, mean and deviation are those that the weights expect
     validation        the fraction of the training set that is held out, stratified, to choose the best model; 0, as in
                       published recipes: the test set is evaluated after every epoch, and the last model is kept
-    seed              of initial weights, order, augmentation, dropout and split
+    test              the fraction of each class of a folder of photos that is the test set, where it has none; 0: the
+                      validation set serves as one. None: a fifth, or the folder's validation set
+    seed              of initial weights, order, augmentation, dropout and the validation set
+    split_seed        of the validation set and the test set; None: `seed` chooses the validation set alone
     """
 
     name: str
@@ -100,7 +103,9 @@ class Recipe(display.Displayed):
     initialisation: str = "he"
     standardise: bool = False
     validation: float = 0.1
+    test: float | None = None
     seed: int = 0
+    split_seed: int | None = None
     tree: Node | None = None
 
     @property
@@ -138,7 +143,9 @@ class Recipe(display.Displayed):
             ("fresh rate", self.fresh_rate, 0 < self.fresh_rate < math.inf, "above 0"),
             ("warm-up", self.warmup_epochs, 0 <= self.warmup_epochs <= self.epochs, "from 0 to the epochs"),
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
+            ("test", self.test, self.test is None or 0 <= self.test < 1, "in [0, 1)"),
             ("seed", self.seed, 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
+            ("split seed", self.split_seed, 0 <= (self.split_seed or 0) < 1 << 32, "from 0 to 4294967295"),
         ):
             require(what, given, possible, wish)
         if self.schedule == "step" and not self.milestones:
