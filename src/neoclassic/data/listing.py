@@ -112,8 +112,8 @@ def _walk(folder: Path, read: set[str], links: list[tuple[Directory, Path]]) -> 
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden, or is a system's own."""
-    return name.startswith(".") or is_of_system(name)
+    """Return whether a file or folder of this name is hidden, or is a system's own folder."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def is_of_system(name: str) -> bool:

@@ -43,7 +43,10 @@ def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -
     result = _result(job, run, state, best, test, model)
     run.save_result(result)
     few = refusal(model.calibration)
-    return result, f"no temperature and no threshold are stored: {few}; --validation holds out more" if few else ""
+    return (
+        result,
+        f"no temperature and no threshold are stored: {few}; a larger validation set gives both" if few else "",
+    )
 
 
 def _logits(job: Job) -> Array:
