@@ -39,8 +39,8 @@ TEST = 0.2  # of each class, if there is no test set
 SHOWN = 20  # names of classes in a message
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 TOO_FEW = {
-    "validation": "train without one, --validation 0; or with --head, which validates on folds; or add images",
-    "test": "with 2 of each class, use --test 0.5; or add images, at least 3 of each class, or a folder for the test set",
+    "validation": "train with --head, which validates on folds; or add images, or train without one, --validation 0",
+    "test": "with 2 of each, use --test 0.5; or add images, at least 3 of each class, or a folder for the test set",
 }
 
 
