@@ -1,7 +1,18 @@
 """The frictions of a working day with photos, each through the command line as it is typed."""
 
+import csv
+import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from itertools import count
+from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import TRAIN, fill_photos
 
@@ -22,6 +33,10 @@ def trained(own_cache, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "pets"
     assert main([str(a) for a in (*TRAIN, "--data", folder, "--out", run)]) == 0
     return folder, run
+
+
+def table(file):
+    return list(csv.DictReader(file.read_text().splitlines()))
 
 
 # ── names of classes ─────────────────────────────────────────────────────────────────────────────────
@@ -151,3 +166,93 @@ def test_a_tiny_held_out_set_stores_no_temperature_and_no_threshold(trained, run
     code, _, err = run(*TRAIN, "--data", trained[0], "--validation", "0.7", "--out", tmp_path / "more")
     assert "temperature" in Model.load(tmp_path / "more").calibration
     assert "no temperature" not in err
+
+
+# ── predict at scale ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def many(trained, tmp_path_factory):
+    """400 links to photos; every 50th is a file that is no image."""
+    folder = tmp_path_factory.mktemp("many")
+    photos = sorted(trained[0].glob("*/*.jpg"))
+    for i in range(400):
+        if i % 50 == 49:
+            (folder / f"{i:03}.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+        else:
+            (folder / f"{i:03}.jpg").symlink_to(photos[i % len(photos)])
+    return folder
+
+
+def test_answers_of_many_photos_come_in_order_with_the_rate_on_standard_error(trained, many, run, tmp_path):
+    code, out, err = run("predict", trained[1], many, "--csv", tmp_path / "all.csv")
+    assert (code, out.count("\n")) == (1, 392)
+    rows = table(tmp_path / "all.csv")
+    assert [Path(row["path"]).name for row in rows] == [f"{i:03}.jpg" for i in range(400)]
+    assert [i for i, row in enumerate(rows) if row["error"]] == list(range(49, 400, 50))
+    assert re.search(r"^400 images in [\d.]+ s, [\d,]+ images a second$", err, re.M)
+    assert err.splitlines()[-1] == "neoclassic: 8 of 400 images could not be read"
+
+
+def test_the_answers_are_those_that_each_photo_has_alone(trained, many, run, run_json):
+    together = json.loads(run("predict", trained[1], many, "--json")[1])
+    for i in (0, 63, 64, 398):
+        (alone,) = run_json("predict", trained[1], many / f"{i:03}.jpg")
+        assert (alone["path"], alone["label"]) == (together[i]["path"], together[i]["label"])
+        assert alone["probability"] == pytest.approx(together[i]["probability"], abs=1e-6)
+
+
+def test_every_class_is_in_the_table_and_in_json_with_top_0(trained, run, run_json, tmp_path):
+    photos = trained[0] / "dog"
+    run("predict", trained[1], photos, "--top", "0", "--csv", tmp_path / "all.csv")
+    rows = table(tmp_path / "all.csv")
+    assert list(rows[0]) == ["path", "label", "probability", "error", "cat", "dog"]
+    assert all(float(row["cat"]) + float(row["dog"]) == pytest.approx(1) for row in rows)
+    assert all(float(row[row["label"]]) == float(row["probability"]) for row in rows)
+    answers = run_json("predict", trained[1], photos, "--top", "0")
+    assert all({each["label"] for each in answer["top"]} == {"cat", "dog"} for answer in answers)
+
+
+def test_what_a_stopped_run_had_is_kept(trained, tmp_path):
+    """The last image is a pipe that nothing writes to yet: what comes before it must be there already."""
+    photos = sorted(trained[0].glob("*/*.jpg")) * 5
+    answers, printed = tmp_path / "all.csv", tmp_path / "out.json"
+    command = [sys.executable, "-m", "neoclassic", "predict", trained[1], *photos, "-", "--csv", answers, "--json"]
+    with printed.open("w") as out:
+        running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE, text=True)
+        while not (answers.exists() and answers.read_text().count("\n") > 64):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    done = int(re.search(r"stopped after (\d+) of 201 images", err)[1])
+    for kept in (table(answers), json.loads(printed.read_text())):
+        assert len(kept) in (done, done + 1)  # it may have been stopped between writing and counting
+        assert [row["path"] for row in kept] == [str(path) for path in photos[: len(kept)]]
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_model_is_opened(trained, run, tmp_path):
+    code, out, err = run("predict", "nothing.safetensors", trained[0], "--csv", tmp_path / "no" / "all.csv")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"neoclassic: cannot write {tmp_path / 'no' / 'all.csv'}")
+
+
+def test_the_memory_of_predict_does_not_grow_with_the_photos(trained, many, monkeypatch):
+    from neoclassic.model import predict
+
+    model = Model.load(trained[1])
+    alive, read_so_far, most = weakref.WeakValueDictionary(), count(), 0
+
+    class Pixels(np.ndarray):
+        pass
+
+    def read(path, p, read=predict.read_pixels):
+        pixels = read(path, p).view(Pixels)
+        alive[next(read_so_far)] = pixels
+        return pixels
+
+    monkeypatch.setattr(predict, "read_pixels", read)
+    for _ in predict.predict(model, model.engine("numpy"), [trained[0] / "cat" / "1.jpg"] * 2000, 1):
+        most = max(most, len(alive))
+    assert most <= 4 * predict.BATCH

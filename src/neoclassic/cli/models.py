@@ -1,4 +1,4 @@
-"""The verbs that use a trained model: evaluate, predict, export, serve."""
+"""The verbs that use a trained model, beside predict: evaluate, export, serve."""
 
 from __future__ import annotations
 
@@ -97,76 +97,6 @@ def _print_evaluation(reviewed: Review, data: str) -> None:
         pairs = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
         lines.append(f"most confused: {pairs}; calibration error {reviewed.calibration_error:.4f}")
     print_fitted(Table(columns, rows), "", *lines)
-
-
-@verb
-@click.argument("given", nargs=-1, required=True, metavar="MODEL… IMAGE|FOLDER|PATTERN…")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes to print.")
-@click.option(
-    "--threshold", metavar="P", help="Print 'unknown' below this probability; 'stored' is the model's own threshold."
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    metavar="FILE",
-    help="Write paths, labels and probabilities to this file; - is standard output.",
-)
-@click.option("--invert", is_flag=True, help="Invert the images first, for dark figures on white paper.")
-@views
-@any_engine
-@device
-@as_json
-def predict(
-    given: tuple[str, ...],
-    top: int,
-    threshold: str | None,
-    csv_file: str | None,
-    invert: bool,
-    flip: bool,
-    shift: int,
-    engine: str,
-    device: str,
-    as_json: bool,
-) -> None:
-    """Classify image files.
-
-    The images are preprocessed as in training. "-" reads an image from standard input.
-    """
-    from pathlib import Path
-
-    from neoclassic.base import files
-    from neoclassic.base.text import csv_table
-    from neoclassic.model.ensemble import MultiView, models_first, open_models
-    from neoclassic.model.predict import images_in, threshold_of
-    from neoclassic.model.predict import predict as run
-
-    models, images = models_first(given)
-    if not images:
-        raise UsageError("name images, or folders of images, after the model")
-    paths = images_in(images)
-    csv_to_stdout = csv_file is not None and files.to_stdout(csv_file)
-    if as_json and csv_to_stdout:
-        raise UsageError("--json and --csv - both write to standard output: give --csv a file")
-    if csv_file:
-        files.check(Path(csv_file))
-    loaded, running = open_models(models, engine, device, MultiView(flip, shift))
-    predictions = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
-    if csv_file:
-        rows = ([p.path, p.label, p.probability, p.error] for p in predictions)
-        files.write(Path(csv_file), csv_table(["path", "label", "probability", "error"], rows))
-    if as_json:
-        print_json([p.to_dict() for p in predictions])
-    for p in predictions:
-        if p.error:
-            click.echo(f"neoclassic: {p.error}", err=True)
-        elif not (as_json or csv_to_stdout):
-            named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
-            print_fitted(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
-    if any(p.bright for p in predictions) and "mnist" in loaded.data.get("name", ""):
-        hint = "these images have bright borders, the training images have black ones"
-        click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
-    if failed := sum(p.error is not None for p in predictions):
-        raise NeoclassicError(f"{failed} of {len(predictions)} images could not be read")
 
 
 @verb
