@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 import weakref
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import TRAIN, fill_photos
+from PIL import Image
+from safetensors.numpy import save_file
 
 from neoclassic.model.artefact import Model
 
@@ -256,3 +259,42 @@ def test_the_memory_of_predict_does_not_grow_with_the_photos(trained, many, monk
     for _ in predict.predict(model, model.engine("numpy"), [trained[0] / "cat" / "1.jpg"] * 2000, 1):
         most = max(most, len(alive))
     assert most <= 4 * predict.BATCH
+
+
+# ── crop ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_share_that_a_crop_keeps_is_an_option_and_is_stored_in_the_model(trained, run, run_json, tmp_path):
+    wish = ("--data", trained[0], "--keep", "0.875")
+    code, _, err = run(*TRAIN, *wish, "--out", tmp_path / "run")
+    assert code == 0
+    assert "each becomes 28×28, fit crop that keeps 87.5% of the shorter side" in err
+    model = Model.load(tmp_path / "run")
+    assert (model.preprocessing.fit, model.preprocessing.keep) == ("crop", 0.875)
+    photo = trained[0] / "dog" / "1.jpg"
+    resized = Image.open(photo).resize((42, 32), Image.Resampling.BILINEAR).crop((7, 2, 35, 30))  # 28/0.875 = 32
+    resized.save(tmp_path / "cropped.png")
+    whole = replace(model, preprocessing=replace(model.preprocessing, keep=1.0))
+    whole.save(tmp_path / "whole.safetensors")
+    cropped = run_json("predict", tmp_path / "whole.safetensors", tmp_path / "cropped.png")[0]
+    assert run_json("predict", tmp_path / "run", photo)[0]["probability"] == cropped["probability"]
+    assert run_json("evaluate", tmp_path / "run")["n"] == 8
+
+
+def test_a_share_without_a_crop_or_out_of_range_is_a_wrong_call(trained, run, tmp_path):
+    for wish, reason in (
+        (("--keep", "0.9", "--fit", "pad"), "keep is the share that a centre crop keeps, and fit is 'pad'"),
+        (("--keep", "1.5"), "keep must be from 0.1 to 1"),
+    ):
+        code, _, err = run(*TRAIN, "--data", trained[0], *wish, "--out", tmp_path / "run")
+        assert (code, err.count("\n")) == (2, 2), err
+        assert reason in err.splitlines()[-1]
+
+
+def test_import_stores_the_share_that_a_crop_keeps(trained, run_json, tmp_path):
+    model = Model.load(trained[1])
+    save_file(model.weights, tmp_path / "weights.safetensors")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    given = ("import", tmp_path / "weights.safetensors", "--network", "lenet", "--classes", tmp_path / "names.txt")
+    made = run_json(*given, "--keep", "0.9", "--out", tmp_path / "model.safetensors")
+    assert made["preprocessing"]["keep"] == 0.9

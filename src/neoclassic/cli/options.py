@@ -9,8 +9,8 @@ import click
 
 HEADINGS = {
     "Data": (
-        *("data", "data_dir", "classes", "validation", "test", "split_seed", "image_size", "fit", "channels"),
-        *("standardise", "strict"),
+        *("data", "data_dir", "classes", "validation", "test", "split_seed", "image_size", "fit", "keep"),
+        *("channels", "standardise", "strict"),
     ),
     "Recipe": ("recipe", "epochs", "batch_size", "initialisation", "patience", "seed"),
     "Optimisation": (
@@ -160,6 +160,9 @@ transfer = _options(
     ),
     click.option("--rate-decay", type=float, metavar="X", help="Multiply the rate by X for each level below the head."),
     click.option("--fresh-rate", type=float, metavar="X", help="Multiply the rate of layers that start afresh by X."),
+)
+keep = click.option(
+    "--keep", type=float, metavar="X", help="Share of the shorter side that a centre crop keeps: 0.875, as torchvision."
 )
 speed = _options(
     click.option(

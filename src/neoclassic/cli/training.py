@@ -11,7 +11,7 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
-from neoclassic.cli.options import HEADINGS, augmentation, optimization, speed, transfer
+from neoclassic.cli.options import HEADINGS, augmentation, keep, optimization, speed, transfer
 from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--split-seed", type=int, help="Random seed of the validation and test sets.")
 @click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
 @click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
+@keep
 @click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")
 @click.option("--strict", is_flag=True, help="Stop if a photo cannot be read, instead of leaving it out.")
 @click.option("--classes", "--num-classes", type=int, help="Number of classes; must match the data set.")

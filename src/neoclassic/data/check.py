@@ -111,7 +111,8 @@ def summary(folder: Folder, p: Preprocessing) -> list[str]:
     sizes = ", ".join(f"{split} {len(photos):,}" for split, photos in folder.splits.items())
     fit, why = choose_fit([folder.infos[photo.path] for photo in readable], p.size)
     lines = [f"{find.images(len(folder.photos))} in {len(folder.classes)} classes: {sizes}", *folder.notes]
-    lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}" + (f": {why}" if fit == p.fit else ""))
+    crop = f" that keeps {p.keep:.1%} of the shorter side" if p.keep < 1 else ""
+    lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}{crop}" + (f": {why}" if fit == p.fit else ""))
     lines += [f"{f.kind if f.severity == 'note' else f.severity}: {f.text}" for f in find.layout(folder)]
     findings = [*find.classes(folder, errors), *duplicates(folder), *find.odd(folder, readable)]
     worst = {f.paths or f.text: f for f in reversed(findings) if f.severity != "note"}  # the worst about each file

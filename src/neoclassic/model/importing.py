@@ -19,7 +19,7 @@ from neoclassic.model.opening import open_weights
 from neoclassic.model.torchvision import outline
 from neoclassic.networks import entry
 
-KEEP = 224 / 256  # of the short side: how torchvision crops
+KEEP = 224 / 256  # of the shorter side: how torchvision crops
 
 
 def imported(
@@ -30,16 +30,20 @@ def imported(
     std: tuple[float, ...] = (),
     image_size: int | None = None,
     fit: str = "crop",
+    keep: float | None = None,
 ) -> tuple[Model, tuple[str, ...]]:
     """A model of the weights in a file, and notes for the user.
 
     path, network: as for `opening.open_weights`; the numbers of classes and channels are read from the file. classes:
     their names, in the order of the outputs; by default ImageNet's for 1000 classes under torchvision's names. mean,
     std: of the pixels; by default those that torchvision's weights expect, and 0 and 1 for weights under our names.
-    image_size: in pixels; the network's published one when omitted.
+    image_size: in pixels; the network's published one when omitted. keep: the share of the shorter side that a centre
+    crop keeps; by default 0.875 for weights under torchvision's names, and 1 for others.
 
     UsageError if names are missing or too many; NeoclassicError for weights that lack a layer or do not fit.
     """
+    if keep is not None and fit != "crop":
+        raise UsageError(f"keep is the share that a centre crop keeps, and fit is {fit!r}: leave one out")
     row = entry(network)
     file, already = open_weights(path, network)
     if already:
@@ -51,9 +55,9 @@ def imported(
         usual = ((0.0,), (1.0,)) if found.ours else published.pixels(network, found.channels)
         if file.preprocessing:
             usual = published.of_channels((file.preprocessing.mean, file.preprocessing.std), found.channels)
-        keep = KEEP if fit == "crop" and not found.ours else 1.0
+        usual_keep = KEEP if fit == "crop" and not found.ours else 1.0
         p = Preprocessing(
-            (height, width), found.channels, fit, "bilinear", mean or usual[0], std or usual[1], keep=keep
+            (height, width), found.channels, fit, "bilinear", mean or usual[0], std or usual[1], keep=keep or usual_keep
         )
         data = {"name": published.DATA if names == published.classes() else "unknown"}
         model, adopted = adopted_model(network, file.arrays, names, p, data, _Complete)

@@ -164,7 +164,8 @@ def prepare(
     if recipe.classes not in (None, len(dataset.classes)):
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     size = size_of(recipe, dataset)
-    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, recipe.fit))
+    fit = recipe.fit or (None if recipe.keep is None else "crop")
+    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, fit))
     shape = (preprocessing.channels, *preprocessing.size)
     tree = tree_for(recipe, len(dataset.classes), shape)
     if recipe.tree is not None:  # what a resumed run starts from
@@ -268,8 +269,8 @@ def _about(photos: Folder | None, recipe: Recipe, p: Preprocessing) -> list[str]
 
 
 def _with(recipe: Recipe, p: Preprocessing) -> Preprocessing:
-    """The preprocessing with the recipe's own mean and deviation. UsageError for a wrong number of numbers."""
-    return replace(p, mean=recipe.mean or p.mean, std=recipe.std or p.std)
+    """The preprocessing with the recipe's own crop, mean and deviation. UsageError for a wrong number of numbers."""
+    return replace(p, keep=recipe.keep or p.keep, mean=recipe.mean or p.mean, std=recipe.std or p.std)
 
 
 def _parts(recipe: Recipe, splits: Splits) -> tuple[Dataset, Dataset]:

@@ -28,6 +28,7 @@ class Recipe(display.Displayed):
                       its name, where it is published, a description, and the accuracy that it is known to reach
     network, data     names; `classes`, `image_size` (pixels, square), `channels` (1 or 3) and `fit` (crop, pad or
                       stretch) follow from them if they are None
+    keep              the share of the shorter side that a centre crop keeps, such as 224/256; None: all of it
     tree              of a network of one's own, whose name is then free; None for a network of the zoo
     epochs            passes over the training set
     batch_size        images in a step; the last batch of an epoch may be smaller
@@ -78,6 +79,7 @@ class Recipe(display.Displayed):
     image_size: int | None = None
     channels: int | None = None
     fit: str | None = None
+    keep: float | None = None
     epochs: int = 10
     batch_size: int = 128
     optimizer: Optimizer = Optimizer()
@@ -131,6 +133,7 @@ class Recipe(display.Displayed):
             ("batch size", self.batch_size, self.batch_size >= 1, "at least 1"),
             ("classes", self.classes, self.classes is None or self.classes >= 1, "at least 1"),
             ("image size", self.image_size, self.image_size is None or self.image_size >= 1, "at least 1"),
+            ("keep", self.keep, self.keep is None or 0.1 <= self.keep <= 1, "from 0.1 to 1"),
             ("learning rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0"),
             ("gamma", self.gamma, 0 < self.gamma <= 1, "above 0, at most 1"),
             ("milestones", self.milestones, all(m > 0 for m in self.milestones), "above 0"),
@@ -148,6 +151,8 @@ class Recipe(display.Displayed):
             ("split seed", self.split_seed, 0 <= (self.split_seed or 0) < 1 << 32, "from 0 to 4294967295"),
         ):
             require(what, given, possible, wish)
+        if self.keep is not None and self.fit not in (None, "crop"):
+            raise UsageError(f"keep is the share that a centre crop keeps, and fit is {self.fit!r}: leave one out")
         if self.schedule == "step" and not self.milestones:
             raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
         if late := [epoch for epoch, _ in self.unfreeze if not 1 <= epoch <= self.epochs]:
