@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TRAIN, fill_photos
+from helpers import TRAIN, fill_photos, needs
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -298,3 +298,53 @@ def test_import_stores_the_share_that_a_crop_keeps(trained, run_json, tmp_path):
     given = ("import", tmp_path / "weights.safetensors", "--network", "lenet", "--classes", tmp_path / "names.txt")
     made = run_json(*given, "--keep", "0.9", "--out", tmp_path / "model.safetensors")
     assert made["preprocessing"]["keep"] == 0.9
+
+
+# ── one limit of pixels ──────────────────────────────────────────────────────────────────────────────
+
+TOO_LARGE = "has more than 1 million pixels: make it smaller first, or raise --max-pixels"
+
+
+def test_one_limit_of_pixels_in_check_train_predict_and_evaluate(trained, run, run_json, tmp_path):
+    root = shutil.copytree(trained[0], tmp_path / "pets")
+    large = root / "cat" / "large.png"
+    Image.new("RGB", (1200, 1000), (200, 40, 40)).save(large)
+    one = ("--max-pixels", "1")
+    unreadable = [f for f in run_json("check", root, *one)["findings"] if f["kind"] == "unreadable"]
+    assert [f["paths"] for f in unreadable] == [[f"{large}: {TOO_LARGE}"]]
+    assert not [f for f in run_json("check", root)["findings"] if f["kind"] == "unreadable"]
+    wish = (*TRAIN, "--data", root, "--seed", "1")
+    assert run_json(*wish, *one, "--out", tmp_path / "small")["skipped"] == 1
+    assert f"large.png,{TOO_LARGE}" in (tmp_path / "small" / "skipped.csv").read_text().replace('"', "")
+    assert run_json("train", "--resume", tmp_path / "small")["skipped"] == 1
+    assert run_json(*wish, "--out", tmp_path / "large")["skipped"] == 0
+    code, _, err = run("predict", trained[1], large, *one)
+    assert (code, err.splitlines()[0]) == (1, f"neoclassic: {large}: {TOO_LARGE}")
+    assert run("predict", trained[1], large)[0] == 0
+    assert "1 of 9 images cannot be read" in run("evaluate", trained[1], "--data", root, *one)[2]
+
+
+def test_the_limit_is_the_same_by_default_and_can_be_raised_above_pillows(trained, run, tmp_path):
+    huge = tmp_path / "huge.png"
+    Image.new("1", (16_000, 12_000)).save(huge)  # 192 million: Pillow itself refuses 179
+    code, _, err = run("predict", trained[1], huge)
+    assert (code, "has more than 67 million pixels" in err) == (1, True)
+    assert run("predict", trained[1], huge, "--max-pixels", "200")[0] == 0
+    helps = [run(verb, "--help")[1] for verb in ("check", "train", "predict", "evaluate", "serve")]
+    assert all("Default: 67." in " ".join(text.split()) for text in helps)
+
+
+def test_predict_answers_with_onnxruntime_where_it_is_installed_and_there_is_no_gpu(trained, run, monkeypatch):
+    needs("onnxruntime")
+    from neoclassic import engines
+
+    monkeypatch.setattr(engines, "GPUS", ())
+    used, create = [], engines.create
+    monkeypatch.setattr(engines, "create", lambda name, *given: used.append(name) or create(name, *given))
+    assert run("predict", trained[1], trained[0] / "cat" / "1.jpg")[0] == 0
+    installed = {"torch"}
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name in installed or None)
+    assert run("predict", trained[1], trained[0] / "cat" / "1.jpg")[0] == 0
+    installed.clear()
+    assert run("predict", trained[1], trained[0] / "cat" / "1.jpg")[0] == 0
+    assert used == ["onnx", "torch", "numpy"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError, install
-from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, tell_skipped, verb
+from neoclassic.cli.base import any_engine, as_json, data_dir, device, max_pixels, print_json, tell_skipped, verb
 from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def views(function: Any) -> Any:
 @data_dir
 @click.option("--out", metavar="FOLDER", help="Write pictures and CSV tables of the mistakes to this folder.")
 @views
+@max_pixels
 @any_engine
 @device
 @as_json
@@ -187,9 +188,7 @@ def _export_folder(model: str, folder: str, as_json: bool) -> None:
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="Host name to answer to besides its own; repeatable."
 )
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="Largest request, in MiB.")
-@click.option(
-    "--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Largest image, in millions of pixels."
-)
+@max_pixels
 @click.option(
     "--queue",
     type=click.IntRange(1),
@@ -207,7 +206,6 @@ def serve(
     port: int,
     hosts: tuple[str, ...],
     max_body: int,
-    max_pixels: int,
     queue: int,
     batch: int,
     timeout: float,
@@ -220,6 +218,8 @@ def serve(
     """
     from importlib.util import find_spec
 
+    from neoclassic.data import image_files
+    from neoclassic.engines import to_answer
     from neoclassic.model.opening import open_model
 
     if not 0 < timeout <= 86_400:  # also refuses nan
@@ -231,5 +231,5 @@ def serve(
     from neoclassic.web.server import serve as run
     from neoclassic.web.service import Limits, Service
 
-    limits = Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
-    run(Service(*open_model(model, engine, device), limits), host, port, hosts)
+    limits = Limits(max_body << 20, pixels=image_files.max_pixels(), queue=queue, batch=batch, seconds=timeout)
+    run(Service(*open_model(model, to_answer(engine, device), device), limits), host, port, hosts)

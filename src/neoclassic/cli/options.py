@@ -10,7 +10,7 @@ import click
 HEADINGS = {
     "Data": (
         *("data", "data_dir", "classes", "validation", "test", "split_seed", "image_size", "fit", "keep"),
-        *("channels", "standardise", "strict"),
+        *("channels", "standardise", "max_pixels", "strict"),
     ),
     "Recipe": ("recipe", "epochs", "batch_size", "initialisation", "patience", "seed"),
     "Optimisation": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.cli.base import as_json, max_pixels, print_json, verb
 from neoclassic.cli.terminal import print_fitted
 
 
@@ -14,6 +14,7 @@ from neoclassic.cli.terminal import print_fitted
 @click.option(
     "--image-size", "--imgsz", type=int, default=224, show_default=True, help="Size in pixels that training will use."
 )
+@max_pixels
 @as_json
 def check(folder: str, image_size: int, as_json: bool) -> None:
     """Find problems in a folder of photos before training on it.

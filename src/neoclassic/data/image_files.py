@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,13 +20,36 @@ from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.not_images import describe, refusal
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
-MAX_PIXELS = 1 << 26  # per image, 67 megapixels: below Pillow's own limit, so that our error comes first
+MAX_PIXELS = 67_000_000  # of an image, by default: below Pillow's own limit, so that our error comes first
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12
 
 File = str | os.PathLike[str] | BinaryIO
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of damaged images reaches the terminal
 pillow_lock = threading.Lock()  # warning filters and Pillow's plug-ins belong to the whole process
+_limits = [MAX_PIXELS]  # of images, the one that applies last
+
+
+@contextmanager
+def pixel_limit(pixels: int) -> Iterator[None]:
+    """Refuse images with more pixels than this, instead of MAX_PIXELS, in all threads until the context ends.
+
+    It is a limit of the process, like Pillow's, against images that would fill the memory.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    _limits.append(pixels)
+    if before is not None:
+        Image.MAX_IMAGE_PIXELS = max(before, pixels)
+    try:
+        yield
+    finally:
+        _limits.pop()
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def max_pixels() -> int:
+    """The pixels that an image may have here."""
+    return _limits[-1]
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -42,7 +67,7 @@ def open_image(file: File) -> Image.Image:
     """Decode an image from a path or an open binary file; the first frame if it has several.
 
     NeoclassicError, naming the file, if `refusal` refuses it, or if it is empty, not an image of a format in FORMATS,
-    larger than MAX_PIXELS (checked in the header, before anything is decoded), truncated or damaged.
+    larger than `max_pixels` (checked in the header, before anything is decoded), truncated or damaged.
     """
     return decode_image(*open_stream(file))
 
@@ -72,12 +97,13 @@ def decode_image(stream: BinaryIO, name: str) -> Image.Image:
 
 
 def decoders() -> str:
-    """Identify what decides which images can be read: Pillow's formats, and the version of pillow-heif."""
+    """Identify what decides which images can be read: Pillow's formats, the version of pillow-heif, and the limit."""
     with pillow_lock:
         Image.init()
         _register_heif()
         version = getattr(sys.modules.get("pillow_heif"), "__version__", "")
-        return " ".join([*(name for name in FORMATS if name in Image.OPEN), version])
+        limit = [] if max_pixels() == MAX_PIXELS else [str(max_pixels())]
+        return " ".join([*(name for name in FORMATS if name in Image.OPEN), version, *limit])
 
 
 def is_heif(start: bytes) -> bool:
@@ -99,7 +125,7 @@ def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     if not start:
         raise NeoclassicError(f"{name}: is empty")
     stream.seek(0)
-    too_large = NeoclassicError(f"{name}: has more than {MAX_PIXELS / 1e6:.0f} million pixels: make it smaller first")
+    too_large = NeoclassicError(f"{name}: {_too_large(max_pixels())}")
     try:
         with pillow_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -113,11 +139,15 @@ def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         raise too_large from None
     except Exception as error:
         raise NeoclassicError(f"{name}: {_reason(error)}") from None
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels():
         raise too_large
     if image.format == "PPM" and (arguments := image.tile[0][3]) and isinstance(arguments[-1], int):
         image.info["maxval"] = arguments[-1]  # Pillow forgets it once it has decoded the image
     return image
+
+
+def _too_large(limit: int) -> str:
+    return f"has more than {limit / 1e6:g} million pixels: make it smaller first, or raise --max-pixels"
 
 
 def _unidentified(start: bytes) -> str:
