@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TRAIN, fill_photos, needs
+from helpers import TRAIN, fill_photos, needs, neoclassic
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -348,3 +348,53 @@ def test_predict_answers_with_onnxruntime_where_it_is_installed_and_there_is_no_
     installed.clear()
     assert run("predict", trained[1], trained[0] / "cat" / "1.jpg")[0] == 0
     assert used == ["onnx", "torch", "numpy"]
+
+
+# ── quiet libraries, short lines ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Pillow's wheels for Windows do not give libtiff's names away")
+def test_libtiff_and_pillow_print_nothing_of_their_own(trained, tmp_path):
+    root, rng = shutil.copytree(trained[0], tmp_path / "pets"), np.random.default_rng(0)
+    for kind in ("tiff_lzw", "tiff_deflate", "group4"):
+        image = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        image.convert("1" if kind == "group4" else "RGB").save(root / "cat" / f"{kind}.tif", compression=kind)
+        content = bytearray((root / "cat" / f"{kind}.tif").read_bytes())
+        third = len(content) // 3
+        content[third : third + 100] = b"\xff" * 100
+        (root / "cat" / f"{kind}.tif").write_bytes(content)
+    for words in (
+        ("check", root),
+        (*TRAIN, "--data", root, "--out", tmp_path / "run"),
+        ("predict", trained[1], root),
+        ("evaluate", trained[1], "--data", root),
+    ):
+        said = neoclassic(*words)
+        assert not re.search("Decode: |tempfile|TIFF[A-Z]|Warning", said.stderr + said.stdout), said.stderr
+
+
+def test_no_line_names_hundreds_of_files_and_a_table_names_all(trained, run, tmp_path):
+    root = shutil.copytree(trained[0], tmp_path / "pets")
+    for i in range(200):
+        shutil.copy(root / "cat" / "1.jpg", root / "cat" / f"again-{i}.jpg")
+        (root / "dog" / f"broken-{i}.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    findings = tmp_path / "findings.csv"
+    code, out, err = run("check", root, "--out", findings)
+    assert code == 1
+    assert "and 198 more" in out
+    assert "all paths: neoclassic check" in out
+    rows = table(findings)
+    assert sum(row["kind"] == "unreadable" for row in rows) == 200
+    (group,) = (row["path"] for row in rows if row["kind"] == "duplicate-parts")
+    assert len(group.split(" = ")) == 201
+    shown = [out, err]
+    for words in (
+        (*TRAIN, "--data", root, "--out", tmp_path / "run"),
+        (*TRAIN, "--data", root, "--out", tmp_path / "strict", "--strict"),
+        ("evaluate", trained[1], "--data", root, "--out", tmp_path / "mistakes"),
+    ):
+        shown += run(*words)[1:]
+    assert max(line.count(".jpg") for text in shown for line in text.splitlines()) <= 3
+    assert max(len(text.splitlines()) for text in shown) < 60
+    assert f"all are in {tmp_path / 'mistakes'}/skipped.csv" in shown[-1]
+    assert len(table(tmp_path / "mistakes" / "skipped.csv")) == int(re.search(r"(\d+) of", shown[-1])[1])

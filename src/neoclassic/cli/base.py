@@ -270,8 +270,9 @@ def print_json(value: Any) -> None:
     click.echo(json_text(value, indent=1))
 
 
-def tell_skipped(skipped: Sequence[tuple[str, str]], read: int) -> None:
-    """Say on standard error how many images cannot be read, if any. read: how many can."""
+def tell_skipped(skipped: Sequence[tuple[str, str]], read: int, listed: str = "") -> None:
+    """Say on standard error how many images cannot be read, if any. read: how many can; listed: where all are named."""
     if skipped:
         (path, reason), n = skipped[0], len(skipped)
-        click.echo(f"{n:,} of {n + read:,} images cannot be read, first {path}: {reason}", err=True)
+        more = f"; {listed}" if listed and n > 1 else ""
+        click.echo(f"{n:,} of {n + read:,} images cannot be read, first {path}: {reason}{more}", err=True)

@@ -67,11 +67,11 @@ def evaluate(
     loaded, running = open_models(models, engine, device, MultiView(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir, partial(click.echo, err=True))
     evaluation = reviewed.evaluation
-    tell_skipped(test.skipped, len(test))
+    tell_skipped(test.skipped, len(test), f"all are in {out}/skipped.csv" if out else "--out FOLDER lists all")
     written = {}
     if out:
         title = f"{loaded.network} on {test.name}: {evaluation.accuracy:.2%} of {evaluation.n:,}"
-        written = review.write(reviewed, test.images, Path(out), title)
+        written = review.write(reviewed, test.images, Path(out), title, test.skipped)
     if as_json:
         name = models[0] if len(models) == 1 else list(models)
         details = {**reviewed.to_dict(), "files": written} if out else {}

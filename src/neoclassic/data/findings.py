@@ -32,12 +32,19 @@ class Finding:
     kind      one word, for programs
     text      for people
     paths     the files concerned; for duplicates, one entry per group
+    brief     the same for people, if an entry may name many files
     """
 
     severity: str
     kind: str
     text: str
     paths: tuple[str, ...] = ()
+    brief: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The files concerned, for people."""
+        return self.brief or self.paths
 
 
 def count(folder: Folder, without: Iterable[Path] = ()) -> Counts:

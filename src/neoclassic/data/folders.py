@@ -162,7 +162,8 @@ class Folder:
         if strict and unreadable:
             first = "; ".join(f"{path}: {error}" for path, error in unreadable[:3])
             more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-            raise NeoclassicError(f"{len(unreadable)} of {len(photos)} images cannot be read: {first}{more}")
+            see = f"; 'neoclassic check {self.root} --out findings.csv' writes all" if more else ""
+            raise NeoclassicError(f"{len(unreadable)} of {len(photos)} images cannot be read: {first}{more}{see}")
         decoded = [photo for photo in readable if photo.path not in errors]
         labels = np.array([photo.label for photo in decoded], np.int64)
         if name == "train":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib
 import io
 import logging
@@ -10,11 +12,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.not_images import describe, refusal
@@ -141,9 +143,25 @@ def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         raise NeoclassicError(f"{name}: {_reason(error)}") from None
     if image.width * image.height > max_pixels():
         raise too_large
+    if image.format == "TIFF":
+        _quiet_libtiff()
     if image.format == "PPM" and (arguments := image.tile[0][3]) and isinstance(arguments[-1], int):
         image.info["maxval"] = arguments[-1]  # Pillow forgets it once it has decoded the image
     return image
+
+
+@functools.cache
+def _quiet_libtiff() -> None:
+    """Stop libtiff, which Pillow calls, from printing what is wrong with a file: the exception says it.
+
+    Where Pillow contains libtiff without its names, as on Windows, it goes on printing.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            function = getattr(library, name)
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            function(None)
 
 
 def _too_large(limit: int) -> str:
