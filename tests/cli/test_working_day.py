@@ -398,3 +398,43 @@ def test_no_line_names_hundreds_of_files_and_a_table_names_all(trained, run, tmp
     assert max(len(text.splitlines()) for text in shown) < 60
     assert f"all are in {tmp_path / 'mistakes'}/skipped.csv" in shown[-1]
     assert len(table(tmp_path / "mistakes" / "skipped.csv")) == int(re.search(r"(\d+) of", shown[-1])[1])
+
+
+# ── evaluate ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_model_is_evaluated_on_some_of_its_classes_and_on_a_table(trained, run, run_json, tmp_path):
+    root = fill_photos(tmp_path / "new", ("dog",), 12, first=7)
+    code, out, err = run("evaluate", trained[1], "--data", root)
+    assert code == 0, err
+    assert "there are no images of cat" in err
+    assert re.search(r"^cat +0$", out, re.M)
+    found = run_json("evaluate", trained[1], "--data", root)
+    assert [row["n"] for row in found["per_class"]] == [0, 12]
+    (root / "new.csv").write_text("\n".join(["path,label", *(f"dog/{i}.jpg,dog" for i in range(12))]))
+    listed = run_json("evaluate", trained[1], "--data", root / "new.csv")
+    assert (listed["data"], listed["confusion"]) == ("new", found["confusion"])
+    assert "unknown class 'hen'" in run("evaluate", trained[1], "--data", fill_photos(tmp_path / "h", ("hen",), 2))[2]
+    assert "the class 'hen' is missing" in run(*TRAIN, "--data", missing(tmp_path / "m"), "--out", tmp_path / "r")[2]
+
+
+def missing(root):
+    """A folder whose validation set lacks a class: training needs it."""
+    fill_photos(root / "train", ("dog", "hen"), 4)
+    fill_photos(root / "val", ("dog",), 4)
+    return root
+
+
+def test_accuracy_and_recall_have_intervals(trained, run, run_json, tmp_path):
+    root = fill_photos(tmp_path / "new", ("cat", "dog"), 12, first=7)
+    found = run_json("evaluate", trained[1], "--data", root, "--out", tmp_path / "mistakes")
+    rows = [(found["accuracy"], *found["accuracy_interval"], found["n"])]
+    rows += [(row["recall"], row["recall_low"], row["recall_high"], row["n"]) for row in found["per_class"]]
+    for share, low, high, n in rows:
+        for end in (low, high):  # Wilson's ends are where the share is 1.96 deviations away
+            assert abs(share - end) == pytest.approx(1.959964 * (end * (1 - end) / n) ** 0.5, abs=1e-9)
+        assert low <= share <= high
+    out = run("evaluate", trained[1], "--data", root)[1]
+    assert f"95 % interval of the accuracy: {rows[0][1]:.4f} to {rows[0][2]:.4f}" in out
+    assert f"{rows[1][1]:.3f}–{rows[1][2]:.3f}" in out
+    assert table(tmp_path / "mistakes" / "per-class.csv")[0]["recall_low"] == str(rows[1][1])

@@ -86,18 +86,29 @@ def _print_evaluation(reviewed: Review, data: str) -> None:
     from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     evaluation = reviewed.evaluation
-    titles = ("precision", "recall", "F1", "images")
-    columns = (Column("class", narrow=WRAP, least=16), *(Column(title, RIGHT) for title in titles))
-    rows = tuple(
-        (c["class"], f"{c['precision']:.4f}", f"{c['recall']:.4f}", f"{c['f1']:.4f}", f"{c['n']:,}")
-        for c in evaluation.per_class
+    titles = ("precision", "recall", "95 % interval", "F1", "images")
+    ranks = {"95 % interval": 1}
+    columns = (
+        Column("class", narrow=WRAP, least=16),
+        *(Column(title, RIGHT, rank=ranks.get(title, 0)) for title in titles),
     )
+    rows = tuple(map(_class_row, evaluation.per_class))
     over = f"over {evaluation.n:,} test images of {data}"
     lines = [f"accuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}  {over}"]
+    low, high = evaluation.interval
+    lines.append(f"95 % interval of the accuracy: {low:.4f} to {high:.4f}")
     if reviewed.pairs:
         pairs = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
         lines.append(f"most confused: {pairs}; calibration error {reviewed.calibration_error:.4f}")
     print_fitted(Table(columns, rows), "", *lines)
+
+
+def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a class: without images it has no recall."""
+    name, precision, f1, n = row["class"], f"{row['precision']:.4f}", f"{row['f1']:.4f}", f"{row['n']:,}"
+    if not row["n"]:
+        return name, "", "", "", "", n
+    return name, precision, f"{row['recall']:.4f}", f"{row['recall_low']:.3f}–{row['recall_high']:.3f}", f1, n
 
 
 @verb

@@ -208,7 +208,7 @@ def scan(
     the validation set; by default a fifth, or the folder's validation set. split_seed: chooses the test set too.
 
     UsageError for a path that is neither a folder nor a table, and for `test` where there is a test set;
-    NeoclassicError, naming the class, if it is unknown, missing or without photos.
+    NeoclassicError, naming the class, if it is unknown, or if it is missing or without photos and no model's.
     """
     path = expanded(root)
     if path.is_dir():
@@ -221,9 +221,11 @@ def scan(
     if not names:
         raise NeoclassicError(f"{path}: no photos: put those of each class in a folder of its name")
     _check_classes(path, layout.splits, names, may_be_empty=classes is not None)
+    if absent := [name for name in map(nfc, names) if not any(part.get(name) for part in layout.splits.values())]:
+        layout.notes.append(f"there are no images of {_listed(absent)}")
     labels = {name: label for label, name in enumerate(dict.fromkeys(map(nfc, names)))}
     photos = {
-        split: [Photo(photo, label) for name, label in labels.items() for photo in by_class[name]]
+        split: [Photo(photo, label) for name, label in labels.items() for photo in by_class.get(name, ())]
         for split, by_class in layout.splits.items()
     }
     if test is not None and "test" in photos:
@@ -245,16 +247,21 @@ def scan(
 
 
 def _check_classes(path: Path, splits: Mapping[str, PhotosByClass], names: Sequence[str], may_be_empty: bool) -> None:
-    """NeoclassicError for a class that is unknown, is missing from a split, or has nothing to train on."""
+    """NeoclassicError for a class that is unknown, is missing from a split, or has nothing to train on.
+
+    may_be_empty: a model that is evaluated needs no images of all its classes.
+    """
     known = {nfc(name): name for name in names}
     for split, by_class in splits.items():
         where = path if split == "all" else f"{path}, {split}"
         if stranger := next((name for name in by_class if name not in known), None):
             raise NeoclassicError(f"{where}: {unknown('class', stranger, names, see=f'known: {_listed(names)}')}")
+        if may_be_empty:
+            continue
         if missing := next((name for name in known if name not in by_class), None):
             raise NeoclassicError(f"{where}: the class {missing!r} is missing; the classes are {_listed(names)}")
         empty = next((name for name in known if not by_class[name]), None)
-        if empty and not may_be_empty and split in ("all", "train"):
+        if empty and split in ("all", "train"):
             raise NeoclassicError(f"{where}: the class {empty!r} has no images: add some, or remove its folder")
 
 
