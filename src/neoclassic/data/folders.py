@@ -132,7 +132,7 @@ class Folder:
                 raise NeoclassicError(f"{self.root}: the model was trained on all of it: name other images with --data")
         test = self._decode(photos, "test", p, strict=False)
         if not test:
-            raise NeoclassicError(f"{self.root}: there is no test image that can be read")
+            raise self._nothing_to_test(test)
         return test
 
     def prepare(self, p: Preprocessing, strict: bool = False) -> Splits:
@@ -148,8 +148,13 @@ class Folder:
                 raise NeoclassicError(f"{self.root}: no class has enough images for a {split} set: {remedy}")
         train, test = self.split("train", p, strict), self.split("test", p, strict)
         if not train or not test:
-            raise NeoclassicError(f"{self.root}: there is no test image that can be read")
+            raise self._nothing_to_test(test)
         return Splits(train, test, self.split("validation", p, strict))
+
+    def _nothing_to_test(self, test: Dataset | None) -> NeoclassicError:
+        """The error for a test set without an image that can be read."""
+        why = f": {': '.join(test.skipped[0])}" if test is not None and test.skipped else ""
+        return NeoclassicError(f"{self.root}: there is no test image that can be read{why}")
 
     def _decode(self, photos: Sequence[Photo], name: str, p: Preprocessing, strict: bool) -> Dataset:
         readable = [photo for photo in photos if not self.infos[photo.path].error]

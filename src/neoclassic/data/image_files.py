@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import io
 import logging
 import os
@@ -18,7 +17,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
-from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.errors import NeoclassicError, install
 from neoclassic.data.not_images import describe, refusal
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF", "PPM")
@@ -117,7 +116,9 @@ def _register_heif() -> None:
     """Let Pillow read HEIF through pillow-heif, if it is installed. The import is slow, so only HEIF files cause it."""
     if "HEIF" not in Image.OPEN:
         try:
-            importlib.import_module("pillow_heif").register_heif_opener()
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
         except Exception:  # not installed, or the installation is broken: the error message asks for it
             return
 
@@ -172,7 +173,7 @@ def _unidentified(start: bytes) -> str:
     if is_heif(start):
         if "HEIF" in Image.OPEN:
             return "is a HEIC image that is damaged, or of a kind that pillow-heif cannot read"
-        return "is a HEIC image: run 'pip install pillow-heif' to read it"
+        return f"is a HEIC image: run '{install('pillow-heif')}' to read it"
     if start[4:12] in (b"ftypavif", b"ftypavis"):
         if "AVIF" in Image.OPEN:
             return "is an AVIF image that is damaged, or of a kind that Pillow cannot read"

@@ -150,7 +150,7 @@ class Evaluation(display.Displayed):
         """Plain JSON values."""
         return {
             **self.summary,
-            "accuracy_interval": self.interval,
+            "accuracy_interval": list(self.interval),
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
         }
