@@ -18,6 +18,7 @@ import pytest
 from helpers import TRAIN, fill_photos, needs, neoclassic
 from PIL import Image
 from safetensors.numpy import save_file
+from serving import Running
 
 from neoclassic.model.artefact import Model
 
@@ -348,6 +349,20 @@ def test_predict_answers_with_onnxruntime_where_it_is_installed_and_there_is_no_
     installed.clear()
     assert run("predict", trained[1], trained[0] / "cat" / "1.jpg")[0] == 0
     assert used == ["onnx", "torch", "numpy"]
+
+
+def test_serve_answers_with_onnxruntime_says_so_and_has_the_same_limit(trained, tmp_path):
+    needs("onnxruntime")
+    Image.new("RGB", (1200, 1000)).save(tmp_path / "large.png")
+    server = Running(trained[1], tmp_path)  # without PyTorch, with --max-pixels 1
+    try:
+        assert "answers with lenet on the onnx engine" in server.said
+        status, (answer,) = server.predict((tmp_path / "large.png").read_bytes())
+        assert (status, answer["error"]) == (400, f"image: {TOO_LARGE}")
+        status, (answer,) = server.predict((trained[0] / "cat" / "1.jpg").read_bytes())
+        assert (status, answer["error"]) == (200, None)
+    finally:
+        server.end()
 
 
 # ── quiet libraries, short lines ─────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""The verbs that use a trained model, beside predict: evaluate, export, serve."""
+"""The verbs that measure, export and serve a trained model."""
 
 from __future__ import annotations
 
