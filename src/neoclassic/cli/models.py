@@ -86,12 +86,9 @@ def _print_evaluation(reviewed: Review, data: str) -> None:
     from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     evaluation = reviewed.evaluation
-    titles = ("precision", "recall", "95 % interval", "F1", "images")
-    ranks = {"95 % interval": 1}
-    columns = (
-        Column("class", narrow=WRAP, least=16),
-        *(Column(title, RIGHT, rank=ranks.get(title, 0)) for title in titles),
-    )
+    interval = Column("95 % interval", RIGHT, rank=1)
+    precision, recall, f1, images = (Column(title, RIGHT) for title in ("precision", "recall", "F1", "images"))
+    columns = (Column("class", narrow=WRAP, least=16), precision, recall, interval, f1, images)
     rows = tuple(map(_class_row, evaluation.per_class))
     over = f"over {evaluation.n:,} test images of {data}"
     lines = [f"accuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}  {over}"]

@@ -97,7 +97,7 @@ def _walk(folder: Path, read: set[str], links: list[tuple[Directory, Path]]) -> 
     directory = Directory(folder)
     try:
         with os.scandir(folder) as entries:
-            visible = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
+            visible = sorted((entry for entry in entries if not _hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise NeoclassicError(f"{folder}: {error.strerror or error}") from None
     for entry in visible:
@@ -111,8 +111,7 @@ def _walk(folder: Path, read: set[str], links: list[tuple[Directory, Path]]) -> 
     return directory
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden, or is a system's own folder."""
+def _hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
