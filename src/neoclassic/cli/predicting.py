@@ -115,7 +115,7 @@ def _follow(
         hint = "these images have bright borders, the training images have black ones"
         click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
     if failed:
-        raise NeoclassicError(f"{failed} of {total} images could not be read")
+        raise NeoclassicError(f"{failed:,} of {total:,} images could not be read")
 
 
 # ── where answers go ─────────────────────────────────────────────────────────────────────────────────
