@@ -93,7 +93,9 @@ def predict(model, paths):
         for path in paths:
             yield classes, path, session.run(["probabilities"], {"images": to_input(path, preprocessing)[None]})[0][0]
     except Exception as error:  # Pillow and onnxruntime raise many kinds
-        sys.exit(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
+        heic = str(path).lower().endswith((".heic", ".heif")) and "HEIF" not in Image.OPEN
+        reason = "HEIC images need pillow-heif: pip install pillow-heif" if heic else " ".join(str(error).split())
+        sys.exit(f"{path}: {reason or type(error).__name__}")
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def evaluate(
         warnings.warn(line, NeoclassicWarning, stacklevel=2)
     if out is not None:
         title = f"{loaded.network} on {test.name}: {reviewed.accuracy:.2%} of {len(test):,}"
-        review.write(reviewed, test.images, Path(out), title)
+        review.write(reviewed, test.images, Path(out), title, test.skipped)
     return reviewed
 
 

@@ -225,7 +225,7 @@ def test_classes_that_are_too_small_are_told_the_way_out(run, tmp_path):
             picture(10 * k + i).save(tmp_path / "data" / f"c{k:02}" / f"{i}.jpg")
     code, out, _ = run("check", tmp_path / "data")
     assert code == 0
-    assert "train with --validation 0, or add images" in out
+    assert "train with --validation 0, or --head, or add images" in out
     train = (*TRAIN, "--data", tmp_path / "data", "--out", tmp_path / "run")
     code, out, err = run(*train)
     assert (code, out) == (1, "")

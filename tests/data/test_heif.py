@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import needs
 from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data import open_image
+from neoclassic.model.artefact import Model
+from neoclassic.model.export import export
 
 TOY = '''
 """Reads files of HEIF's first bytes, followed by a PNG."""
@@ -122,6 +125,35 @@ def test_heic_is_predicted_and_checked(command, plugin, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     done = command("-m", "neoclassic", "check", root, "--json", "--image-size", 28, site=plugin())
     assert "unreadable" not in {finding["kind"] for finding in json.loads(done.stdout)["findings"]}
+
+
+def test_every_verb_that_reads_photos_reads_heic_or_names_the_package(command, plugin, tmp_path):
+    root, run = garden(tmp_path / "garden"), tmp_path / "run"
+    train(command, root, run, plugin())
+    photo = root / "ants" / "000.heic"
+    for words in (
+        ("evaluate", run, "--data", root),
+        ("embed", run, root, "--out", tmp_path / "features.npz"),
+        ("similar", run, photo, root),
+        ("explain", run, photo, "--out", tmp_path / "explained"),
+    ):
+        done = command("-m", "neoclassic", *words, site=plugin())
+        assert done.returncode == 0, done.stderr
+    for words in (("evaluate", run, "--data", root), ("check", root), ("explain", run, photo, "--out", tmp_path / "e")):
+        done = command("-m", "neoclassic", *words)
+        assert done.returncode == 1
+        assert "pip install pillow-heif" in done.stdout + done.stderr
+
+
+def test_the_stand_alone_predictor_reads_heic_or_names_the_package(command, plugin, tmp_path):
+    needs("onnxruntime")
+    train(command, garden(tmp_path / "garden"), tmp_path / "run", plugin())
+    export(Model.load(tmp_path / "run"), tmp_path / "model.onnx")
+    photo = heic(tmp_path / "a.heic")
+    script = Path(__file__).parents[2] / "docs" / "standalone_predict.py"
+    said = [command(script, tmp_path / "model.onnx", photo, site=site) for site in (plugin(), None)]
+    assert [done.returncode for done in said] == [0, 1]
+    assert said[1].stderr == f"{photo}: HEIC images need pillow-heif: pip install pillow-heif\n"
 
 
 @pytest.mark.parametrize("brand", BRANDS)

@@ -15,8 +15,9 @@ import neoclassic as nc
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.text import markdown
 from neoclassic.insight import hub_folder
-from neoclassic.insight.card_parts import repository, wilson
+from neoclassic.insight.card_parts import repository
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import wilson
 
 needs("onnxruntime")
 NAMES = ("*bold* `code` | <b>x", '"a": [b] #c', "- 1. www.ant.org $x$", "日本語 😀")

@@ -49,6 +49,11 @@ def random(wanted, classes=None):
     return state
 
 
+def test_two_classes_of_one_name_are_told_apart(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"label_names": ["crane", "bee", "crane"]}))
+    assert timm.config(tmp_path / "config.json").classes == ("crane", "bee", "crane (2)")
+
+
 CONFIG = {
     "architecture": ARCHITECTURE,
     "num_classes": 3,

@@ -227,10 +227,11 @@ def test_it_is_an_ordinary_model(on_imagenet, tmp_path, run):
     assert code == 1
     assert "'imagenet', are not there: name them with --data" in err
     photos = fill_photos(tmp_path / "photos", ("hen", "bee"), 2)
-    code, _, err = run("evaluate", "mobilenet-v3-small@imagenet", "--data", photos)
-    assert code == 1
-    assert "the class 'tench' is missing; the classes are tench, goldfish, " in err
-    assert err.endswith(" and 980 more\n")
+    code, out, err = run("evaluate", "mobilenet-v3-small@imagenet", "--data", photos)
+    assert code == 0
+    assert "there are no images of tench, goldfish, " in err
+    assert err.endswith(" and 978 more\n")
+    assert "over 4 test images of photos" in out
 
 
 def test_an_ensemble_needs_the_same_crop(on_imagenet, package, tmp_path):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PACKAGES = {  # by the module that is imported, where the two are not called alike
     "PIL": "pillow",
+    "pillow_heif": "pillow-heif",
     "prometheus_client": "prometheus-client",
     "python_multipart": "python-multipart",
     "tensorboardX": "tensorboardx",

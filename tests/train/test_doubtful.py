@@ -40,6 +40,7 @@ def shuffled(tmp_path, monkeypatch):
 
 def test_a_run_on_shuffled_labels_says_that_nothing_was_learnt_and_what_to_try(shuffled, tmp_path, run_json, run):
     train = ("train", "lenet:bn", "--data", shuffled, "--engine", "numpy", "--image-size", "28", "--batch-size", "16")
+    train += ("--validation", "0.15")
     result = run_json(*train, "--epochs", "2", "--out", tmp_path / "run")
     first = result["warnings"][0]
     assert first.startswith(CHANCE)

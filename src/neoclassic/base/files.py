@@ -1,7 +1,8 @@
 """Files: written atomically, or to standard output, pipes and devices; and checked.
 
 The rule for every file that neoclassic writes: a regular file is replaced atomically, a link is followed to its target,
-and anything else (a pipe, a device) is written to directly. "-" is standard output.
+and anything else (a pipe, a device) is written to directly. "-" is standard output. The exception is `stream`, for
+results that come one by one and that are worth keeping if the work ends early.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,6 +45,34 @@ def write(path: Path, content: bytes | str) -> None:
             _replace(target, data)
     except OSError as error:
         raise _cannot_write(path, error) from None
+
+
+@contextmanager
+def stream(path: Path) -> Iterator[Callable[[str], None]]:
+    """Open a file, and yield a function that adds text to it at once, as UTF-8. Previous content is lost.
+
+    NeoclassicError if the file cannot be opened or written to.
+    """
+    if to_stdout(path):
+        yield lambda text: _write_stdout(text.encode("utf-8", "backslashreplace"))
+        return
+    try:
+        file = path.open("wb", buffering=0)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+    def add(text: str) -> None:
+        try:
+            data = memoryview(text.encode("utf-8", "backslashreplace"))
+            while data:  # a pipe may take less at a time
+                data = data[file.write(data) or 0 :]
+        except BrokenPipeError:  # the reader has what it wanted
+            raise
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+
+    with file:
+        yield add
 
 
 def check(path: Path) -> None:

@@ -53,10 +53,13 @@ def _finite(value: Any) -> Any:
 
 def csv_table(head: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table as CSV, with each value escaped by `csv_cell`."""
+    return "".join(map(csv_line, (head, *rows)))
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """Return a row of a CSV table with its end of line, with each value escaped by `csv_cell`."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([csv_cell(value) for value in head])
-    writer.writerows([csv_cell(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerow([csv_cell(value) for value in values])
     return text.getvalue()
 
 

@@ -109,6 +109,24 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch or auto (torch if installed).")
 any_engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, onnx or auto.")
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps …")
+
+
+def _limit_pixels(context: click.Context, _param: click.Parameter, millions: int | None) -> None:
+    """Apply the limit until the verb ends."""
+    if millions is not None:
+        from neoclassic.data.image_files import pixel_limit
+
+        context.with_resource(pixel_limit(millions * 1_000_000))
+
+
+max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 10_000),
+    metavar="MILLIONS",
+    expose_value=False,
+    callback=_limit_pixels,
+    help="Refuse images with more millions of pixels. Default: 67.",
+)
 data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder to search first for the data set.")
 
 
@@ -252,8 +270,9 @@ def print_json(value: Any) -> None:
     click.echo(json_text(value, indent=1))
 
 
-def tell_skipped(skipped: Sequence[tuple[str, str]], read: int) -> None:
-    """Say on standard error how many images cannot be read, if any. read: how many can."""
+def tell_skipped(skipped: Sequence[tuple[str, str]], read: int, listed: str = "") -> None:
+    """Say on standard error how many images cannot be read, if any. read: how many can; listed: where all are named."""
     if skipped:
         (path, reason), n = skipped[0], len(skipped)
-        click.echo(f"{n:,} of {n + read:,} images cannot be read, first {path}: {reason}", err=True)
+        more = f"; {listed}" if listed and n > 1 else ""
+        click.echo(f"{n:,} of {n + read:,} images cannot be read, first {path}: {reason}{more}", err=True)

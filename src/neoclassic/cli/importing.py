@@ -8,7 +8,7 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, print_json, verb
-from neoclassic.cli.options import Numbers
+from neoclassic.cli.options import Numbers, keep
 
 
 @verb
@@ -30,6 +30,7 @@ from neoclassic.cli.options import Numbers
 @click.option(
     "--fit", default="crop", show_default=True, metavar="NAME", help="How photos become square: crop, pad or stretch."
 )
+@keep
 @click.option("--out", metavar="FILE", help="The model to write. Default: <network>.safetensors.")
 @as_json
 def import_(
@@ -40,6 +41,7 @@ def import_(
     std: tuple[float, ...],
     image_size: int | None,
     fit: str,
+    keep: float | None,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -58,7 +60,7 @@ def import_(
         raise UsageError(f"the name of the model must end in .safetensors, not {str(target)!r}")
     names = read_names(classes) if classes else None
     files.check(target)
-    model, notes = imported(weights, network, names, mean, std, image_size, fit)
+    model, notes = imported(weights, network, names, mean, std, image_size, fit, keep)
     for note in notes:
         click.echo(note, err=True)
     model.save(target)

@@ -1,4 +1,4 @@
-"""The verbs that use a trained model: evaluate, predict, export, serve."""
+"""The verbs that measure, export and serve a trained model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError, install
-from neoclassic.cli.base import any_engine, as_json, data_dir, device, print_json, tell_skipped, verb
+from neoclassic.cli.base import any_engine, as_json, data_dir, device, max_pixels, print_json, tell_skipped, verb
 from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def views(function: Any) -> Any:
 @data_dir
 @click.option("--out", metavar="FOLDER", help="Write pictures and CSV tables of the mistakes to this folder.")
 @views
+@max_pixels
 @any_engine
 @device
 @as_json
@@ -66,11 +67,11 @@ def evaluate(
     loaded, running = open_models(models, engine, device, MultiView(flip, shift))
     reviewed, test = review.of_model(loaded, running, data, data_dir, partial(click.echo, err=True))
     evaluation = reviewed.evaluation
-    tell_skipped(test.skipped, len(test))
+    tell_skipped(test.skipped, len(test), f"all are in {out}/skipped.csv" if out else "--out FOLDER lists all")
     written = {}
     if out:
         title = f"{loaded.network} on {test.name}: {evaluation.accuracy:.2%} of {evaluation.n:,}"
-        written = review.write(reviewed, test.images, Path(out), title)
+        written = review.write(reviewed, test.images, Path(out), title, test.skipped)
     if as_json:
         name = models[0] if len(models) == 1 else list(models)
         details = {**reviewed.to_dict(), "files": written} if out else {}
@@ -85,88 +86,26 @@ def _print_evaluation(reviewed: Review, data: str) -> None:
     from neoclassic.views.table import RIGHT, WRAP, Column, Table
 
     evaluation = reviewed.evaluation
-    titles = ("precision", "recall", "F1", "images")
-    columns = (Column("class", narrow=WRAP, least=16), *(Column(title, RIGHT) for title in titles))
-    rows = tuple(
-        (c["class"], f"{c['precision']:.4f}", f"{c['recall']:.4f}", f"{c['f1']:.4f}", f"{c['n']:,}")
-        for c in evaluation.per_class
-    )
+    interval = Column("95 % interval", RIGHT, rank=1)
+    precision, recall, f1, images = (Column(title, RIGHT) for title in ("precision", "recall", "F1", "images"))
+    columns = (Column("class", narrow=WRAP, least=16), precision, recall, interval, f1, images)
+    rows = tuple(map(_class_row, evaluation.per_class))
     over = f"over {evaluation.n:,} test images of {data}"
     lines = [f"accuracy {evaluation.accuracy:.4f}  loss {evaluation.loss:.4f}  {over}"]
+    low, high = evaluation.interval
+    lines.append(f"95 % interval of the accuracy: {low:.4f} to {high:.4f}")
     if reviewed.pairs:
         pairs = ", ".join(f"{a} as {b} ({share:.0%})" for a, b, _, share in reviewed.pairs[:3])
         lines.append(f"most confused: {pairs}; calibration error {reviewed.calibration_error:.4f}")
     print_fitted(Table(columns, rows), "", *lines)
 
 
-@verb
-@click.argument("given", nargs=-1, required=True, metavar="MODEL… IMAGE|FOLDER|PATTERN…")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Number of classes to print.")
-@click.option(
-    "--threshold", metavar="P", help="Print 'unknown' below this probability; 'stored' is the model's own threshold."
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    metavar="FILE",
-    help="Write paths, labels and probabilities to this file; - is standard output.",
-)
-@click.option("--invert", is_flag=True, help="Invert the images first, for dark figures on white paper.")
-@views
-@any_engine
-@device
-@as_json
-def predict(
-    given: tuple[str, ...],
-    top: int,
-    threshold: str | None,
-    csv_file: str | None,
-    invert: bool,
-    flip: bool,
-    shift: int,
-    engine: str,
-    device: str,
-    as_json: bool,
-) -> None:
-    """Classify image files.
-
-    The images are preprocessed as in training. "-" reads an image from standard input.
-    """
-    from pathlib import Path
-
-    from neoclassic.base import files
-    from neoclassic.base.text import csv_table
-    from neoclassic.model.ensemble import MultiView, models_first, open_models
-    from neoclassic.model.predict import images_in, threshold_of
-    from neoclassic.model.predict import predict as run
-
-    models, images = models_first(given)
-    if not images:
-        raise UsageError("name images, or folders of images, after the model")
-    paths = images_in(images)
-    csv_to_stdout = csv_file is not None and files.to_stdout(csv_file)
-    if as_json and csv_to_stdout:
-        raise UsageError("--json and --csv - both write to standard output: give --csv a file")
-    if csv_file:
-        files.check(Path(csv_file))
-    loaded, running = open_models(models, engine, device, MultiView(flip, shift))
-    predictions = list(run(loaded, running, paths, top, invert, threshold_of(loaded, threshold)))
-    if csv_file:
-        rows = ([p.path, p.label, p.probability, p.error] for p in predictions)
-        files.write(Path(csv_file), csv_table(["path", "label", "probability", "error"], rows))
-    if as_json:
-        print_json([p.to_dict() for p in predictions])
-    for p in predictions:
-        if p.error:
-            click.echo(f"neoclassic: {p.error}", err=True)
-        elif not (as_json or csv_to_stdout):
-            named = ", ".join(f"{label} {probability:.1%}" for label, probability in p.top)
-            print_fitted(f"{p.path}: {named}" if p.index is not None else f"{p.path}: {p.label} ({named})")
-    if any(p.bright for p in predictions) and "mnist" in loaded.data.get("name", ""):
-        hint = "these images have bright borders, the training images have black ones"
-        click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
-    if failed := sum(p.error is not None for p in predictions):
-        raise NeoclassicError(f"{failed} of {len(predictions)} images could not be read")
+def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a class: without images it has no recall."""
+    name, precision, f1, n = row["class"], f"{row['precision']:.4f}", f"{row['f1']:.4f}", f"{row['n']:,}"
+    if not row["n"]:
+        return name, "", "", "", "", n
+    return name, precision, f"{row['recall']:.4f}", f"{row['recall_low']:.3f}–{row['recall_high']:.3f}", f1, n
 
 
 @verb
@@ -257,9 +196,7 @@ def _export_folder(model: str, folder: str, as_json: bool) -> None:
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="Host name to answer to besides its own; repeatable."
 )
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="Largest request, in MiB.")
-@click.option(
-    "--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Largest image, in millions of pixels."
-)
+@max_pixels
 @click.option(
     "--queue",
     type=click.IntRange(1),
@@ -277,7 +214,6 @@ def serve(
     port: int,
     hosts: tuple[str, ...],
     max_body: int,
-    max_pixels: int,
     queue: int,
     batch: int,
     timeout: float,
@@ -290,6 +226,8 @@ def serve(
     """
     from importlib.util import find_spec
 
+    from neoclassic.data import image_files
+    from neoclassic.engines import to_answer
     from neoclassic.model.opening import open_model
 
     if not 0 < timeout <= 86_400:  # also refuses nan
@@ -301,5 +239,5 @@ def serve(
     from neoclassic.web.server import serve as run
     from neoclassic.web.service import Limits, Service
 
-    limits = Limits(max_body << 20, pixels=max_pixels * 1_000_000, queue=queue, batch=batch, seconds=timeout)
-    run(Service(*open_model(model, engine, device), limits), host, port, hosts)
+    limits = Limits(max_body << 20, pixels=image_files.max_pixels(), queue=queue, batch=batch, seconds=timeout)
+    run(Service(*open_model(model, to_answer(engine, device), device), limits), host, port, hosts)

@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 HEADINGS = {
-    "Data": ("data", "data_dir", "classes", "validation", "image_size", "fit", "channels", "standardise", "strict"),
+    "Data": (
+        *("data", "data_dir", "classes", "validation", "test", "split_seed", "image_size", "fit", "keep"),
+        *("channels", "standardise", "max_pixels", "strict"),
+    ),
     "Recipe": ("recipe", "epochs", "batch_size", "initialisation", "patience", "seed"),
     "Optimisation": (
         *("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
@@ -157,6 +160,9 @@ transfer = _options(
     ),
     click.option("--rate-decay", type=float, metavar="X", help="Multiply the rate by X for each level below the head."),
     click.option("--fresh-rate", type=float, metavar="X", help="Multiply the rate of layers that start afresh by X."),
+)
+keep = click.option(
+    "--keep", type=float, metavar="X", help="Share of the shorter side that a centre crop keeps: 0.875, as torchvision."
 )
 speed = _options(
     click.option(

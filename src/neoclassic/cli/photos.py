@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.cli.base import as_json, print_json, verb
+from neoclassic.cli.base import as_json, max_pixels, print_json, verb
 from neoclassic.cli.terminal import print_fitted
 
 
@@ -14,17 +14,26 @@ from neoclassic.cli.terminal import print_fitted
 @click.option(
     "--image-size", "--imgsz", type=int, default=224, show_default=True, help="Size in pixels that training will use."
 )
+@max_pixels
+@click.option("--out", metavar="FILE.csv", help="Also write every finding with all of its files to this table.")
 @as_json
-def check(folder: str, image_size: int, as_json: bool) -> None:
+def check(folder: str, image_size: int, out: str | None, as_json: bool) -> None:
     """Find problems in a folder of photos before training on it.
 
     The exit code is 1 if a problem would spoil the result, such as a photo in two classes, a photo in both the training
     and the test set, or an empty class.
     """
+    from pathlib import Path
+
+    from neoclassic.base import files
     from neoclassic.data import scan
     from neoclassic.data.check import check as run
 
+    if out:
+        files.check(Path(out))
     report = run(scan(folder), (image_size, image_size))
+    if out:
+        files.write(Path(out), report.table())
     if as_json:
         print_json(report.to_dict())
     else:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neoclassic.base.errors import UsageError
-from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
-from neoclassic.cli.options import HEADINGS, augmentation, optimization, speed, transfer
+from neoclassic.cli.base import as_json, data_dir, device, engine, max_pixels, print_json, verb
+from neoclassic.cli.options import HEADINGS, augmentation, keep, optimization, speed, transfer
 from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
@@ -44,9 +44,15 @@ if TYPE_CHECKING:
     help="Standardise by the training set's mean and standard deviation.",
 )
 @click.option("--validation", type=float, help="Fraction of the training set to hold out for choosing the best model.")
+@click.option(
+    "--test", type=float, help="Fraction of each class for the test set, if a folder has none; 0: no test set."
+)
+@click.option("--split-seed", type=int, help="Random seed of the validation and test sets.")
 @click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
 @click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
+@keep
 @click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")
+@max_pixels
 @click.option("--strict", is_flag=True, help="Stop if a photo cannot be read, instead of leaving it out.")
 @click.option("--classes", "--num-classes", type=int, help="Number of classes; must match the data set.")
 @engine
@@ -91,6 +97,7 @@ def train(
 
         _print_result(go_on(resume, listeners=watchers(progress=True)), as_json)
         return
+    from neoclassic.data.image_files import max_pixels as limit
     from neoclassic.engines import Speed, choose
     from neoclassic.insight import events
     from neoclassic.insight.watching import watchers
@@ -105,7 +112,8 @@ def train(
     world = World.here()
     if not world.rank:
         click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
-    settings = Settings(used, device, Speed(precision, compiling), data_dir, max_steps, strict, tensorboard)
+    speed = Speed(precision, compiling)
+    settings = Settings(used, device, speed, data_dir, max_steps, strict, tensorboard, max_pixels=limit())
     _print_result(run(chosen, settings, out, listeners=watchers(progress=True), world=world), as_json)
 
 

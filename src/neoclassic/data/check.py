@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.text import csv_table
 from neoclassic.data import findings as find
 from neoclassic.data.duplicates import THUMBNAIL, duplicates, near_duplicates
 from neoclassic.data.findings import Counts, Finding
@@ -62,6 +63,11 @@ class Report:
             "findings": findings,
         }
 
+    def table(self) -> str:
+        """Return every finding with all of its files as CSV: a row for each file, or for each group of duplicates."""
+        rows = ((f.severity, f.kind, f.text, path) for f in self.findings for path in f.paths or ("",))
+        return csv_table(["severity", "kind", "text", "path"], rows)
+
     def text(self, most: int = 5) -> str:
         """Return the report for people: counts, findings with at most `most` files each, and the next command."""
         lines = [f"{self.folder}: {sum(sum(by_class.values()) for by_class in self.counts.values()):,} images"]
@@ -70,11 +76,13 @@ class Report:
         lines += [f"  {note}" for note in self.notes]
         for finding in self.findings:
             lines += ["", f"{finding.severity}: {finding.text}"]
-            lines += [f"    {path}" for path in finding.paths[:most]]
+            lines += [f"    {path}" for path in finding.shown[:most]]
             if len(finding.paths) > most:
                 lines.append(f"    … and {len(finding.paths) - most:,} more")
         if not self.findings:
             lines += ["", "nothing is wrong with it"]
+        if any(len(finding.paths) > most or finding.shown != finding.paths for finding in self.findings):
+            lines += ["", f"all paths: neoclassic check {self.folder} --out findings.csv"]
         lines += ["", f"recommended fit: {self.fit}, because {self.why}"]
         lines += [f"next: neoclassic train resnet18 --data {self.folder}"]
         return "\n".join(lines)
@@ -111,12 +119,13 @@ def summary(folder: Folder, p: Preprocessing) -> list[str]:
     sizes = ", ".join(f"{split} {len(photos):,}" for split, photos in folder.splits.items())
     fit, why = choose_fit([folder.infos[photo.path] for photo in readable], p.size)
     lines = [f"{find.images(len(folder.photos))} in {len(folder.classes)} classes: {sizes}", *folder.notes]
-    lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}" + (f": {why}" if fit == p.fit else ""))
+    crop = f" that keeps {p.keep:.1%} of the shorter side" if p.keep < 1 else ""
+    lines.append(f"each becomes {p.size[0]}×{p.size[1]}, fit {p.fit}{crop}" + (f": {why}" if fit == p.fit else ""))
     lines += [f"{f.kind if f.severity == 'note' else f.severity}: {f.text}" for f in find.layout(folder)]
     findings = [*find.classes(folder, errors), *duplicates(folder), *find.odd(folder, readable)]
     worst = {f.paths or f.text: f for f in reversed(findings) if f.severity != "note"}  # the worst about each file
     serious = list(reversed(worst.values()))
-    lines += [f"{f.severity}: {f.text}" + (f" ({f.paths[0]})" if f.paths else "") for f in serious[:BRIEF]]
+    lines += [f"{f.severity}: {f.text}" + (f" ({f.shown[0]})" if f.paths else "") for f in serious[:BRIEF]]
     more = f"{len(serious) - BRIEF} more; " if len(serious) > BRIEF else ""
     return lines + [f"{more}'neoclassic check {folder.root}' shows all"] * bool(serious or folder.warnings)
 

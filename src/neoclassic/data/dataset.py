@@ -137,7 +137,7 @@ class Splits:
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """The files of any split that could not be read, each with the reason."""
         splits = (self.train, self.validation, self.test)
-        return tuple(pair for split in splits if split is not None for pair in split.skipped)
+        return tuple(dict.fromkeys(pair for split in splits if split is not None for pair in split.skipped))
 
     def preprocessing(
         self, size: tuple[int, int], channels: int | None = None, fit: str | None = None

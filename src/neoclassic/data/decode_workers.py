@@ -23,7 +23,7 @@ import numpy as np
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.machine import cores
 from neoclassic.base.progress import progress_bar
-from neoclassic.data.image_files import is_heif, read_file
+from neoclassic.data.image_files import is_heif, max_pixels, pixel_limit, read_file
 from neoclassic.data.preprocessing import Array, Preprocessing, read_pixels
 
 CHUNK = 16  # photos per job
@@ -140,7 +140,7 @@ def _drive(file: Path, jobs: Jobs, p: Preprocessing) -> None:
             text=True,
         ) as process:
             try:
-                print(json.dumps([os.fspath(file), p.to_dict()]), file=process.stdin, flush=True)
+                print(json.dumps([os.fspath(file), p.to_dict(), max_pixels()]), file=process.stdin, flush=True)
                 for first, files in jobs:
                     print(json.dumps([first, files]), file=process.stdin, flush=True)
                     answer = process.stdout.readline() if process.stdout else ""
@@ -159,11 +159,12 @@ def _drive(file: Path, jobs: Jobs, p: Preprocessing) -> None:
 
 def _serve() -> None:
     """Be a worker process: decode what the lines of standard input say."""
-    file, record = json.loads(sys.stdin.readline())
+    file, record, limit = json.loads(sys.stdin.readline())
     images, p = np.load(file, mmap_mode="r+"), Preprocessing.from_dict(record)
-    for line in sys.stdin:
-        first, files = json.loads(line)
-        print(json.dumps(_fill(images, first, files, p)), flush=True)
+    with pixel_limit(limit):
+        for line in sys.stdin:
+            first, files = json.loads(line)
+            print(json.dumps(_fill(images, first, files, p)), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from neoclassic.data.folders import Folder, Photo
 THUMBNAIL = (16, 16)
 NEAR = 0.995  # correlation
 FLAT = 4.0  # grey levels: a thumbnail with a smaller standard deviation shows nothing to compare
+FEW = 3  # photos of a group that a line names
 MOST = 20_000  # photos among which near duplicates are searched: the work grows with the square
 
 Group = list[tuple[str, Photo]]  # photos with their splits
@@ -65,21 +66,31 @@ def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> It
 
 
 def _all(folder: Folder) -> Group:
-    return [(split, photo) for split, photos in folder.splits.items() for photo in photos]
+    splits = dict(folder.splits)
+    if splits.get("test") == splits.get("validation"):  # one set serves as both
+        splits.pop("test", None)
+    return [(split, photo) for split, photos in splits.items() for photo in photos]
 
 
 def _findings(groups: Collection[Group], kind: str, what: str) -> Iterator[Finding]:
     """Up to three findings: groups across classes, groups across splits, and the rest."""
-    by_suffix: dict[str, list[str]] = {"-classes": [], "-parts": [], "": []}
+    by_suffix: dict[str, list[Group]] = {"-classes": [], "-parts": [], "": []}
     for group in groups:
         labels, splits = {photo.label for _, photo in group}, {split for split, _ in group}
         suffix = "-classes" if len(labels) > 1 else "-parts" if len(splits) > 1 else ""
-        by_suffix[suffix].append(" = ".join(str(photo.path) for _, photo in group))
+        by_suffix[suffix].append(group)
     for suffix, severity, text in (
         ("-classes", "error", f"{what} is in two classes: one label is wrong"),
         ("-parts", "error", f"{what} is in two splits: the model is tested on images it has seen, and looks too good"),
         ("", "note", f"{what} is twice in one class"),
     ):
-        if paths := by_suffix[suffix]:
-            cases = "1 case" if len(paths) == 1 else f"{len(paths):,} cases"
-            yield Finding(severity, kind + suffix, f"{text} ({cases})", tuple(paths))
+        if found := by_suffix[suffix]:
+            cases = "1 case" if len(found) == 1 else f"{len(found):,} cases"
+            paths, brief = (tuple(_line(group, most) for group in found) for most in (None, FEW))
+            yield Finding(severity, kind + suffix, f"{text} ({cases})", paths, brief)
+
+
+def _line(group: Group, most: int | None = None) -> str:
+    """The paths of a group, or the first `most` of them and the number of the others."""
+    named = " = ".join(str(photo.path) for _, photo in group[:most])
+    return named if most is None or len(group) <= most else f"{named} and {len(group) - most:,} more"

@@ -16,7 +16,7 @@ from typing import Any
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data import cache
-from neoclassic.data.image_files import header, read_file
+from neoclassic.data.image_files import header, max_pixels, read_file
 from neoclassic.data.pixels import orientation
 
 SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
@@ -72,7 +72,7 @@ def read_infos(paths: Sequence[Path], root: Path) -> dict[Path, FileInfo]:
         with suppress(KeyError, TypeError, ValueError):
             old_stamp, values = cached[os.fspath(path)]
             info = FileInfo(*values)
-            if stamp and old_stamp == stamp and info.height and info.width and not info.error:
+            if stamp and old_stamp == stamp and 0 < info.height * info.width <= max_pixels() and not info.error:
                 infos[path] = info
     with ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1))) as pool:
         missing = [path for path in stamps if path not in infos]

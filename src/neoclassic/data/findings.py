@@ -32,12 +32,19 @@ class Finding:
     kind      one word, for programs
     text      for people
     paths     the files concerned; for duplicates, one entry per group
+    brief     the same for people, if an entry may name many files
     """
 
     severity: str
     kind: str
     text: str
     paths: tuple[str, ...] = ()
+    brief: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The files concerned, for people."""
+        return self.brief or self.paths
 
 
 def count(folder: Folder, without: Iterable[Path] = ()) -> Counts:
@@ -79,10 +86,11 @@ def classes(folder: Folder, errors: Mapping[Path, str]) -> Iterator[Finding]:
             severity = "error" if split == "train" else "warning"
             yield Finding(severity, "empty", f"{split} has no readable image of {_listed(empty)}")
     if train and "validation" not in counts and max(train.values()) < HOLDABLE:
-        text = "no class has enough images to hold out a tenth of them: train with --validation 0, or add images"
-        yield Finding("warning", "held-out", text)
+        text = "no class has enough images to hold out a tenth of them"
+        yield Finding("warning", "held-out", f"{text}: train with --validation 0, or --head, or add images")
     if small := [f"{name} ({n})" for name, n in train.items() if 0 < n < TOO_FEW]:
-        yield Finding("warning", "tiny", f"fewer than {TOO_FEW} training images: {_listed(small)}")
+        advice = "pretrained weights and --head, which validates on folds, make the most of few"
+        yield Finding("warning", "tiny", f"fewer than {TOO_FEW} training images: {_listed(small)}; {advice}")
     if len(train) > 1 and 0 < UNEVEN * min(train.values()) < max(train.values()):
         least, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
         text = f"{most} has {train[most]:,} training images, {least} only {train[least]:,}"

@@ -1,7 +1,8 @@
 """Folders of photos, by class, and tables of paths and labels.
 
-    root/{train,val,test}/<class>/…     used as it is; without a test folder, val is the test set
-    root/<class>/…                      a fifth of each class becomes the test set
+    root/{train,val,test}/<class>/…     used as it is; without a test folder, val is the test set, or is kept if a
+                                        fraction is given for the test set
+    root/<class>/…                      a fifth of each class becomes the test set, or that fraction
     table.csv                           columns path and label, optionally split; paths are relative to the table
 
 `layouts` describes the other layouts that are understood, `listing` which files are photos, and `tables` the tables.
@@ -23,7 +24,7 @@ import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.files import expanded
-from neoclassic.data import tables
+from neoclassic.data import class_names, tables
 from neoclassic.data.dataset import Dataset, Splits
 from neoclassic.data.decode import decode
 from neoclassic.data.file_info import FileInfo, read_infos
@@ -38,8 +39,8 @@ TEST = 0.2  # of each class, if there is no test set
 SHOWN = 20  # names of classes in a message
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 TOO_FEW = {
-    "validation": "add images, or train without one, --validation 0",
-    "test": "add images, at least 3 of each class, or a folder for the test set",
+    "validation": "train with --head, which validates on folds; or add images, or train without one, --validation 0",
+    "test": "with 2 of each, use --test 0.5; or add images, at least 3 of each class, or a folder for the test set",
 }
 
 
@@ -63,7 +64,7 @@ class Folder:
     layout    how the folder or table is read, in words, if that is not obvious
     warnings  what may be meant differently, or is left out, in words
     unused    files that are not read: they are no images, or belong to no class
-    own_test  False if the folder has no test set and one was chosen here
+    test_of   the set that the test set was taken from: "test", "validation", or "train" if it was chosen here
     """
 
     name: str
@@ -74,12 +75,12 @@ class Folder:
     layout: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unused: tuple[Path, ...] = ()
-    own_test: bool = True
+    test_of: str = "test"
 
     @property
     def photos(self) -> tuple[Photo, ...]:
-        """The photos of every split."""
-        return tuple(photo for photos in self.splits.values() for photo in photos)
+        """The photos of every split, each once."""
+        return tuple(dict.fromkeys(photo for photos in self.splits.values() for photo in photos))
 
     @cached_property
     def infos(self) -> dict[Path, FileInfo]:
@@ -118,18 +119,20 @@ class Folder:
     def test_set(self, p: Preprocessing, trained_on: Mapping[str, Sequence[str]] | None = None) -> Dataset:
         """Decode the test set, or, if the folder has none, all photos that the model was not trained on.
 
-        trained_on: the `digests` that the model's artefact stores. NeoclassicError if nothing is left, or nothing of
-        it can be read.
+        trained_on: the `digests` that the model's artefact stores. A folder's validation set is its test set unless it
+        chose the model. NeoclassicError if nothing is left, or nothing of it can be read.
         """
-        seen = {digest for split in ("train", "validation") for digest in (trained_on or {}).get(split, ())}
+        known = {split: set((trained_on or {}).get(split, ())) for split in ORDER}
         photos = self.splits.get("test", ())
-        if not self.own_test:
-            photos = tuple(photo for photo in self.photos if self._digest(photo) not in seen)
+        chose = self.test_of == "validation" and any(self._digest(photo) in known["validation"] for photo in photos)
+        if self.test_of == "train" or chose:
+            unseen = [photo for photo in self.photos if self._digest(photo) not in known["train"] | known["validation"]]
+            photos = tuple(unseen or (photo for photo in self.photos if self._digest(photo) in known["test"]))
             if not photos:
                 raise NeoclassicError(f"{self.root}: the model was trained on all of it: name other images with --data")
         test = self._decode(photos, "test", p, strict=False)
         if not test:
-            raise NeoclassicError(f"{self.root}: there is no test image that can be read")
+            raise self._nothing_to_test(test)
         return test
 
     def prepare(self, p: Preprocessing, strict: bool = False) -> Splits:
@@ -145,8 +148,13 @@ class Folder:
                 raise NeoclassicError(f"{self.root}: no class has enough images for a {split} set: {remedy}")
         train, test = self.split("train", p, strict), self.split("test", p, strict)
         if not train or not test:
-            raise NeoclassicError(f"{self.root}: there is no test image that can be read")
+            raise self._nothing_to_test(test)
         return Splits(train, test, self.split("validation", p, strict))
+
+    def _nothing_to_test(self, test: Dataset | None) -> NeoclassicError:
+        """The error for a test set without an image that can be read."""
+        why = f": {': '.join(test.skipped[0])}" if test is not None and test.skipped else ""
+        return NeoclassicError(f"{self.root}: there is no test image that can be read{why}")
 
     def _decode(self, photos: Sequence[Photo], name: str, p: Preprocessing, strict: bool) -> Dataset:
         readable = [photo for photo in photos if not self.infos[photo.path].error]
@@ -159,7 +167,8 @@ class Folder:
         if strict and unreadable:
             first = "; ".join(f"{path}: {error}" for path, error in unreadable[:3])
             more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-            raise NeoclassicError(f"{len(unreadable)} of {len(photos)} images cannot be read: {first}{more}")
+            see = f"; 'neoclassic check {self.root} --out findings.csv' writes all" if more else ""
+            raise NeoclassicError(f"{len(unreadable)} of {len(photos)} images cannot be read: {first}{more}{see}")
         decoded = [photo for photo in readable if photo.path not in errors]
         labels = np.array([photo.label for photo in decoded], np.int64)
         if name == "train":
@@ -190,13 +199,21 @@ def _fingerprint(classes: Sequence[str], labels: np.ndarray, digests: Sequence[s
 
 
 def scan(
-    root: str | os.PathLike[str], classes: Sequence[str] | None = None, validation: float = 0.0, seed: int = 0
+    root: str | os.PathLike[str],
+    classes: Sequence[str] | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+    test: float | None = None,
+    split_seed: int | None = None,
 ) -> Folder:
     """List a folder, or a CSV table, of photos.
 
     classes: those of a model, whose order is kept. validation: the fraction of each class's training photos to hold
-    out if there is no validation set; chosen by the seed. UsageError for a path that is neither a folder nor a table;
-    NeoclassicError, naming the class, if it is unknown, missing or without photos.
+    out if there is no validation set; chosen by the seed. test: the fraction for the test set, and 0 for none beside
+    the validation set; by default a fifth, or the folder's validation set. split_seed: chooses the test set too.
+
+    UsageError for a path that is neither a folder nor a table, and for `test` where there is a test set;
+    NeoclassicError, naming the class, if it is unknown, or if it is missing or without photos and no model's.
     """
     path = expanded(root)
     if path.is_dir():
@@ -209,13 +226,18 @@ def scan(
     if not names:
         raise NeoclassicError(f"{path}: no photos: put those of each class in a folder of its name")
     _check_classes(path, layout.splits, names, may_be_empty=classes is not None)
+    if absent := [name for name in map(nfc, names) if not any(part.get(name) for part in layout.splits.values())]:
+        layout.notes.append(f"there are no images of {_listed(absent)}")
     labels = {name: label for label, name in enumerate(dict.fromkeys(map(nfc, names)))}
     photos = {
-        split: [Photo(photo, label) for name, label in labels.items() for photo in by_class[name]]
+        split: [Photo(photo, label) for name, label in labels.items() for photo in by_class.get(name, ())]
         for split, by_class in layout.splits.items()
     }
-    own_test = "all" not in photos and photos.keys() != {"train"}
-    splits, notes = _divide(photos, path if path.is_dir() else path.parent, validation, seed)
+    if test is not None and "test" in photos:
+        raise UsageError(f"{path} has a test set of its own: leave out --test")
+    test_of = next((split for split in ("test", "validation") if split in photos), "train")
+    salts = _salts(seed, split_seed)
+    splits, notes = _divide(photos, path if path.is_dir() else path.parent, validation, test, salts)
     return Folder(
         path.resolve().name if path.is_dir() else path.stem,
         path,
@@ -223,23 +245,28 @@ def scan(
         {split: tuple(splits[split]) for split in ORDER if split in splits},
         tuple(notes),
         tuple(layout.notes),
-        tuple(layout.warnings),
+        (*layout.warnings, *([] if classes else class_names.doubtful(names))),
         tuple(layout.unused),
-        own_test,
+        test_of,
     )
 
 
 def _check_classes(path: Path, splits: Mapping[str, PhotosByClass], names: Sequence[str], may_be_empty: bool) -> None:
-    """NeoclassicError for a class that is unknown, is missing from a split, or has nothing to train on."""
+    """NeoclassicError for a class that is unknown, is missing from a split, or has nothing to train on.
+
+    may_be_empty: a model that is evaluated needs no images of all its classes.
+    """
     known = {nfc(name): name for name in names}
     for split, by_class in splits.items():
         where = path if split == "all" else f"{path}, {split}"
         if stranger := next((name for name in by_class if name not in known), None):
             raise NeoclassicError(f"{where}: {unknown('class', stranger, names, see=f'known: {_listed(names)}')}")
+        if may_be_empty:
+            continue
         if missing := next((name for name in known if name not in by_class), None):
             raise NeoclassicError(f"{where}: the class {missing!r} is missing; the classes are {_listed(names)}")
         empty = next((name for name in known if not by_class[name]), None)
-        if empty and not may_be_empty and split in ("all", "train"):
+        if empty and split in ("all", "train"):
             raise NeoclassicError(f"{where}: the class {empty!r} has no images: add some, or remove its folder")
 
 
@@ -251,23 +278,40 @@ def _listed(names: Sequence[str]) -> str:
 # ── holding out ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def _salts(seed: int, split_seed: int | None) -> dict[str, str]:
+    """What decides, with a photo's path, whether it is held out. By default no seed chooses the test set."""
+    if split_seed is None:
+        return {"test": "test", "validation": f"validation {seed}"}
+    return {"test": f"test {split_seed}", "validation": f"validation {split_seed}"}
+
+
 def _divide(
-    splits: dict[str, list[Photo]], root: Path, validation: float, seed: int
+    splits: dict[str, list[Photo]], root: Path, validation: float, test: float | None, salts: Mapping[str, str]
 ) -> tuple[dict[str, list[Photo]], list[str]]:
-    """Choose a test set and a validation set where they are missing, and say how."""
+    """Choose a test set and a validation set where they are missing, and say how. Parameters as in `scan`."""
     notes = []
-    if "all" in splits or splits.keys() == {"train"}:
-        train, test = _hold_out(next(iter(splits.values())), root, TEST, "test")
-        splits = {"train": train, "test": test}
-        notes.append(f"{TEST:.0%} of each class, {len(test):,} images, are the test set")
-    elif "test" not in splits:
+    whole = "all" in splits or splits.keys() == {"train"}
+    splits = {"train" if split == "all" else split: photos for split, photos in splits.items()}
+    if whole or (test and "train" in splits):
+        fraction = TEST if test is None else test
+        if fraction:
+            splits["train"], splits["test"] = _hold_out(splits["train"], root, fraction, salts["test"])
+            of = "" if whole else " of the training set"
+            notes.append(f"{fraction:.0%} of each class{of}, {len(splits['test']):,} images, are the test set")
+    elif "test" not in splits and test is None:
         splits = {"test" if split == "validation" else split: photos for split, photos in splits.items()}
         notes.append("there is no test set: the validation set serves as one, and is used once, at the end")
     if validation and "train" in splits and "validation" not in splits:
-        train, held_out = _hold_out(splits["train"], root, validation, f"validation {seed}")
-        splits = {"train": train, "validation": held_out} | {k: v for k, v in splits.items() if k != "train"}
-        count = f"{validation:.0%} of each class of the training set, {len(held_out):,} images,"
+        splits["train"], splits["validation"] = _hold_out(splits["train"], root, validation, salts["validation"])
+        count = f"{validation:.0%} of each class of the training set, {len(splits['validation']):,} images,"
         notes.append(f"{count} are held out for validation")
+    if "test" not in splits:
+        if "validation" not in splits:
+            raise UsageError(f"{root}: with --test 0 and --validation 0 nothing is held out: leave one of them out")
+        splits["test"] = splits["validation"]
+        notes.append(
+            "there is no test set: the accuracy at the end is that of the validation set, which chose the model"
+        )
     return splits, notes
 
 

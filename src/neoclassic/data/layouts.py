@@ -19,6 +19,7 @@ PhotosByClass = dict[str, list[Path]]
 
 USUAL = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # these need no explanation
 NAMES = {"train": "training set", "validation": "validation set", "test": "test set"}
+FEW = 3  # warnings of one kind, before the number of the others
 REMEDY = (
     "put the photos of each class into a folder of its name, or list them in a .csv table with columns path and label"
 )
@@ -50,7 +51,9 @@ def read_layout(root: Directory, classes: Sequence[str] | None = None) -> Layout
     used = {photo for by_class in layout.splits.values() for photos in by_class.values() for photo in photos}
     layout.unused = [path for directory in root.walk() for path in directory.files if path not in used]
     links = [link for directory in root.walk() for link in directory.skipped_links]
-    layout.warnings += [f"{link} is left out: it links to a folder that is read already" for link in links]
+    layout.warnings += [f"{link} is left out: it links to a folder that is read already" for link in links[:FEW]]
+    if links[FEW:]:
+        layout.warnings.append(f"{len(links) - FEW:,} more links to folders that are read already are left out")
     return layout
 
 

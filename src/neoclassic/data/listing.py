@@ -27,6 +27,7 @@ SYSTEM_FOLDERS = (
     *("__macosx", "@eadir", "@__thumb", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin"),
     *("system volume information", "network trash folder", "temporary items", "lost+found", "lost.dir", "__pycache__"),
 )
+SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".directory")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)  # bytes
@@ -112,6 +113,12 @@ def _walk(folder: Path, read: set[str], links: list[tuple[Directory, Path]]) -> 
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether systems keep files or folders of this name next to photos: `__MACOSX`, `Thumbs.db`, `._1.jpg`."""
+    lower = name.lower()
+    return lower.startswith("._") or lower in (*SYSTEM_FOLDERS, *SYSTEM_FILES, ".thumbnails")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

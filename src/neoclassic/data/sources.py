@@ -139,14 +139,19 @@ def open_dataset(
     classes: Sequence[str] | None = None,
     validation: float = 0.0,
     seed: int = 0,
+    test: float | None = None,
+    split_seed: int | None = None,
 ) -> Splits | Folder:
     """Open any data set: as `load` does, or as a `Folder` if the path is a folder of photos or a CSV table.
 
     Both results have `classes`, `preprocessing(size)`, `split(name, preprocessing)` and `prepare(preprocessing)`.
-    classes, validation, seed: see `folders.scan`; for arrays, only `classes` is used, and must be those of the data.
+    The other arguments are those of `folders.scan`; for arrays, only `classes` is used, and must be those of the data.
+    UsageError for `test` where there is a test set.
     """
     if is_photos(name):
-        return scan(name, classes, validation, seed)
+        return scan(name, classes, validation, seed, test, split_seed)
+    if test is not None:
+        raise UsageError(f"{name} has a test set of its own: leave out --test")
     splits = load(name, data_dir)
     if classes is not None and [*map(nfc, splits.classes)] != [*map(nfc, classes)]:
         theirs, ours = ", ".join(splits.classes[:10]), ", ".join(classes[:10])

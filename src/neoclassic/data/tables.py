@@ -11,6 +11,7 @@ from pathlib import Path
 from neoclassic.base.errors import NeoclassicError, unknown
 from neoclassic.base.files import on_disk
 from neoclassic.data.layouts import Layout
+from neoclassic.data.listing import is_of_system
 from neoclassic.data.split_names import split_roles
 from neoclassic.data.user_text import nfc, read_text
 
@@ -36,12 +37,15 @@ def read(table: Path) -> Layout:
     """
     lines, header, columns = _open(table)
     layout, finder = Layout(), _Finder(table.parent)
-    n, missing = 0, 0
+    n, missing, systems = 0, 0, 0
     rows: dict[tuple[str, str, Path], int] = {}  # split, label and photo: the line number
     for line, cells in lines:
         row = {column: cells[at].strip() if at < len(cells) else "" for column, at in columns.items()}
         if error := _wrong(row, cells, len(header), table.parent):
             raise NeoclassicError(f"{table}, line {line}: {error}")
+        if any(map(is_of_system, Path(row["path"]).parts)):
+            systems += 1
+            continue
         photo, label, split = finder.find(on_disk(row["path"])), nfc(row["label"]), row.get("split", "")
         n, missing = n + 1, missing + (photo is None)
         rows.setdefault((split, label, photo or table.parent / row["path"]), line)
@@ -57,6 +61,8 @@ def read(table: Path) -> Layout:
         layout.notes.append(", ".join(f"the {column} is in the column {name!r}" for column, name in names.items()))
     if len(rows) < n:
         layout.notes.append(f"{n - len(rows):,} rows that repeat another one are left out")
+    if systems:
+        layout.notes.append(f"{systems:,} rows that name a system's own files, as in __MACOSX, are left out")
     if missing > n / 2:
         layout.warnings.append(f"{missing:,} of {n:,} files do not exist: paths are relative to the table's folder")
     return layout

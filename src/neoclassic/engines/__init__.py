@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from neoclassic.base.errors import UsageError, install, unknown
@@ -23,9 +25,11 @@ __all__ = [
     "choose",
     "create",
     "decide",
+    "to_answer",
 ]
 
 ENGINES = ("numpy", "torch", "onnx")
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # the drivers of NVIDIA and AMD, and Windows' for both
 
 
 def choose(name: str = "auto") -> str:
@@ -40,6 +44,20 @@ def choose(name: str = "auto") -> str:
     if name == "torch" and not installed:
         raise UsageError(f"the torch engine needs PyTorch: {install('torch')}, or use --engine numpy")
     return name
+
+
+def to_answer(name: str = "auto", device: str = "auto") -> str:
+    """Resolve the name of an engine that only answers: `auto` means onnxruntime on a processor, if it is installed.
+
+    It is faster there than PyTorch and NumPy. On a machine with a GPU, or if a device other than the processor is asked
+    for, and where onnxruntime is not installed, it means what it means in `choose`. Errors as there.
+    """
+    if name != "auto":
+        return choose(name)
+    installed = {each for each in ("torch", "onnx", "onnxruntime") if importlib.util.find_spec(each)}
+    gpu = sys.platform == "darwin" or any(Path(driver).exists() for driver in GPUS)
+    processor = device == "cpu" or (device == "auto" and not (gpu and "torch" in installed))
+    return "onnx" if processor and {"onnx", "onnxruntime"} <= installed else choose()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from typing import Any
 
 from neoclassic import __version__
 from neoclassic.base.text import markdown, yaml_text
-from neoclassic.insight.card_parts import class_limits, class_row, fenced, listed, repository, table, wilson
+from neoclassic.insight.card_parts import class_limits, class_row, fenced, listed, repository, table
 from neoclassic.insight.reproduce import command
 from neoclassic.insight.review import confusions
 from neoclassic.measure import by, measure
 from neoclassic.model.artefact import Model
+from neoclassic.model.calibration import refusal
+from neoclassic.model.evaluate import wilson
 from neoclassic.model.export import SCRIPT
 from neoclassic.networks import entry, in_zoo
 from neoclassic.train.recipe import Recipe
@@ -189,7 +191,8 @@ class Card:
                 f"The probabilities are calibrated: the logits are divided by {self.model.temperature:.3f}, which was "
                 "fitted on validation images (Guo et al. 2017, arXiv 1706.04599)."
             )
-        return "The probabilities are not calibrated: there were no validation images."
+        reason = refusal(self.model.calibration) or "there were no validation images"
+        return f"The probabilities are not calibrated: {reason}."
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from math import sqrt
 from typing import Any
 
 from neoclassic.base.text import markdown, printable
+from neoclassic.model.evaluate import wilson
 
-Z = 1.959964  # of a 95% interval
 FEW = 100  # test images of a class, below which an accuracy is uncertain
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95% interval of a fraction of `right` in n trials; (0, 1) if n is 0. Wilson 1927, JASA 22(158).
-
-    (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
-    """
-    if not n:
-        return 0.0, 1.0
-    p = right / n
-    middle, half = p + Z**2 / (2 * n), Z * sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    scale = 1 + Z**2 / n
-    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
 def repository(name: str) -> str:

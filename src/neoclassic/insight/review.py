@@ -162,13 +162,18 @@ def of_model(
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write(reviewed: Review, pixels: Array, folder: Path, title: str) -> dict[str, str]:
+def write(
+    reviewed: Review, pixels: Array, folder: Path, title: str, skipped: Sequence[tuple[str, str]] = ()
+) -> dict[str, str]:
     """Write the pictures and tables of a review; return the paths of those written, by name.
 
+    skipped: images that could not be read, each with the reason; a table of them is written if there are any.
     NeoclassicError if a table cannot be written; a warning for a picture that cannot be drawn.
     """
     files.make_folder(folder)
     tables = _tables(reviewed)
+    if skipped:
+        tables["skipped"] = (["path", "reason"], skipped)
     for name, (head, rows) in tables.items():
         files.write(folder / f"{name}.csv", csv_table(head, rows))
     e, worst = reviewed.evaluation, reviewed.worst[:WORST]

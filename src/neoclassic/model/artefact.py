@@ -26,6 +26,7 @@ from neoclassic import engines
 from neoclassic.base import display, files
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.text import printable
+from neoclassic.data.class_names import repeated
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine, Weights
 from neoclassic.engines.weights import check
@@ -222,6 +223,8 @@ class Model(display.Displayed):
             raise NeoclassicError(f"damaged header (a network that needs {needs / 2**30:,.1f} GiB for one image)")
         if outputs != (len(model.classes),):
             raise NeoclassicError(f"damaged header ({len(model.classes)} class names for outputs {outputs})")
+        if twice := repeated(model.classes):
+            raise NeoclassicError(f"damaged header (two classes are called {twice[0]!r})")
         if not 0 < temperature < float("inf"):
             raise NeoclassicError(f"damaged header (a temperature of {temperature})")
         return model

@@ -9,6 +9,7 @@ machines", 1999, section 2.2: as if there were one more image, of every class eq
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from neoclassic.model.evaluate import confusion_of, softmax
 COLDEST, HOTTEST = 0.05, 20.0
 RIGHT = 0.95  # the accuracy wanted of the predictions above the threshold
 FEWEST = 0.05  # the share of predictions that must be above it
+MEASURABLE = 20  # images: of fewer, a single mistake is more than the 5 % that may be wrong
 
 
 def calibrate(logits: Array, labels: Array) -> float:
@@ -68,11 +70,22 @@ def at_bound(temperature: float) -> bool:
     return math.isclose(temperature, COLDEST, rel_tol=1e-4) or math.isclose(temperature, HOTTEST, rel_tol=1e-4)
 
 
+def refusal(calibration: Mapping[str, Any]) -> str | None:
+    """Why a `calibration` has no temperature; None if it has one, or if nothing was held out."""
+    n = calibration.get("n")
+    if n is None or n >= MEASURABLE or "temperature" in calibration:
+        return None
+    held_out = "1 image was" if n == 1 else f"{n} images were"
+    return f"only {held_out} held out, and at least {MEASURABLE} are needed"
+
+
 def fit(logits: Array, labels: Array) -> dict[str, Any]:
     """The `calibration` of an artefact: temperature, threshold, and the number of images that they were fitted on.
 
-    Without the threshold where there is none.
+    Without the threshold where there is none, and without both if there are fewer than MEASURABLE images.
     """
+    if len(labels) < MEASURABLE:
+        return {"n": len(labels)}
     temperature = calibrate(logits, labels)
     limit = threshold(softmax(logits, temperature), labels)
     return {"temperature": temperature, **({} if limit is None else {"threshold": limit}), "n": len(labels)}

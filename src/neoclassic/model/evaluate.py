@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from neoclassic.views.table import LEFT, RIGHT, align
 
 BATCH = 256
 MOST_CLASSES = 40  # in a printed table
+Z = 1.959964  # of a 95% interval
 CLASS_COLUMNS = ("class", "precision", "recall", "F1", "images")
 
 
@@ -63,6 +65,19 @@ def confusion_of(labels: Array, answers: Array, classes: int) -> Array:
     return confusion
 
 
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95% interval of a fraction of `right` in n trials; (0, 1) if n is 0. Wilson 1927, JASA 22(158).
+
+    (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
+    """
+    if not n:
+        return 0.0, 1.0
+    p = right / n
+    middle, half = p + Z**2 / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    scale = 1 + Z**2 / n
+    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
+
+
 @dataclass(frozen=True, repr=False)
 class Evaluation(display.Displayed):
     """Accuracy over a labelled set. `confusion[i][j]` counts the images of class i that were predicted as j."""
@@ -103,14 +118,27 @@ class Evaluation(display.Displayed):
         ]
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy."""
+        return wilson(int(np.trace(self.confusion)), self.n)
+
+    @property
     def per_class(self) -> list[dict[str, Any]]:
-        """Precision, recall and F1 of each class; 0 where the denominator is 0."""
+        """Precision, recall and F1 of each class, 0 where the denominator is 0; and the 95 % interval of the recall."""
         right, said, true = np.diag(self.confusion), self.confusion.sum(0), self.confusion.sum(1)
         precision, recall = right / np.maximum(said, 1), right / np.maximum(true, 1)
         f1 = 2 * right / np.maximum(said + true, 1)
+        rows = zip(self.classes, precision, recall, f1, true, right, strict=True)
         return [
-            {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
-            for name, p, r, f, n in zip(self.classes, precision, recall, f1, true, strict=True)
+            {
+                "class": name,
+                "precision": float(p),
+                "recall": float(r),
+                "f1": float(f),
+                "n": int(n),
+                **dict(zip(("recall_low", "recall_high"), wilson(int(k), int(n)), strict=True)),
+            }
+            for name, p, r, f, n, k in rows
         ]
 
     @property
@@ -122,6 +150,7 @@ class Evaluation(display.Displayed):
         """Plain JSON values."""
         return {
             **self.summary,
+            "accuracy_interval": list(self.interval),
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
         }

@@ -112,8 +112,10 @@ def verify(
     set without files are written as PNG files first. NeoclassicError for images that cannot be read.
     """
     need("onnxruntime", "--verify")
-    recipe = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
-    source = data_of(model, data, data_dir, **recipe)
+    division = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
+    if data is None:  # other data may have a test set
+        division |= {name: model.recipe.get(name) for name in ("test", "split_seed")}
+    source = data_of(model, data, data_dir, **division)
     p = model.preprocessing
     parts = {role: part for role in ("validation", "test") if (part := source.split(role, p)) is not None}
     if not any(map(len, parts.values())):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.class_names import repeated
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines.contract import Array
 from neoclassic.measure import Shape
@@ -18,7 +19,7 @@ from neoclassic.model.opening import open_weights
 from neoclassic.model.torchvision import outline
 from neoclassic.networks import entry
 
-KEEP = 224 / 256  # of the short side: how torchvision crops
+KEEP = 224 / 256  # of the shorter side: how torchvision crops
 
 
 def imported(
@@ -29,16 +30,20 @@ def imported(
     std: tuple[float, ...] = (),
     image_size: int | None = None,
     fit: str = "crop",
+    keep: float | None = None,
 ) -> tuple[Model, tuple[str, ...]]:
     """A model of the weights in a file, and notes for the user.
 
     path, network: as for `opening.open_weights`; the numbers of classes and channels are read from the file. classes:
     their names, in the order of the outputs; by default ImageNet's for 1000 classes under torchvision's names. mean,
     std: of the pixels; by default those that torchvision's weights expect, and 0 and 1 for weights under our names.
-    image_size: in pixels; the network's published one when omitted.
+    image_size: in pixels; the network's published one when omitted. keep: the share of the shorter side that a centre
+    crop keeps; by default 0.875 for weights under torchvision's names, and 1 for others.
 
     UsageError if names are missing or too many; NeoclassicError for weights that lack a layer or do not fit.
     """
+    if keep is not None and fit != "crop":
+        raise UsageError(f"keep is the share that a centre crop keeps, and fit is {fit!r}: leave one out")
     row = entry(network)
     file, already = open_weights(path, network)
     if already:
@@ -50,9 +55,9 @@ def imported(
         usual = ((0.0,), (1.0,)) if found.ours else published.pixels(network, found.channels)
         if file.preprocessing:
             usual = published.of_channels((file.preprocessing.mean, file.preprocessing.std), found.channels)
-        keep = KEEP if fit == "crop" and not found.ours else 1.0
+        usual_keep = KEEP if fit == "crop" and not found.ours else 1.0
         p = Preprocessing(
-            (height, width), found.channels, fit, "bilinear", mean or usual[0], std or usual[1], keep=keep
+            (height, width), found.channels, fit, "bilinear", mean or usual[0], std or usual[1], keep=keep or usual_keep
         )
         data = {"name": published.DATA if names == published.classes() else "unknown"}
         model, adopted = adopted_model(network, file.arrays, names, p, data, _Complete)
@@ -65,13 +70,16 @@ def imported(
 def read_names(path: str | Path) -> tuple[str, ...]:
     """The names in a text file, one a line. NeoclassicError for a file that cannot be read or has a name twice."""
     try:
-        names = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]
     except OSError as error:
         raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise NeoclassicError(f"{path} is not text in UTF-8: save it as UTF-8, one name a line") from None
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise NeoclassicError(f"{path} has {twice[0]!r} twice: each class needs a name of its own")
+    numbers, names = [i for i, line in enumerate(lines, 1) if line], [line for line in lines if line]
+    if twice := repeated(names):
+        name, one, other = twice
+        where = f"in lines {numbers[one]} and {numbers[other]}"
+        raise NeoclassicError(f"{path} has {name!r} twice, {where}: give each class a name of its own")
     return tuple(names)
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.listing import photos_in
+from neoclassic.base.machine import cores
+from neoclassic.data.listing import is_of_system, photos_in
 from neoclassic.data.preprocessing import bright_border, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.model.artefact import Model
-from neoclassic.model.evaluate import BATCH, logits_of, softmax
+from neoclassic.model.calibration import refusal
+from neoclassic.model.evaluate import logits_of, softmax
 
+BATCH = 64  # images that the engine computes at once: on a slow engine the first answers come soon
+AHEAD = 2 * BATCH  # images that threads decode before the engine asks for them
 UNKNOWN = "unknown"
 STDIN = Path("-")
 
@@ -43,11 +50,11 @@ class Prediction:
     def of(
         cls, path: str, row: np.ndarray, classes: tuple[str, ...], top: int, threshold: float, bright: bool = False
     ) -> Prediction:
-        """From one row of probabilities; an error if they are not finite."""
+        """From one row of probabilities; an error if they are not finite. top: how many classes; 0 for all."""
         if not np.isfinite(row).all():
             return cls(path, error=f"{path}: the network returned probabilities that are not numbers")
         order = np.argsort(-row, kind="stable")
-        named = tuple((classes[i], float(row[i])) for i in order[:top])
+        named = tuple((classes[i], float(row[i])) for i in order[: top or None])
         if row[order[0]] < threshold:
             return cls(path, named, UNKNOWN, bright=bright)
         return cls(path, named, named[0][0], int(order[0]), bright=bright)
@@ -72,11 +79,15 @@ class Prediction:
 def images_in(paths: Iterable[str]) -> list[Path]:
     """The files that are named or that match a pattern, and the image files in the named folders, sorted.
 
-    "-" is standard input. UsageError for a name that does not exist.
+    "-" is standard input. What systems keep next to photos is left out, as a shell's `photos/*` names it too.
+    UsageError for a name that does not exist, and if no image is left.
     """
     found: list[Path] = []
-    for name in paths:
-        path = Path(name)
+    given = list(map(Path, paths))
+    wanted = [path for path in given if not is_of_system(path.name)]
+    if given and not wanted:
+        raise UsageError(f"no images in {given[0]}: it is a system's own")
+    for path in wanted:
         if path.is_dir():
             inside = photos_in(path)
             if not inside:
@@ -87,14 +98,15 @@ def images_in(paths: Iterable[str]) -> list[Path]:
         elif matched := _matching(path):
             found += matched
         else:
-            raise UsageError(f"no file or folder {name!r}")
+            raise UsageError(f"no file or folder {str(path)!r}")
     return found
 
 
 def _matching(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
     try:
-        return sorted(p for p in root.glob(str(pattern.relative_to(root))) if p.is_file())
+        matches = root.glob(str(pattern.relative_to(root)))
+        return sorted(p for p in matches if p.is_file() and not any(map(is_of_system, {*p.parts} - {*pattern.parts})))
     except (ValueError, OSError):  # not a pattern
         return []
 
@@ -111,7 +123,7 @@ def threshold_of(model: Model, wish: str | None) -> float:
     if wish == "stored":
         stored = float(model.calibration.get("threshold", 1.0))
         if stored >= 1:  # older versions stored 1 if there was none, which makes every answer unknown
-            fitted = "on its validation images no probability means 95 % right answers"
+            fitted = refusal(model.calibration) or "on its validation images no probability means 95 % right answers"
             reason = fitted if model.calibration else "it was not fitted on validation images"
             raise UsageError(f"the model has no stored threshold: {reason}; give a number")
         return stored
@@ -132,20 +144,40 @@ def predict(
     invert: bool = False,
     threshold: float = 0.0,
 ) -> Iterator[Prediction]:
-    """Yield one prediction for each path, in order. An image that cannot be read gives one with an error."""
+    """Yield one prediction for each path, in order, as soon as its batch is computed.
+
+    An image that cannot be read gives one with an error. top: how many classes; 0 for all. The memory that this takes
+    does not grow with the number of paths.
+    """
     model = replace(model, preprocessing=replace(model.preprocessing, invert=model.preprocessing.invert != invert))
-    todo = list(paths)
-    for start in range(0, len(todo), BATCH):
-        batch = todo[start : start + BATCH]
-        read = [_read(path, model) for path in batch]
-        readable = [pixels for pixels in read if not isinstance(pixels, str)]
+    decoded = _decoded(paths, model)
+    while batch := list(islice(decoded, BATCH)):
+        readable = [pixels for _, pixels in batch if not isinstance(pixels, str)]
         rows = iter(probabilities(model, engine, np.stack(readable)) if readable else ())
-        for path, pixels in zip(map(str, batch), read, strict=True):
+        for path, pixels in batch:
             if isinstance(pixels, str):
                 yield Prediction(path, error=pixels)
             else:
                 bright = bright_border(pixels)
                 yield Prediction.of(path, next(rows), model.classes, top, threshold, bright)
+
+
+def _decoded(paths: Iterable[Path], model: Model) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Each path with its pixels, or with the message that says why it cannot be read, in order.
+
+    Threads decode up to AHEAD images while the engine computes.
+    """
+    waiting: deque[tuple[Path, Future[np.ndarray | str] | None]] = deque()
+    pool = ThreadPoolExecutor(cores(), "decode")
+    try:
+        for path in chain(paths, [None] * AHEAD):
+            if path is not None:  # Ctrl-C could not end a thread that waits for standard input
+                waiting.append((path, None if path == STDIN else pool.submit(_read, path, model)))
+            if waiting and (path is None or len(waiting) > AHEAD):
+                first, pixels = waiting.popleft()
+                yield str(first), pixels.result() if pixels else _read(first, model)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _read(path: Path, model: Model) -> np.ndarray | str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
@@ -19,10 +20,8 @@ from neoclassic.data.sources import SOURCES, open_dataset
 from neoclassic.model.artefact import Model
 
 
-def data_of(
-    model: Model, data: str | None = None, data_dir: str | None = None, validation: float = 0.0, seed: int = 0
-) -> Splits | Folder:
-    """The data of a model, or the data that `data` names. The other arguments are those of `data.open_dataset`.
+def data_of(model: Model, data: str | None = None, data_dir: str | None = None, **division: Any) -> Splits | Folder:
+    """The data of a model, or the data that `data` names. division: further arguments of `data.open_dataset`.
 
     NeoclassicError, one line, if the model's own data are not found.
     """
@@ -30,11 +29,11 @@ def data_of(
     data_dir = data_dir or run.get("data_dir")
     name = files.on_disk(str(data or model.recipe.get("data") or model.data.get("name", "")))
     if data or name in SOURCES:
-        return open_dataset(name, data_dir, model.classes, validation, seed)
+        return open_dataset(name, data_dir, model.classes, **division)
     other = None
     for path in dict.fromkeys((path_of(name, run.get("place")), name)):
         if files.expanded(path).absolute().exists():
-            found = open_dataset(path, data_dir, model.classes, validation, seed)
+            found = open_dataset(path, data_dir, model.classes, **division)
             if _same(found, model):
                 return found
             other = other or path

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.data.class_names import told_apart
 from neoclassic.data.preprocessing import FILTERS, Preprocessing
 from neoclassic.engines.contract import Array, Weights
 from neoclassic.engines.weights import shapes
@@ -178,7 +179,7 @@ def _classes(said: Mapping[str, Any], pixels: Mapping[str, Any]) -> tuple[str, .
     n = int(said.get("num_classes", pixels.get("num_classes", 0)))
     labels = said.get("label_names") or pixels.get("label_names")
     if isinstance(labels, list) and len(labels) == n:
-        return tuple(map(str, labels))
+        return told_apart([str(label) for label in labels])
     if n == len(published.classes()) and str(pixels.get("tag", "")).endswith("in1k"):
         return published.classes()
     return tuple(map(str, range(min(n, 1 << 20))))

@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
-from neoclassic.model.calibration import fit
+from neoclassic.model.calibration import fit, refusal
 from neoclassic.model.evaluate import Evaluation, logits_of
 from neoclassic.train.doubtful import warnings
 from neoclassic.train.job import Job
 from neoclassic.train.run import Result, Run, State, machine, versions
 
 
-def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -> Result:
+def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -> tuple[Result, str]:
     """Calibrate the model that was kept, evaluate it on the test set, and save model, log and result.
 
-    held: logits and labels of images that were held out, if they are known already.
+    held: logits and labels of images that were held out, if they are known already. Returns the result, and a line that
+    says why there is no calibration, if too few images were held out for one.
     """
     model = Model.load(run.model)
     best = model.metrics.get("epoch")  # on a GPU, an epoch that is trained again may not be the best any more
@@ -41,7 +42,11 @@ def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -
     run.save_model(model)
     result = _result(job, run, state, best, test, model)
     run.save_result(result)
-    return result
+    few = refusal(model.calibration)
+    return (
+        result,
+        f"no temperature and no threshold are stored: {few}; a larger validation set gives both" if few else "",
+    )
 
 
 def _logits(job: Job) -> Array:

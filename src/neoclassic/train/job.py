@@ -157,11 +157,15 @@ def prepare(
     that cannot be run on these data; NeoclassicError for data or weights that cannot be read.
     """
     source = path_of(recipe.data, settings.place)
-    dataset = splits or data.open_dataset(source, settings.data_dir, None, recipe.validation, recipe.seed)
+    dataset = splits or _opened(recipe, source, settings.data_dir)
+    if recipe.head and isinstance(dataset, Folder) and dataset.splits.get("validation") == ():
+        recipe = replace(recipe, validation=0.0)  # the last layer is validated on folds
+        dataset = _opened(recipe, source, settings.data_dir)
     if recipe.classes not in (None, len(dataset.classes)):
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     size = size_of(recipe, dataset)
-    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, recipe.fit))
+    fit = recipe.fit or (None if recipe.keep is None else "crop")
+    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, fit))
     shape = (preprocessing.channels, *preprocessing.size)
     tree = tree_for(recipe, len(dataset.classes), shape)
     if recipe.tree is not None:  # what a resumed run starts from
@@ -215,6 +219,11 @@ def prepare(
     )
 
 
+def _opened(recipe: Recipe, source: str, data_dir: str | None) -> Splits | Folder:
+    """The data of a recipe, divided as it says."""
+    return data.open_dataset(source, data_dir, None, recipe.validation, recipe.seed, recipe.test, recipe.split_seed)
+
+
 def _sizes(recipe: Recipe, training: Dataset, norms: Sequence[str]) -> list[int]:
     """The number of images in each batch of an epoch."""
     return [len(batch) for batch in batches(len(training), recipe.batch_size, 0, 0, alone=not norms)]
@@ -260,8 +269,8 @@ def _about(photos: Folder | None, recipe: Recipe, p: Preprocessing) -> list[str]
 
 
 def _with(recipe: Recipe, p: Preprocessing) -> Preprocessing:
-    """The preprocessing with the recipe's own mean and deviation. UsageError for a wrong number of numbers."""
-    return replace(p, mean=recipe.mean or p.mean, std=recipe.std or p.std)
+    """The preprocessing with the recipe's own crop, mean and deviation. UsageError for a wrong number of numbers."""
+    return replace(p, keep=recipe.keep or p.keep, mean=recipe.mean or p.mean, std=recipe.std or p.std)
 
 
 def _parts(recipe: Recipe, splits: Splits) -> tuple[Dataset, Dataset]:
@@ -269,11 +278,13 @@ def _parts(recipe: Recipe, splits: Splits) -> tuple[Dataset, Dataset]:
     training = splits.train
     monitored = splits.test if recipe.validation == 0 else splits.validation
     if monitored is None:
-        kept, held_out = stratified_split(training.labels, recipe.validation, recipe.seed)
+        seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+        kept, held_out = stratified_split(training.labels, recipe.validation, seed)
         training, monitored = training.subset(kept), training.subset(held_out)
     if not len(training) or not len(monitored):
         n = len(splits.train)
-        raise NeoclassicError(f"{training.name}: {n} images are too few to train on and to validate")
+        advice = "train with --validation 0, or with --head, which validates on folds, or add images"
+        raise NeoclassicError(f"{training.name}: {n} images are too few to hold some out for validation: {advice}")
     return training, monitored
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.dataset import Splits, batches
+from neoclassic.data.image_files import pixel_limit
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation
@@ -80,7 +81,9 @@ def train(
         if world.restarts and (Path(out) / "recipe.json").exists():
             return resume(out, splits, listeners, world)
     if world.rank:
-        _assist(prepare(recipe, settings, splits, world), State(), out)
+        with pixel_limit(settings.max_pixels):
+            job = prepare(recipe, settings, splits, world)
+        _assist(job, State(), out)
         return None
     Run.check(out)
 
@@ -90,7 +93,8 @@ def train(
 
     if settings.engine == "torch":
         note(f"precision {settings.speed.precision}, compile {settings.speed.compile}")
-    job = prepare(recipe, settings, splits, world, note if listeners else None)
+    with pixel_limit(settings.max_pixels):
+        job = prepare(recipe, settings, splits, world, note if listeners else None)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
     run = Run.create(out, name, job.recipe, settings)
     if skipped := job.splits.skipped:
@@ -117,7 +121,8 @@ def resume(
                 each.finished(run, result)
             return result
         saved, state = run.load_checkpoint(), State()
-        job = prepare(recipe, settings, splits, world, resumed=saved is not None)
+        with pixel_limit(settings.max_pixels):
+            job = prepare(recipe, settings, splits, world, resumed=saved is not None)
         if saved:
             weights, optimizer, state, header = saved
             if header["data"] != job.splits.train.fingerprint:
@@ -169,8 +174,10 @@ class Training:
         finally:
             for each in self.listeners:
                 each.stopped()
-        result = finish(self.job, self.run, self.state, self.held)
+        result, uncalibrated = finish(self.job, self.run, self.state, self.held)
         for each in self.listeners:
+            if uncalibrated:
+                each.advised(uncalibrated)
             each.finished(self.run, result)
         return result
 

@@ -28,6 +28,7 @@ class Recipe(display.Displayed):
                       its name, where it is published, a description, and the accuracy that it is known to reach
     network, data     names; `classes`, `image_size` (pixels, square), `channels` (1 or 3) and `fit` (crop, pad or
                       stretch) follow from them if they are None
+    keep              the share of the shorter side that a centre crop keeps, such as 224/256; None: all of it
     tree              of a network of one's own, whose name is then free; None for a network of the zoo
     epochs            passes over the training set
     batch_size        images in a step; the last batch of an epoch may be smaller
@@ -62,7 +63,10 @@ class Recipe(display.Displayed):
                       [0, 1]; with `weights`, mean and deviation are those that the weights expect
     validation        the fraction of the training set that is held out, stratified, to choose the best model; 0, as in
                       published recipes: the test set is evaluated after every epoch, and the last model is kept
-    seed              of initial weights, order, augmentation, dropout and split
+    test              the fraction of each class of a folder of photos that is the test set, where it has none; 0: the
+                      validation set serves as one. None: a fifth, or the folder's validation set
+    seed              of initial weights, order, augmentation, dropout and the validation set
+    split_seed        of the validation set and the test set; None: `seed` chooses the validation set alone
     """
 
     name: str
@@ -75,6 +79,7 @@ class Recipe(display.Displayed):
     image_size: int | None = None
     channels: int | None = None
     fit: str | None = None
+    keep: float | None = None
     epochs: int = 10
     batch_size: int = 128
     optimizer: Optimizer = Optimizer()
@@ -100,7 +105,9 @@ class Recipe(display.Displayed):
     initialisation: str = "he"
     standardise: bool = False
     validation: float = 0.1
+    test: float | None = None
     seed: int = 0
+    split_seed: int | None = None
     tree: Node | None = None
 
     @property
@@ -126,6 +133,7 @@ class Recipe(display.Displayed):
             ("batch size", self.batch_size, self.batch_size >= 1, "at least 1"),
             ("classes", self.classes, self.classes is None or self.classes >= 1, "at least 1"),
             ("image size", self.image_size, self.image_size is None or self.image_size >= 1, "at least 1"),
+            ("keep", self.keep, self.keep is None or 0.1 <= self.keep <= 1, "from 0.1 to 1"),
             ("learning rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0"),
             ("gamma", self.gamma, 0 < self.gamma <= 1, "above 0, at most 1"),
             ("milestones", self.milestones, all(m > 0 for m in self.milestones), "above 0"),
@@ -138,9 +146,13 @@ class Recipe(display.Displayed):
             ("fresh rate", self.fresh_rate, 0 < self.fresh_rate < math.inf, "above 0"),
             ("warm-up", self.warmup_epochs, 0 <= self.warmup_epochs <= self.epochs, "from 0 to the epochs"),
             ("validation", self.validation, 0 <= self.validation < 1, "in [0, 1)"),
+            ("test", self.test, self.test is None or 0 <= self.test < 1, "in [0, 1)"),
             ("seed", self.seed, 0 <= self.seed < 1 << 32, "from 0 to 4294967295"),
+            ("split seed", self.split_seed, 0 <= (self.split_seed or 0) < 1 << 32, "from 0 to 4294967295"),
         ):
             require(what, given, possible, wish)
+        if self.keep is not None and self.fit not in (None, "crop"):
+            raise UsageError(f"keep is the share that a centre crop keeps, and fit is {self.fit!r}: leave one out")
         if self.schedule == "step" and not self.milestones:
             raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
         if late := [epoch for epoch, _ in self.unfreeze if not 1 <= epoch <= self.epochs]:

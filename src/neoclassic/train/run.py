@@ -18,6 +18,7 @@ from neoclassic.base.locks import locked
 from neoclassic.base.machine import cores
 from neoclassic.base.records import record
 from neoclassic.base.text import csv_table
+from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
@@ -36,6 +37,7 @@ class Settings:
     strict       end the run at a photo that cannot be read, instead of leaving it out
     tensorboard  whether TensorBoard events are wanted; see `insight.watching`
     place        absolute path of the data, where the recipe names a path relative to another folder
+    max_pixels   that a photo may have
     """
 
     engine: str = "auto"
@@ -46,6 +48,7 @@ class Settings:
     strict: bool = False
     tensorboard: bool = False
     place: str | None = None
+    max_pixels: int = MAX_PIXELS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with precision and compile beside the others."""

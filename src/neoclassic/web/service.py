@@ -28,7 +28,8 @@ from starlette.responses import Response
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.machine import cores
-from neoclassic.data.preprocessing import header, read_pixels
+from neoclassic.data.image_files import MAX_PIXELS, pixel_limit
+from neoclassic.data.preprocessing import read_pixels
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
@@ -52,7 +53,7 @@ class Limits:
 
     body: int = 32 << 20
     images: int = 64
-    pixels: int = 32_000_000
+    pixels: int = MAX_PIXELS
     queue: int = 256
     batch: int = 32
     seconds: float = 30.0
@@ -84,7 +85,8 @@ class Service:
         """Compute batches while the application runs: its lifespan."""
         task = asyncio.create_task(self._compute())
         try:
-            yield
+            with pixel_limit(self.limits.pixels):
+                yield
         finally:
             task.cancel()
             self.decoders.shutdown(wait=False, cancel_futures=True)
@@ -196,8 +198,6 @@ class Service:
     def _pixels(self, name: str, content: bytes) -> Any:
         """The pixels of an image file as an array, or an error message as a string."""
         try:
-            if content and (size := header(content, name).size) and size[0] * size[1] > self.limits.pixels:
-                return f"{name}: has more than {self.limits.pixels / 1e6:g} million pixels: make it smaller first"
             stream = io.BytesIO(content)
             stream.name = name
             return read_pixels(stream, self.model.preprocessing)
