@@ -13,7 +13,8 @@ from serving import form, make_model, picture
 
 from neoclassic.web.application import application
 from neoclassic.web.responses import Refusal
-from neoclassic.web.service import Limits, Service
+from neoclassic.web.intake import Limits
+from neoclassic.web.service import Service
 
 # ── odd class names and numbers ──────────────────────────────────────────────────────────────────────
 

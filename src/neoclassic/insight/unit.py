@@ -155,9 +155,10 @@ class _Reader:
 
     def _then(self, path: str, unit: Unit) -> tuple[tuple[str, str, float], ...]:
         """What becomes of the value in the layers that follow and read nothing but it."""
-        parent, _, name = path.rpartition(".")
-        siblings = at(self.tree, parent).children if path and isinstance(at(self.tree, parent), Sequential) else ()  # type: ignore[attr-defined]
-        following = [(join(parent, other), child) for other, child in siblings]
+        parent = path.rpartition(".")[0]
+        around = at(self.tree, parent)
+        siblings = around.children if path and isinstance(around, Sequential) else ()
+        following = [(join(parent, name), child) for name, child in siblings]
         start = next((i for i, (other, _) in enumerate(following, 1) if other == path), len(following))
         steps = []
         for other, child in following[start:]:
@@ -191,11 +192,11 @@ class _Reader:
                 result = sum(term.sum for term in terms)
                 return result, f"−Σ(x − w)² = {_n(result)}", terms
             case nodes.Flatten():
-                place = np.unravel_index(unit[0], row.input)
-                return float(x[place]), f"x[{', '.join(str(int(i)) for i in place)}] = {_n(x[place])}", []
-            case nodes.Select(channels):
-                place = (channels[unit[0]], *unit[1:])
+                place = tuple(int(i) for i in np.unravel_index(unit[0], row.input))
                 return float(x[place]), f"x[{', '.join(map(str, place))}] = {_n(x[place])}", []
+            case nodes.Select(channels):
+                chosen = (channels[unit[0]], *unit[1:])
+                return float(x[chosen]), f"x[{', '.join(map(str, chosen))}] = {_n(x[chosen])}", []
             case nodes.PadChannels():
                 value = float(x[unit]) if unit[0] < len(x) else 0.0
                 return value, _n(value), []
@@ -259,8 +260,8 @@ _ELEMENTWISE = (
 
 
 def _n(value: Any) -> str:
-    """A number in a formula: six significant digits, and a negative one with a true minus sign."""
-    return f"{float(value):.6g}".replace("-", "−")
+    """A number in a formula: seven significant digits, as many as float32 has, and a true minus sign."""
+    return f"{float(value):.7g}".replace("-", "−")
 
 
 def _single(channel: int, value: float, weight: float, product: float) -> Term:
@@ -300,7 +301,11 @@ def _pooled(node: Node, unit: Unit, x: Array) -> tuple[float, str, list[Term]]:
 
 def _mean(channel: int, patch: Array, count: int) -> tuple[float, str, list[Term]]:
     total = float(np.nansum(patch))
-    return total / count, f"Σ patch / n = {_n(total)}/{count} = {_n(total / count)}", [Term(channel, patch, None, total)]
+    return (
+        total / count,
+        f"Σ patch / n = {_n(total)}/{count} = {_n(total / count)}",
+        [Term(channel, patch, None, total)],
+    )
 
 
 def _responses(node: nodes.LocalResponseNorm, unit: Unit, x: Array) -> tuple[float, str, list[Term]]:
