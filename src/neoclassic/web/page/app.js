@@ -13,6 +13,7 @@ const VIEWS = {
   look: () => import('./views/look.js'),
   http: () => import('./views/http.js'),
 }
+const SIGNS = { system: '◐', light: '☀', dark: '☾' }
 const $ = id => document.getElementById(id)
 let session
 let end
@@ -42,8 +43,9 @@ function head(view) {
   $('skip').textContent = t('shell.skip')
   $('language').textContent = t('shell.language')
   $('language').lang = language() === 'en' ? 'zh' : 'en'
-  $('theme').textContent = t(`shell.theme.${currentTheme()}`)
-  $('theme').title = t('shell.theme')
+  $('theme').textContent = SIGNS[currentTheme()]
+  $('theme').title = t('shell.theme', { theme: t(`shell.theme.${currentTheme()}`) })
+  $('theme').setAttribute('aria-label', $('theme').title)
   $('views').setAttribute('aria-label', t('shell.views'))
   const link = name => h('a', { href: `#/${name}`, 'aria-current': name === view ? 'page' : null }, t(`${name}.title`))
   replace($('views'), ...session.views.map(link))

@@ -49,6 +49,8 @@ export function detail(model, seen, rowOf) {
     const found = await postJson('lab/unit', { model: model.name, path: layer.path, unit: place.join(',') }, pixels)
     if (!at) return
     seen.field(found.field)
+    const copy = holder.querySelector('canvas.input')
+    copy.getContext('2d').drawImage(seen.canvas, 0, 0)
     replace(holder.querySelector('.sums'), ...sums(found))
     const { dataset } = holder
     Object.assign(dataset, { path: found.path, unit: place.join(','), value: found.value, result: found.result })
@@ -67,7 +69,7 @@ export function detail(model, seen, rowOf) {
       h('div', { class: 'detail-head' }, h('h4', {}, t(flat ? 'look.unit_of' : 'look.map_of', { path: layer.path, n })), button('×', close, { class: 'close', 'aria-label': t('look.close') })),
       h('code', {}, layer.code),
       field(t(flat ? 'look.unit' : 'look.map'), chooser),
-      h('div', { class: 'detail-body' }, flat ? null : h('div', {}, large(), h('p', { class: 'hint' }, t('look.choose'))), kernels()),
+      h('div', { class: 'detail-body' }, flat ? null : h('div', {}, large(), h('p', { class: 'hint' }, t('look.choose'))), framed(), kernels()),
       h('div', { class: 'sums', 'aria-live': 'polite' }))
   }
 
@@ -104,6 +106,12 @@ export function detail(model, seen, rowOf) {
     }
     paint()
     return h('div', {}, canvas, told)
+  }
+
+  // The input with the receptive field, for the layers far below it
+  function framed() {
+    const { width, height } = seen.canvas
+    return h('div', {}, h('h5', {}, t('look.sees')), h('canvas', { class: 'input', width, height, role: 'img', 'aria-label': t('look.sees') }))
   }
 
   function kernels() {

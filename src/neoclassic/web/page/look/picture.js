@@ -78,7 +78,8 @@ export function picture(model, occlude) {
     heat = null
     hide.setAttribute('aria-pressed', hiding)
     canvas.classList.toggle('hiding', hiding)
-    canvas.toggleAttribute('tabindex', hiding)
+    if (hiding) canvas.tabIndex = 0
+    else canvas.removeAttribute('tabindex')
     canvas.setAttribute('role', hiding ? 'application' : 'img')
     canvas.setAttribute('aria-label', t(hiding ? 'look.patch' : 'look.input'))
     note.textContent = hiding ? t('look.patch') : ''
@@ -118,5 +119,6 @@ export function picture(model, occlude) {
       paint()
     },
     repaint: paint,
+    canvas,
   }
 }

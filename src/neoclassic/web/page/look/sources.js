@@ -86,7 +86,7 @@ export function sources(models, look) {
     navigator.mediaDevices ? button(t('look.camera'), camera) : null,
     model.samples ? button(t('look.sample'), sample, { id: 'sample' }) : null)
   return {
-    element: h('section', { class: 'card sources' }, bar, note, stage, strip),
+    element: h('section', { class: 'card' }, bar, note, stage, strip),
     begin: () => { if (drawable) draw() },
     end: () => {
       clear()

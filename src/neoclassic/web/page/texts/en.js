@@ -1,10 +1,10 @@
 export const en = {
   'shell.skip': 'Skip to the content',
   'shell.language': '中文',
-  'shell.theme': 'Colours: as the system, light or dark',
-  'shell.theme.system': 'System',
-  'shell.theme.light': 'Light',
-  'shell.theme.dark': 'Dark',
+  'shell.theme': 'Colours: {theme}. Change',
+  'shell.theme.system': 'as the system',
+  'shell.theme.light': 'light',
+  'shell.theme.dark': 'dark',
   'shell.views': 'Views',
   'shell.token': 'Open the address that the command "neoclassic lab" printed: it holds a token, which this address lacks.',
 
@@ -91,6 +91,7 @@ export const en = {
   'look.unit_of': '{path}: one of {n} units',
   'look.map': 'Map',
   'look.unit': 'Unit',
+  'look.sees': 'What the unit sees of the input',
   'look.close': 'Close',
   'look.choose': 'Click a unit, or move with the arrow keys. Its receptive field is framed on the input.',
   'look.units': 'Units of the map, {shape}; the arrow keys move',

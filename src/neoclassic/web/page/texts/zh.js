@@ -1,7 +1,7 @@
 export const zh = {
   'shell.skip': '跳到正文',
   'shell.language': 'English',
-  'shell.theme': '颜色：跟随系统、浅色或深色',
+  'shell.theme': '颜色：{theme}。切换',
   'shell.theme.system': '跟随系统',
   'shell.theme.light': '浅色',
   'shell.theme.dark': '深色',
@@ -91,6 +91,7 @@ export const zh = {
   'look.unit_of': '{path}：{n} 个单元之一',
   'look.map': '特征图',
   'look.unit': '单元',
+  'look.sees': '该单元在输入上看到的部分',
   'look.close': '关闭',
   'look.choose': '点击一个单元，或用方向键移动。它的感受野会在输入上框出。',
   'look.units': '特征图的单元，{shape}；用方向键移动',

@@ -24,7 +24,8 @@ export async function show(main, [name, word, second], session) {
   }
 
   const taken = sources(models, look)
-  main.append(taken.element, message, h('div', { class: names.length > 1 ? 'pair' : 'single' }, columns.map(one => one.element)))
+  const shown = h('div', { class: names.length > 1 ? 'pair' : 'single' }, columns.map(one => one.element))
+  main.append(h('div', { class: names.length > 1 ? 'looking' : 'looking one' }, h('div', { class: 'sources' }, taken.element, message), shown))
   const repaint = () => columns.forEach(one => one.repaint())
   addEventListener('themechange', repaint)
   if (last) look(last)

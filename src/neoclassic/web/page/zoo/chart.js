@@ -32,11 +32,12 @@ function drawn(networks, width, height) {
   }
   axes.push(s('text', { x: width - BOX.right, y: height - 8, 'text-anchor': 'end' }, t('zoo.axis.macs')))
   axes.push(s('text', { x: BOX.left, y: height - 8 }, t('zoo.axis.accuracy')))
-  const taken = []
+  const taken = networks.map(one => around(x(one.macs), y(one.accuracy), one.name))
   const points = [...networks].sort((a, b) => b.accuracy - a.accuracy).map(one => point(one, x(one.macs), y(one.accuracy), width, taken))
   return s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': t('zoo.cost') }, axes, points)
 }
 
+const around = (cx, cy, name) => ({ left: cx - 6, right: cx + 6, top: cy - 6, bottom: cy + 6, name })
 const tick = n => (n >= 1e9 ? `${n / 1e9} G` : `${n / 1e6} M`)
 
 // A link; its name is written beside it where there is room, and always when it is pointed at or focused.
@@ -44,7 +45,7 @@ function point(one, cx, cy, width, taken) {
   const size = 6.6 * one.name.length
   const end = cx + 10 + size > width
   const box = { left: end ? cx - 10 - size : cx - 6, right: end ? cx + 6 : cx + 10 + size, top: cy - 8, bottom: cy + 8 }
-  const free = taken.every(o => box.right < o.left || box.left > o.right || box.bottom < o.top || box.top > o.bottom)
+  const free = taken.every(o => o.name === one.name || box.right < o.left || box.left > o.right || box.bottom < o.top || box.top > o.bottom)
   if (free) taken.push(box)
   const about = `${one.name}, ${one.year}: ${count(one.macs)} MACs, ${percent(one.accuracy)}`
   return s('a', { href: fromHash('zoo', one.name), class: free ? 'point' : 'point crowded', 'aria-label': about },

@@ -33,12 +33,14 @@ export async function network(name, names, session, partner = '') {
       mark(figure, found.layers, path)
     }
     const figure = zoomable(found, choose)
-    const rows = layerTable(found.layers, choose)
+    const rows = layerTable(found.layers, path => { choose(path); chosen.scrollIntoView({ block: 'nearest' }) })
+    const first = found.layers.find(layer => layer.leaf && layer.parameters)
+    queueMicrotask(() => choose((first ?? found.layers[0]).path))
     return [
       partner ? h('h2', {}, found.name) : null,
       h('p', { class: 'lead' }, `${found.year || ''} ${found.about}`),
       found.differences ? h('p', {}, `${t('zoo.differs')} ${found.differences}`) : null,
-      totals(found), controls(found), message, figure, chosen, rows,
+      totals(found), controls(found), message, h('div', { class: partner ? null : 'explore' }, figure, chosen), rows,
     ]
   }
 
