@@ -51,9 +51,10 @@ function grid(values) {
   return h('table', { class: written ? 'grid' : 'grid small' }, h('tbody', {}, values.map(row => h('tr', {}, row.map(cell)))))
 }
 
+// Black or white, whichever differs more from a colour (WCAG 2.2, relative luminance)
 function contrast(colour) {
-  const [r, g, b] = colour.match(/\d+/g).map(Number)
-  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? '#000' : '#fff'
+  const [r, g, b] = colour.match(/\d+/g).map(v => (v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4))
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? '#000' : '#fff'
 }
 
 // Terms that are single numbers: x, w and their product
