@@ -9,21 +9,27 @@ export function rows(model, choose) {
   const made = model.layers.map(layer => row(layer, choose))
   const by = new Map(made.map(one => [one.layer.path, one]))
   const element = h('ol', { class: 'rows' }, made.map(one => one.element))
-  const observer = new ResizeObserver(() => made.forEach(one => one.paint()))
+  const paint = () => {
+    const space = Math.max(element.clientWidth - 12, 120) // read once, before anything is painted
+    made.forEach(one => one.paint(space))
+  }
+  const observer = new ResizeObserver(paint)
   observer.observe(element)
   return {
     element,
     show(sheets, take) {
       for (const sheet of sheets) by.get(sheet.path)?.set(sheet, take(sheet.maps * sheet.height * sheet.width))
+      paint()
     },
     row: path => by.get(path)?.element,
-    repaint: () => made.forEach(one => one.paint()),
+    repaint: paint,
     end: () => observer.disconnect(),
   }
 }
 
 function row(layer, choose) {
   const canvas = h('canvas', { width: 1, height: 1, 'aria-hidden': true })
+  const paper = canvas.getContext('2d')
   const most = h('span', { class: 'most' })
   const about = `${layer.path}, ${layer.text}, ${t('look.maps', { shape: shape(layer.output) })}`
   const opener = h('button', { type: 'button', class: 'maps', 'aria-label': about }, canvas)
@@ -31,12 +37,12 @@ function row(layer, choose) {
   let bytes = null
   let tile = null
 
-  function paint() {
+  function paint(space) {
     if (!sheet) return
-    const space = Math.max(opener.clientWidth - 8, 120)
     tile = layout(sheet, space)
-    Object.assign(canvas, { width: tile.columns * tile.x, height: Math.ceil(tile.n / tile.columns) * tile.y })
-    const paper = canvas.getContext('2d')
+    const [wide, tall] = [tile.columns * tile.x, Math.ceil(tile.n / tile.columns) * tile.y]
+    if (canvas.width !== wide || canvas.height !== tall) Object.assign(canvas, { width: wide, height: tall })
+    paper.clearRect(0, 0, wide, tall)
     paper.imageSmoothingEnabled = false
     const { height, width } = sheet
     const flat = layer.output.length === 1
@@ -61,7 +67,7 @@ function row(layer, choose) {
   return {
     layer,
     element: h('li', { class: 'row', 'data-path': layer.path }, head, opener),
-    set(given, data) { sheet = given; bytes = data; paint() },
+    set(given, data) { sheet = given; bytes = data },
     paint,
   }
 }
