@@ -2,7 +2,7 @@
 import { fromHash, h, s } from '../dom.js'
 import { count, percent, t } from '../i18n.js'
 
-const BOX = { left: 46, right: 14, top: 14, bottom: 42 }
+const BOX = { left: 46, right: 14, top: 28, bottom: 42 }
 
 export function chart(networks) {
   const holder = h('div', { class: 'chart' })
@@ -31,7 +31,7 @@ function drawn(networks, width, height) {
     axes.push(s('text', { x: BOX.left - 6, y: y(rate) + 4, 'text-anchor': 'end' }, `${Math.round(100 * rate)} %`))
   }
   axes.push(s('text', { x: width - BOX.right, y: height - 8, 'text-anchor': 'end' }, t('zoo.axis.macs')))
-  axes.push(s('text', { x: BOX.left, y: height - 8 }, t('zoo.axis.accuracy')))
+  axes.push(s('text', { x: 4, y: 14 }, t('zoo.axis.accuracy')))
   const taken = networks.map(one => around(x(one.macs), y(one.accuracy), one.name))
   const points = [...networks].sort((a, b) => b.accuracy - a.accuracy).map(one => point(one, x(one.macs), y(one.accuracy), width, taken))
   return s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': t('zoo.cost') }, axes, points)
