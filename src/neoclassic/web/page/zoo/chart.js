@@ -43,12 +43,14 @@ const tick = n => (n >= 1e9 ? `${n / 1e9} G` : `${n / 1e6} M`)
 // A link; its name is written beside it where there is room, and always when it is pointed at or focused.
 function point(one, cx, cy, width, taken) {
   const size = 6.6 * one.name.length
-  const end = cx + 10 + size > width
-  const box = { left: end ? cx - 10 - size : cx - 6, right: end ? cx + 6 : cx + 10 + size, top: cy - 8, bottom: cy + 8 }
-  const free = taken.every(o => o.name === one.name || box.right < o.left || box.left > o.right || box.bottom < o.top || box.top > o.bottom)
-  if (free) taken.push(box)
+  const sides = [{ left: cx - 6, right: cx + 10 + size }, { left: cx - 10 - size, right: cx + 6 }]
+  const boxes = sides.map(side => ({ ...side, top: cy - 8, bottom: cy + 8 })).filter(box => box.left > 0 && box.right < width)
+  const apart = (a, b) => a.right < b.left || a.left > b.right || a.bottom < b.top || a.top > b.bottom
+  const free = boxes.find(box => taken.every(other => other.name === one.name || apart(box, other)))
+  if (free) taken.push(free)
+  const before = (free ?? boxes[0]).right < cx + 10
   const about = `${one.name}, ${one.year}: ${count(one.macs)} MACs, ${percent(one.accuracy)}`
   return s('a', { href: fromHash('zoo', one.name), class: free ? 'point' : 'point crowded', 'aria-label': about },
     s('title', {}, about), s('circle', { cx, cy, r: 6 }),
-    s('text', { x: end ? cx - 10 : cx + 10, y: cy + 4, 'text-anchor': end ? 'end' : 'start' }, one.name))
+    s('text', { x: before ? cx - 10 : cx + 10, y: cy + 4, 'text-anchor': before ? 'end' : 'start' }, one.name))
 }
