@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -319,13 +320,13 @@ def lab(given: str | None, open_page: bool, port: int) -> None:
     """
     _need_server("lab")
     from neoclassic import networks
-    from neoclassic.cli.own import SUFFIX, entry
+    from neoclassic.cli.own import entry
     from neoclassic.web.lab import lab as run
     from neoclassic.web.models import from_argument
 
     if given is None:
         run(None, port, open_page)
-    elif networks.in_zoo(given) or SUFFIX in given.rpartition("/")[2]:
+    elif networks.in_zoo(given) or re.search(r"\.py(:\w*)?$", given):
         run(entry(given), port, open_page)
     else:
         run(from_argument(given), port, open_page)
