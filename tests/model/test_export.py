@@ -32,7 +32,8 @@ from neoclassic.model.evaluate import logits_of, softmax
 from neoclassic.model.opening import open_model
 from neoclassic.model.predict import predict, probabilities
 from neoclassic.tree import Auxiliary, Concat, Flatten, Identity, Linear, Product, Sequential, Sum
-from neoclassic.web.service import Limits, Service
+from neoclassic.web.intake import Limits
+from neoclassic.web.service import Service
 
 RNG = np.random.default_rng(0)
 

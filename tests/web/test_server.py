@@ -19,7 +19,7 @@ from serving import NAMES, SECONDS, Running, form, picture
 from neoclassic.base.errors import install
 from neoclassic.model.artefact import Model
 from neoclassic.model.predict import predict
-from neoclassic.web.application import PAGE
+from neoclassic.web.pages import FOLDER
 
 
 def assert_as_predicted(model, contents, answers, tmp_path):
@@ -111,7 +111,7 @@ def test_the_server_describes_itself(running):
             assert running.ask(verb.upper(), path)[0] in (200, 400), path
     status, headers, page = running.ask("GET", "/")
     assert status == 200
-    assert PAGE.is_file()
+    assert page == (FOLDER / "index.html").read_text("utf-8")
     assert "default-src 'none'" in headers["content-security-policy"]
     assert not re.search(r"https?://", page), "the page requests other hosts"
 

@@ -12,8 +12,9 @@ import pytest
 from serving import form, make_model, picture
 
 from neoclassic.web.application import application
+from neoclassic.web.intake import Limits
 from neoclassic.web.responses import Refusal
-from neoclassic.web.service import Limits, Service
+from neoclassic.web.service import Service
 
 # ── odd class names and numbers ──────────────────────────────────────────────────────────────────────
 

@@ -34,6 +34,7 @@ EXAMPLES = {
     "similar": "neoclassic similar runs/first photo.jpg photos/ --out similar.html",
     "export": "neoclassic export runs/first model.onnx --verify 64",
     "serve": "neoclassic serve runs/first --port 8000",
+    "lab": "neoclassic lab lenet@fashion-mnist --open",
     "explain": "neoclassic explain runs/first photo.jpg --path conv2 --out looked",
     "compare": "neoclassic compare runs/* --out compared",
     "report": "neoclassic report runs/first",

@@ -1,7 +1,8 @@
-"""The verbs that measure, export and serve a trained model."""
+"""The verbs that measure, export and serve a trained model, and the lab."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -224,20 +225,55 @@ def serve(
 
     The server needs no PyTorch and writes no files. Ctrl-C or SIGTERM stops it.
     """
-    from importlib.util import find_spec
-
     from neoclassic.data import image_files
     from neoclassic.engines import to_answer
     from neoclassic.model.opening import open_model
 
     if not 0 < timeout <= 86_400:  # also refuses nan
         raise UsageError(f"--timeout must be a number of seconds above 0, at most 86400, not {timeout:g}")
-    if missing := [
-        name for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client") if not find_spec(name)
-    ]:
-        raise UsageError(f"serve needs {missing[0]}: {install(missing[0])}")
+    _need_server("serve")
+    from neoclassic.web.intake import Limits
     from neoclassic.web.server import serve as run
-    from neoclassic.web.service import Limits, Service
+    from neoclassic.web.service import Service
 
     limits = Limits(max_body << 20, pixels=image_files.max_pixels(), queue=queue, batch=batch, seconds=timeout)
     run(Service(*open_model(model, to_answer(engine, device), device), limits), host, port, hosts)
+
+
+@verb
+@click.argument("shown", required=False, metavar="MODEL|NETWORK")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+def lab(shown: str | None, open_page: bool, port: int) -> None:
+    """Open a page on which a network can be seen and touched.
+
+    It shows the networks and their layers, and what every layer of a model makes of an image. The page is on this
+    machine only, and needs no PyTorch and no network access. Ctrl-C or SIGTERM stops the server.
+    """
+    _need_server("lab")
+    from neoclassic import networks
+    from neoclassic.cli.own import entry
+    from neoclassic.web.lab import lab as run
+    from neoclassic.web.models import from_argument
+
+    if shown is None:
+        run(None, port, open_page)
+    elif networks.in_zoo(shown) or re.search(r"\.py(:\w*)?$", shown):
+        run(entry(shown), port, open_page)
+    else:
+        run(from_argument(shown), port, open_page)
+
+
+def _need_server(verb: str) -> None:
+    """UsageError if a package of the server is not installed."""
+    from importlib.util import find_spec
+
+    for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client"):
+        if not find_spec(name):
+            raise UsageError(f"{verb} needs {name}: {install(name)}")

@@ -124,13 +124,25 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
         raise UsageError(f"no data folder {os.fspath(data_dir)!r}")
     given = [] if data_dir is None else list(_candidates(expanded(data_dir), source))
     packaged = [PACKAGE / source.packaged] if source.packaged else []
-    cached = cache.path(source.name)
-    folders = [*given, *packaged, *([cached] if cached else []), DEBIAN / source.name]
+    folders = [*given, *_places(source)]
     for folder in folders:
         files = source.reader.find_files(folder)
         if len(files) == len(source.reader.ROLES) or (files and folder in given):
             return source.reader.load(folder, name, source.classes, source.md5 if folder in packaged else None)
     return source.reader.load(_download(source, folders), name, source.classes)
+
+
+def present(name: str) -> bool:
+    """Whether the data set of a name is on this machine, so that `load` downloads nothing."""
+    source = SOURCES[name]
+    return any(len(source.reader.find_files(place)) == len(source.reader.ROLES) for place in _places(source))
+
+
+def _places(source: Source) -> list[Path]:
+    """Where a data set may be: in the package, in the user's cache, in Debian's folder."""
+    packaged = [PACKAGE / source.packaged] if source.packaged else []
+    cached = cache.path(source.name)
+    return [*packaged, *([cached] if cached else []), DEBIAN / source.name]
 
 
 def open_dataset(

@@ -1,81 +1,119 @@
-"""The ASGI application of a service: its routes, its error responses and its checks of the headers.
+"""The ASGI applications of `serve` and `lab`: their routes, their error responses and their checks of the headers.
 
-POST /predict       one image as the body, or several as multipart/form-data; answers what `predict --json` prints
-GET  /model         the model that is served
-GET  /healthz       whether the server is up
-GET  /metrics       Prometheus metrics
-GET  /              a page to try the server on
-GET  /openapi.json  the interface as OpenAPI
+`serve` has one model and answers everyone; `lab` answers only who has the token in the address that it prints.
+
+POST /predict       serve: one image, or several as multipart/form-data; answers what `predict --json` prints
+GET  /model         serve: the model
+GET  /healthz       serve: whether the server is up
+GET  /metrics       serve: Prometheus metrics
+GET  /openapi.json  serve: the interface as OpenAPI
+GET  /              the page, whose files are under /page/
+GET  /lab/session   what the page shows: its views, its models
+     /lab/…         the interface of the views, see `look` and `zoo`
 """
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neoclassic import __version__
+from neoclassic.web import pages
 from neoclassic.web.hosts import AllowedHosts
+from neoclassic.web.intake import Intake
+from neoclassic.web.look import Look
+from neoclassic.web.models import Models, opened
 from neoclassic.web.openapi import openapi
 from neoclassic.web.responses import JsonResponse, error_response
 from neoclassic.web.service import Service
-
-PAGE = Path(__file__).parent / "page.html"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-POLICY += "img-src blob: data:"
+from neoclassic.web.zoo import Zoo
 
 
 def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
-    """The ASGI application, for any ASGI server.
+    """The application of `serve`, for any ASGI server.
 
     hosts: host names to answer to besides localhost, this machine's name and IP addresses; "*" allows every name.
     """
-    routes: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+    asked: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("POST", "/predict", service.predict),
         ("GET", "/model", _model),
         ("GET", "/healthz", _health),
         ("GET", "/metrics", _metrics),
         ("GET", "/openapi.json", _openapi),
-        ("GET", "/", _page),
     ]
-    app = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in routes],
-        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
-        middleware=[Middleware(_HeaderCheck, hosts=AllowedHosts.of(hosts))],
-        lifespan=service.running,
-    )
+    one = opened(service.model.network, service.model, service.engine)
+    models = Models({one.name: one})
+    routes = [Route(path, endpoint, methods=[method]) for method, path, endpoint in asked]
+    routes += Look(service, models).routes()
+    app = _application(service, routes, {"views": ["look", "http"], "models": models.names}, AllowedHosts.of(hosts))
     app.state.service = service
     return app
 
 
+def lab_application(intake: Intake, models: Models, zoo: Zoo, token: str, start: str = "zoo") -> Starlette:
+    """The application of `lab`. token: what the address of the page holds. start: where the page begins."""
+    routes = [*zoo.routes(), *Look(intake, models, samples=True).routes()]
+    session = {"views": ["zoo", "look"], "models": models.names, "start": start}
+    return _application(intake, routes, session, AllowedHosts.of(), token)
+
+
+def _application(
+    intake: Intake, routes: list[Route], session: dict[str, Any], hosts: AllowedHosts, token: str = ""
+) -> Starlette:
+    async def tell(_: Request) -> Response:
+        return JsonResponse(session)
+
+    return Starlette(
+        routes=[*routes, Route("/lab/session", tell, methods=["GET"]), *pages.routes()],
+        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
+        middleware=[Middleware(_HeaderCheck, hosts=hosts, token=token)],
+        lifespan=intake.running,
+    )
+
+
 class _HeaderCheck:
-    """Refuse what `AllowedHosts` refuses, before the body is read, and requests whose end is ambiguous.
+    """Refuse what `AllowedHosts` refuses and what lacks the token, before the body is read, and ambiguous requests.
 
     A proxy that goes by Content-Length where this server goes by Transfer-Encoding takes the end of one request for
     the start of the next (request smuggling, RFC 9112, section 6.3).
     """
 
-    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts, token: str = "") -> None:
+        self.app, self.hosts, self.token = app, hosts, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else None
         answer: ASGIApp = self.app
         if headers and "content-length" in headers and "transfer-encoding" in headers:
             answer = error_response(400, "the request has both Content-Length and Transfer-Encoding", close=True)
-        elif headers is not None and (refusal := self.hosts.refusal(scope["method"], headers)):
+        elif headers is not None and (refusal := self._refusal(scope, headers)):
             answer = error_response(*refusal)
         await answer(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        if not self.token:
+            return self.hosts.refusal(scope["method"], headers)
+        if self.hosts.refusal("POST", headers):  # whatever the method: a page of another site has no business here
+            return 403, "only the page of this server may use it: open the address that 'neoclassic lab' printed"
+        if scope["path"].startswith("/page/"):  # the page's own files, which hold nothing of the user's
+            return None
+        given = QueryParams(scope["query_string"]).get("token", "") if scope["path"] == "/" else ""
+        given = given or headers.get("authorization", "").removeprefix("Bearer ")
+        if secrets.compare_digest(given.encode(), self.token.encode()):
+            return None
+        return 403, "the token is missing or old: open the address that 'neoclassic lab' printed"
 
 
 async def _model(request: Request) -> Response:
@@ -105,17 +143,14 @@ async def _metrics(request: Request) -> Response:
     return Response(generate_latest(request.app.state.service.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _page(_: Request) -> Response:
-    return HTMLResponse(PAGE.read_text("utf-8"), headers={"Content-Security-Policy": POLICY})
-
-
 async def _openapi(request: Request) -> Response:
     return JsonResponse(openapi(request.app.state.service.limits))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return error_response(error.status_code, f"{error.detail}: GET /openapi.json lists the paths")
+    hint = "/openapi.json lists the paths" if hasattr(request.app.state, "service") else "/ is the page"
+    return error_response(error.status_code, f"{error.detail}: GET {hint}")
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neoclassic import __version__
-from neoclassic.web.service import Limits
+from neoclassic.web.intake import Limits
 
 _NUMBER, _TEXT, _IMAGE = {"type": "number"}, {"type": "string"}, {"type": "string", "format": "binary"}
 _PREDICTION = {

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
@@ -19,7 +19,8 @@ from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.signals import handling
 from neoclassic.web.application import application
 from neoclassic.web.hosts import is_loopback
-from neoclassic.web.service import Limits, Service
+from neoclassic.web.intake import Limits
+from neoclassic.web.service import Service
 
 
 class _Protocol(H11Protocol):
@@ -99,23 +100,31 @@ class _Protocol(H11Protocol):
 
 
 def serve(service: Service, host: str = "127.0.0.1", port: int = 8000, hosts: Iterable[str] = ()) -> None:
-    """Serve on host and port until SIGTERM or Ctrl-C, then finish the requests that have begun.
+    """Serve predictions on host and port until SIGTERM or Ctrl-C, then finish the requests that have begun.
 
     hosts: further host names to answer to. Port 0 takes any free port; the line on stderr names it. NeoclassicError if
     the server cannot listen on host and port.
     """
-    app = application(service, (host, *hosts))
+    about = f"answers with {service.model.network} on the {service.engine.name} engine"
+
+    def tell(address: str) -> None:
+        print(f"{address} {about}; Ctrl-C ends it", file=sys.stderr)
+        if not is_loopback(host):
+            print("there is no password: every machine that reaches this one can use the server", file=sys.stderr)
+
+    run(application(service, (host, *hosts)), service.limits, host, port, tell)
+
+
+def run(app: Any, limits: Limits, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Run an application, as `serve` does. tell: called with the address when the server listens."""
     listener = _listen(host, port)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     quiet = handling((signal.SIGINT, signal.SIGTERM), lambda *_: None)  # uvicorn raises them again after its shutdown
     with closing(listener), quiet:
-        address = f"[{host}]" if listener.family == socket.AF_INET6 else host
-        about = f"{service.model.network} on the {service.engine.name} engine"
-        print(f"http://{address}:{listener.getsockname()[1]} answers with {about}; Ctrl-C ends it", file=sys.stderr)
-        if not is_loopback(host):
-            print("there is no password: every machine that reaches this one can use the server", file=sys.stderr)
+        named = f"[{host}]" if listener.family == socket.AF_INET6 else host
+        tell(f"http://{named}:{listener.getsockname()[1]}")
         sys.stderr.flush()
-        uvicorn.Server(_config(app, service.limits)).run(sockets=[listener])
+        uvicorn.Server(_config(app, limits)).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

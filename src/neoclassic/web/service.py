@@ -1,20 +1,16 @@
-"""From a request to its predictions: receive the body, read the images, compute them in batches.
+"""From a request to its predictions: read the images of its body, compute them in batches.
 
 Images are decoded in threads and then wait in a queue. Whenever the engine is free, the images in the queue become one
-batch. Each step has a limit, see `Limits`; a request beyond a limit gets a 4xx or 503 with a message of one line.
-Nothing is written to disk.
+batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,52 +19,25 @@ from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.base.machine import cores
-from neoclassic.data.image_files import MAX_PIXELS, pixel_limit
-from neoclassic.data.preprocessing import read_pixels
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.predict import Prediction, probabilities, threshold_of
+from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
 
-DRAIN = 4  # read up to this many times `Limits.body` of a body that is too large, so that its sender reads the answer
 
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of one server.
-
-    body     bytes of one request; the bodies of all requests together may have eight times as many
-    images   images in one request
-    pixels   pixels of one image, read from its header before it is decoded
-    queue    images being decoded, waiting or computed at one time; 503 above
-    batch    images in one batch of the engine
-    seconds  time to send a request, and time to wait for the answer
-    """
-
-    body: int = 32 << 20
-    images: int = 64
-    pixels: int = MAX_PIXELS
-    queue: int = 256
-    batch: int = 32
-    seconds: float = 30.0
-
-
-class Service:
+class Service(Intake):
     """One model with its engine, its queue and its Prometheus metrics."""
 
     def __init__(self, model: Model, engine: Engine, limits: Limits = Limits()) -> None:
-        self.model, self.engine, self.limits = model, engine, limits
-        self.body_bytes = 0  # in memory
-        self.waiting = 0  # images
+        super().__init__(limits)
+        self.model, self.engine = model, engine
         self.queue: asyncio.Queue[tuple[Array, asyncio.Future[Array]]] = asyncio.Queue()
-        self.decoders = ThreadPoolExecutor(cores(), "decode")
-        self.computer = ThreadPoolExecutor(1, "compute")
         self.registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self.registry, "namespace": "neoclassic"}
         ProcessCollector(registry=self.registry)
@@ -81,16 +50,14 @@ class Service:
         waiting.set_function(lambda: self.waiting)
 
     @asynccontextmanager
-    async def running(self, _: Starlette) -> AsyncIterator[None]:
+    async def running(self, app: Starlette) -> AsyncIterator[None]:
         """Compute batches while the application runs: its lifespan."""
-        task = asyncio.create_task(self._compute())
-        try:
-            with pixel_limit(self.limits.pixels):
+        async with super().running(app):
+            task = asyncio.create_task(self._compute())
+            try:
                 yield
-        finally:
-            task.cancel()
-            self.decoders.shutdown(wait=False, cancel_futures=True)
-            self.computer.shutdown(wait=False, cancel_futures=True)
+            finally:
+                task.cancel()
 
     async def predict(self, request: Request) -> Response:
         """POST /predict."""
@@ -101,24 +68,19 @@ class Service:
         return response
 
     async def _answer(self, request: Request) -> Response:
-        expected, timeout_status = "sent", 408
         try:
             top, threshold = self._options(request.query_params)
-            async with asyncio.timeout(self.limits.seconds) as timeout, self._body(request) as body:
-                expected, timeout_status = "answered", 503
-                timeout.reschedule(asyncio.get_running_loop().time() + self.limits.seconds)
-                predictions = await self._predictions(await self._files(request.headers, body), top, threshold)
         except Refusal as refusal:
             return error_response(refusal.status, str(refusal))
-        except TimeoutError:
-            message = f"the request was not {expected} within {self.limits.seconds:g} seconds"
-            return error_response(timeout_status, message)
-        except ClientDisconnect:
-            return error_response(400, "the client disconnected before the end of the request")
-        failed = sum(p.error is not None for p in predictions)
-        self.images.inc(len(predictions) - failed)
-        self.unreadable.inc(failed)
-        return JsonResponse([p.to_dict() for p in predictions], 400 if failed == len(predictions) else 200)
+
+        async def make(body: bytes) -> Response:
+            predictions = await self._predictions(await self._files(request.headers, body), top, threshold)
+            failed = sum(p.error is not None for p in predictions)
+            self.images.inc(len(predictions) - failed)
+            self.unreadable.inc(failed)
+            return JsonResponse([p.to_dict() for p in predictions], 400 if failed == len(predictions) else 200)
+
+        return await self.answer(request, make)
 
     # ── reading a request ────────────────────────────────────────────────────────────────────────────
 
@@ -134,33 +96,6 @@ class Service:
         except UsageError as error:
             raise Refusal(400, str(error)) from None
 
-    @asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
-        """The body of a request, within the limits. It counts in `body_bytes` until the context ends."""
-        limit, body = self.limits.body, bytearray()
-        too_large = Refusal(413, f"the request is larger than {limit:,} bytes")
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "the body is compressed: send it without Content-Encoding")
-        length = int(request.headers.get("content-length", "0"))
-        if length > DRAIN * limit or (length > limit and "expect" in request.headers):
-            raise too_large
-        received = 0
-        try:
-            async for chunk in request.stream():
-                received += len(chunk)
-                if received > DRAIN * limit:
-                    raise too_large
-                if received <= limit:
-                    body += chunk
-                    self.body_bytes += len(chunk)
-                if self.body_bytes > 8 * limit:
-                    raise Refusal(503, "too many requests at once: try again in a second")
-            if received > limit:
-                raise too_large
-            yield bytes(body)
-        finally:
-            self.body_bytes -= len(body)
-
     async def _files(self, headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
         """The images of a request: file names and contents."""
         if not headers.get("content-type", "").lower().startswith("multipart/"):
@@ -174,11 +109,8 @@ class Service:
     # ── predicting ───────────────────────────────────────────────────────────────────────────────────
 
     async def _predictions(self, files: list[tuple[str, bytes]], top: int, threshold: float) -> list[Prediction]:
-        if self.waiting + len(files) > self.limits.queue:
-            raise Refusal(503, f"{self.waiting} images are waiting already: try again in a second")
         loop = asyncio.get_running_loop()
-        self.waiting += len(files)
-        try:
+        with self.counted(len(files)):
             decoded = await asyncio.gather(
                 *(loop.run_in_executor(self.decoders, self._pixels, *file) for file in files)
             )
@@ -186,8 +118,6 @@ class Service:
             for i, future in futures.items():
                 self.queue.put_nowait((decoded[i], future))
             rows = dict(zip(futures, await asyncio.gather(*futures.values()), strict=True))
-        finally:
-            self.waiting -= len(files)
         return [
             Prediction.of(name, rows[i], self.model.classes, top, threshold)
             if i in rows
@@ -198,9 +128,7 @@ class Service:
     def _pixels(self, name: str, content: bytes) -> Any:
         """The pixels of an image file as an array, or an error message as a string."""
         try:
-            stream = io.BytesIO(content)
-            stream.name = name
-            return read_pixels(stream, self.model.preprocessing)
+            return pixels_of(name, content, self.model.preprocessing)
         except NeoclassicError as error:
             return str(error)
 
