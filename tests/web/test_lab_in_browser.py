@@ -148,13 +148,13 @@ def test_the_keyboard_reaches_a_unit_and_comes_back(browser, lab):
     page = opened(browser, lab, "look/lenet%40fashion-mnist")
     page.click("#sample")
     looked(page, 1)
-    row = page.locator("li.row[data-path='conv1'] button.maps")
-    row.focus()
+    page.locator("li.row[data-path='conv1'] button.maps").focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector(".detail[data-unit='0,14,14'] #formula")
+    page.wait_for_selector(".detail #formula")
+    _, row, column = map(int, page.locator(".detail").get_attribute("data-unit").split(","))
     page.locator(".detail canvas.map").focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".detail[data-unit='0,14,15']")
+    page.keyboard.press("ArrowUp" if row else "ArrowDown")
+    page.wait_for_selector(f".detail[data-unit='0,{row - 1 if row else 1},{column}']")
     page.keyboard.press("Escape")
     assert page.locator(".detail").count() == 0
     assert page.evaluate("document.activeElement.closest('li').dataset.path") == "conv1"
