@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def one_round(model: Model, engine: str, root: Path, paths: list[Path]) -> dict[str, float]:
-    """Seconds and CPU seconds of decoding, of the engine and of the command; and the ratios of two parts to the whole."""
+    """Seconds and CPU seconds of decoding, of the engine and of the command; and the ratios of the parts to it."""
     n, p = len(paths), model.preprocessing
     times = [clocks()]
     with ThreadPoolExecutor(cores()) as pool:
