@@ -72,16 +72,10 @@ def main() -> None:
             rounds = [one_round(model, engine, root, paths) for _ in range(arguments.rounds)]
             results[engine] = rounds[0] if len(rounds) == 1 else rounds
             print(json.dumps({engine: results[engine]}), flush=True)
-        facts = {"machine": machine(model.engine("numpy")), "versions": versions("numpy")}
-    photos = {"n": arguments.photos, "bytes": round(sum(map(len, contents)) / DISTINCT)}
-    out = {
-        "date": time.strftime("%Y-%m-%d"),
-        "photos": photos,
-        **facts,
-        "load": round(os.getloadavg()[0], 1),
-        "engines": results,
-    }
-    (RESULTS / "predict.json").write_text(json.dumps(out, indent=1) + "\n")
+        facts = {"date": time.strftime("%Y-%m-%d"), "machine": machine(model.engine("numpy")), **versions("numpy")}
+    file = RESULTS / "predict.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(before | {engine: facts | row for engine, row in results.items()}, indent=1) + "\n")
 
 
 def one_round(model: Model, engine: str, root: Path, paths: list[Path]) -> dict[str, float]:
@@ -111,7 +105,7 @@ def one_round(model: Model, engine: str, root: Path, paths: list[Path]) -> dict[
         parts = {"decoding": decoding[i], "engine": computing[i], "command": whole[i]}
         row |= {f"{part}, {name}": round(float(value), 2) for part, value in parts.items()}
         row[f"ratio of {name}"] = round(float((decoding + computing)[i] / whole[i]), 3)
-    return row | {"images per second": round(n / float(whole[0]), 1)}
+    return {"photos": n, "load": round(os.getloadavg()[0], 1)} | row | {"images per second": round(n / whole[0], 1)}
 
 
 def clocks() -> np.ndarray:
