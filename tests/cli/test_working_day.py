@@ -1,6 +1,7 @@
 """The frictions of a working day with photos, each through the command line as it is typed."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -195,6 +196,18 @@ def test_answers_of_many_photos_come_in_order_with_the_rate_on_standard_error(tr
     assert [i for i, row in enumerate(rows) if row["error"]] == list(range(49, 400, 50))
     assert re.search(r"^400 images in [\d.]+ s, [\d,]+ images a second$", err, re.M)
     assert err.splitlines()[-1] == "neoclassic: 8 of 400 images could not be read"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_progress_is_shown_in_a_terminal(trained, many, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("neoclassic.cli.predicting.PATIENCE", 0)
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    assert main(["predict", str(trained[1]), str(many), "--csv", str(tmp_path / "all.csv")]) == 1
+    assert re.search(r"\d+/400 \[.*, [\d.]+ images/s\]", shown.getvalue())
 
 
 def test_the_answers_are_those_that_each_photo_has_alone(trained, many, run, run_json):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from neoclassic.model.artefact import Model
     from neoclassic.model.predict import Prediction
 
+PATIENCE = 1.0  # seconds before the bar is shown
 SEVERAL = 64  # images from which the rate is told
 Write = Callable[["Prediction"], None]
 
@@ -97,7 +98,8 @@ def _follow(
 
     done, failed, bright, started = 0, 0, False, time.monotonic()
     try:
-        with progress_bar(total=total, unit=" images", leave=False, delay=1, disable=True if lines else None) as bar:
+        bar = progress_bar(total=total, unit=" images", leave=False, delay=PATIENCE, disable=True if lines else None)
+        with bar:
             for prediction in predictions:
                 for write in writers:
                     write(prediction)
