@@ -302,7 +302,7 @@ def serve(
 
 
 @verb
-@click.argument("given", required=False, metavar="MODEL|NETWORK")
+@click.argument("given", required=False, metavar="MODEL|NETWORK|RUN")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option(
     "--port",
@@ -314,10 +314,12 @@ def serve(
 def lab(given: str | None, open_page: bool, port: int) -> None:
     """Open a page on which a network can be seen and touched.
 
-    It shows the networks and their layers, and what every layer of a model makes of an image. The page is on this
-    machine only, and needs no PyTorch and no network access. Ctrl-C or SIGTERM stops the server.
+    It shows the networks and their layers, what every layer of a model makes of an image, and a network while it
+    trains, here or in a terminal: name the folder of its run to watch it. The page is on this machine only, and needs no PyTorch and no network access. Ctrl-C or SIGTERM stops the server.
     """
     _need_server("lab")
+    from pathlib import Path
+
     from neoclassic import networks
     from neoclassic.cli.own import SUFFIX, entry
     from neoclassic.web.lab import lab as run
@@ -325,6 +327,8 @@ def lab(given: str | None, open_page: bool, port: int) -> None:
 
     if given is None:
         run(None, port, open_page)
+    elif (Path(given) / "recipe.json").exists():
+        run(Path(given), port, open_page)
     elif networks.in_zoo(given) or SUFFIX in given.rpartition("/")[2]:
         run(entry(given), port, open_page)
     else:

@@ -162,7 +162,7 @@ class Probe:
         logits, labels = self.engine.logits(self._images(part, places)), part.labels[places]
         losses, answers = cross_entropy(logits, labels), logits.argmax(1)
         wrong = [int(i) for i in np.argsort(-losses, kind="stable") if answers[i] != labels[i]][:WORST]
-        rows = softmax(logits)
+        rows = np.nan_to_num(softmax(logits))
         found = tuple(
             Mistake(i, part.classes[int(labels[i])], part.classes[int(answers[i])], float(rows[i, answers[i]]))
             for i in wrong
