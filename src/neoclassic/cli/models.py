@@ -315,7 +315,8 @@ def lab(given: str | None, open_page: bool, port: int) -> None:
     """Open a page on which a network can be seen and touched.
 
     It shows the networks and their layers, what every layer of a model makes of an image, and a network while it
-    trains, here or in a terminal: name the folder of its run to watch it. The page is on this machine only, and needs no PyTorch and no network access. Ctrl-C or SIGTERM stops the server.
+    trains. The page is on this machine only, and needs no PyTorch and no network access. A RUN is a folder that
+    'neoclassic train' writes to: it can be watched. Ctrl-C or SIGTERM stops the server.
     """
     _need_server("lab")
     from pathlib import Path
