@@ -31,6 +31,10 @@ class Events:
                 return news
         raise AssertionError("the server ended the events")
 
+    def close(self):
+        self.answer.close()
+        self.connection.close()
+
     def phase(self, *phases):
         return self.until(lambda news: news["phase"] in phases)
 
@@ -47,7 +51,7 @@ def lab(tmp_path):
 def events(lab):
     one = Events(lab)
     yield one
-    one.connection.close()
+    one.close()
 
 
 def start(lab, data, more=""):
@@ -71,7 +75,7 @@ def test_what_is_trained_here_is_what_the_command_line_trains(lab, events, idx_f
 
 
 def test_steps_epochs_rates_and_an_end_that_can_be_resumed(lab, events, idx_folder, tmp_path):
-    start(lab, idx_folder, "&learning_rate=0.05&schedule=constant&epochs=3")
+    start(lab, idx_folder, "&recipe=d2l-zh:lenet&learning_rate=0.05")
     do(lab, "act=pause")
     news = events.phase("resting")
     step = news["step"]
@@ -128,9 +132,9 @@ def test_a_run_of_the_command_line_is_watched(idx_folder, tmp_path):
     recipe = TINY.but(data=str(idx_folder), epochs=2)
     train(recipe, Settings("numpy"), tmp_path / "run")
     one = Lab(tmp_path / "run")
+    events = Events(one)
     try:
         assert one.json("/lab/session")["start"] == "train"
-        events = Events(one)
         news = events.until(lambda news: news["phase"] == "finished" and news["glances"])
         assert [row["epoch"] for row in news["log"]] == [1, 2]
         assert one.ask("GET", "/lab/train/glance?path=conv1")[0] == 200
@@ -139,6 +143,7 @@ def test_a_run_of_the_command_line_is_watched(idx_folder, tmp_path):
         one.json("/lab/train/resume", "POST")
         assert events.phase("finished")["test_accuracy"] >= 0
     finally:
+        events.close()
         assert one.end() == (0, "")
 
 

@@ -66,7 +66,7 @@ class Session(Steering):
         if self._probe:
             self._probe.index = index
             self._next_look = 0.0
-            if self.holding:  # its thread rests, so that this one may look
+            if self.holding or not self.running:  # its thread does not look by itself
                 self._look()
 
     @property

@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from neoclassic import networks, recipes
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.files import expanded
 from neoclassic.base.text import json_text
 from neoclassic.data import sources
 from neoclassic.engines import Optimizer
@@ -133,6 +134,8 @@ class Train:
         name, data = query.get("network", ""), query.get("data") or None
         if data in sources.SOURCES and not sources.present(data):
             raise UsageError(f"{data} is not on this machine: 'neoclassic train {name} --data {data}' downloads it")
+        if data and data not in sources.SOURCES and not expanded(data).exists():
+            raise UsageError(f"no data set and no folder {data[:100]!r}")
         chosen = choose(self.own.get(name) or networks.entry(name).name, query.get("recipe") or None, data)
         chosen = chosen.but(data=data or chosen.data)
         optimizer = query.get("optimizer") or chosen.optimizer.name

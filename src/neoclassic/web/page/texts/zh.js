@@ -141,7 +141,7 @@ export const zh = {
   'train.phase.preparing': '正在准备数据。',
   'train.phase.running': '正在训练。',
   'train.phase.resting': '已暂停。',
-  'train.phase.finishing': '即将结束：正在测试图像上评估模型。',
+  'train.phase.finishing': '正在测试图像上评估模型。',
   'train.phase.finished': '已完成。',
   'train.phase.stopped': '已停止；全部内容已保存。',
   'train.phase.failed': '训练失败。',

@@ -26,7 +26,7 @@ export function controls(steer) {
     buttons.pause.disabled = resting
     for (const act of ['go', 'step', 'epoch']) buttons[act].disabled = !resting
     now = news.learning_rate ?? 0
-    if (document.activeElement !== rate) rate.value = Number(now.toPrecision(6))
+    if (document.activeElement !== rate) rate.value = Number(now.toPrecision(4))
     const said = t(`train.phase.${news.phase}`)
     if (phase.textContent !== said) phase.textContent = said // a screen reader says it once
     replace(notes, [...(news.notes ?? []), ...(news.warnings ?? [])].map(line => h('p', {}, line)),

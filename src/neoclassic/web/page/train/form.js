@@ -4,6 +4,7 @@ import { button, choice, field, h, replace } from '../dom.js'
 import { t } from '../i18n.js'
 
 const NUMBERS = ['epochs', 'batch_size', 'learning_rate', 'momentum', 'weight_decay', 'seed']
+const WITH_MOMENTUM = ['sgd', 'rmsprop']
 
 export async function form(start) {
   const options = await getJson('lab/train/options')
@@ -47,9 +48,14 @@ export async function form(start) {
     controls = Object.fromEntries(NUMBERS.map(name => [name, h('input', { id: `knob-${name}`, type: 'number', min: 0, step: 'any', value: found[name] })]))
     const schedules = options.schedules.includes(found.schedule) ? options.schedules : [found.schedule, ...options.schedules]
     const plain = all => all.map(value => [value, value])
-    controls.optimizer = choice(plain(options.optimizers), found.optimizer, () => {}, { id: 'knob-optimizer' })
+    controls.optimizer = choice(plain(options.optimizers), found.optimizer, able, { id: 'knob-optimizer' })
     controls.schedule = choice(plain(schedules), found.schedule, () => {}, { id: 'knob-schedule' })
+    able(found.optimizer)
     replace(knobs, Object.entries(controls).map(([name, control]) => field(t(`train.${name}`), control)))
+  }
+
+  function able(optimizer) {
+    controls.momentum.disabled = !WITH_MOMENTUM.includes(optimizer)
   }
 
   data.onchange = () => renew(false)

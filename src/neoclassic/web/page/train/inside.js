@@ -104,7 +104,7 @@ function sheetOf(sheet, bytes, label, side = 48) {
 function kernelSheet(sheet, bytes) {
   const about = t('train.kernels.about', { n: sheet.maps, side: sheet.width, most: number(sheet.most, 2) })
   const title = t('train.kernels', { path: sheet.path })
-  return [h('h2', {}, title), h('p', { class: 'hint' }, about), sheetOf(sheet, bytes, title)]
+  return [h('h2', {}, title), h('p', { class: 'hint' }, about), sheetOf(sheet, bytes, title, 64)]
 }
 
 function mistakesOf(header, mistaken) {
