@@ -46,11 +46,17 @@ def _nothing_is_logged_or_requested_elsewhere(browser):
 
 def opened(browser, lab):
     browser.open(f"{lab.page}#/train")
-    browser.page.wait_for_selector("#start")
+    browser.page.wait_for_selector("#training[data-phase]", state="attached")
     return browser.page
 
 
+def chosen_anew(page):
+    if not page.locator("#start").is_visible():
+        page.locator("summary").click()
+
+
 def begun(browser, page, data, **knobs):
+    chosen_anew(page)
     page.fill("#data", str(data))
     page.locator("#data").blur()
     for name, value in {"epochs": 2, "batch_size": 50, **knobs}.items():
@@ -151,6 +157,7 @@ def test_a_training_that_is_stopped_is_resumed_from_the_page(browser, lab, folde
 
 def test_a_wrong_choice_is_told_and_a_data_set_with_markup_stays_text(browser, lab):
     page = opened(browser, lab)
+    chosen_anew(page)
     page.fill("#data", "<img src=x>")
     page.locator("#data").blur()
     browser.wait("document.querySelector('.choosing [role=alert]').textContent.includes('<img src=x>')")

@@ -71,7 +71,7 @@ class Session(Steering):
 
     @property
     def running(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
+        return self.thread is not None and self.story.phase in story.ACTIVE
 
     def _begin(self, work: Work) -> None:
         self.thread = Thread(target=self._work, args=(work,), name="train", daemon=True)
@@ -84,6 +84,7 @@ class Session(Steering):
 
         try:
             work([self, Pictures()], self)
+            self.story.tell(phase=story.FINISHED)  # when the pictures are drawn and the folder is free
         except loop.Interrupted as stopped:
             self.story.tell(phase=story.STOPPED, message=str(stopped))
         except NeoclassicError as error:
@@ -147,7 +148,7 @@ class Session(Steering):
     def finished(self, run: Run, result: Result) -> None:
         facts = {"test_accuracy": result.test_accuracy, "test_loss": result.test_loss, "best_epoch": result.best_epoch}
         self.story.logged(run.log())
-        self.story.tell(phase=story.FINISHED, warnings=list(result.warnings), run=str(run.folder), **facts)
+        self.story.tell(warnings=list(result.warnings), run=str(run.folder), **facts)
 
     def _progress(self, phase: str, **facts: Any) -> None:
         self.story.tell(phase=phase, step=self._state.step, learning_rate=self._rate(), delay=self.delay, **facts)

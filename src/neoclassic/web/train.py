@@ -167,6 +167,8 @@ class Train:
         """A session, in place of what was there. UsageError while a training is in progress."""
         if self.session and self.session.running:
             raise UsageError("a training is in progress: stop it first")
+        if self.session and self.session.thread:
+            self.session.thread.join()  # it has nothing left to do
         if self.watched:
             self.watched.end()
             self.watched = None

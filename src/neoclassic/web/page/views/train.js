@@ -22,7 +22,7 @@ export async function show(main) {
   const again = button(t('train.resume'), () => tell(() => act('lab/train/resume')), { id: 'resume' })
   const [steered, drawn, seen] = [controls(steer), curves(), inside(steer)]
   const summary = h('summary', {}, t('train.choose'))
-  const choosing = h('details', { class: 'card', open: true }, summary, chosen)
+  const choosing = h('details', { class: 'card', open: true, hidden: true }, summary, chosen)
   const running = h('section', { id: 'training', hidden: true }, steered.element, h('p', { class: 'bar' }, again), drawn.element, seen.element)
   main.append(h('h1', {}, t('train.heading')), h('p', { class: 'lead' }, t('train.lead')), message, choosing, running)
 
