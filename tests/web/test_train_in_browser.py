@@ -55,10 +55,11 @@ def chosen_anew(page):
         page.locator("summary").click()
 
 
-def begun(browser, page, data, **knobs):
+def begun(page, data, **knobs):
     chosen_anew(page)
     page.fill("#data", str(data))
     page.locator("#data").blur()
+    page.wait_for_selector(f"#knobs[data-of='{data}']")
     for name, value in {"epochs": 2, "batch_size": 50, **knobs}.items():
         page.fill(f"#knob-{name}", str(value))
     page.click("#start")
@@ -68,13 +69,7 @@ def test_a_training_is_started_paused_changed_and_finished(browser, lab, folder,
     page = opened(browser, lab)
     page.select_option("#recipe", "d2l-zh:lenet")
     browser.wait("document.querySelector('#knob-learning_rate').value === '0.9'")
-    page.fill("#data", str(idx_folder))
-    page.locator("#data").blur()
-    browser.wait("document.querySelector('#knob-epochs').value === '10'")
-    page.fill("#knob-epochs", "2")
-    page.fill("#knob-batch_size", "50")
-    page.fill("#knob-learning_rate", "0.1")
-    page.click("#start")
+    begun(page, idx_folder, learning_rate=0.1)
     browser.wait(PHASE.format("running"))
     page.select_option("#speed", "0.5")
     browser.wait(f"{POINTS} > 0")
@@ -103,7 +98,7 @@ def test_a_training_is_started_paused_changed_and_finished(browser, lab, folder,
 
 def test_what_is_inside_is_shown_and_can_be_chosen(browser, lab, idx_folder):
     page = opened(browser, lab)
-    begun(browser, page, idx_folder)
+    begun(page, idx_folder)
     browser.wait(PHASE.format("running"))
     page.click("#pause")
     browser.wait(PHASE.format("resting"))

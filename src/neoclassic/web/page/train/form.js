@@ -8,7 +8,7 @@ const WITH_MOMENTUM = ['sgd', 'rmsprop']
 
 export async function form(start) {
   const options = await getJson('lab/train/options')
-  const knobs = h('div', { class: 'controls' })
+  const knobs = h('div', { class: 'controls', id: 'knobs' })
   const message = h('p', { role: 'alert', class: 'error' })
   const about = h('p', { class: 'hint' })
   const names = options.networks
@@ -45,6 +45,7 @@ export async function form(start) {
 
   function fill(found) {
     about.textContent = found.about
+    knobs.dataset.of = found.data
     controls = Object.fromEntries(NUMBERS.map(name => [name, h('input', { id: `knob-${name}`, type: 'number', min: 0, step: 'any', value: found[name] })]))
     const schedules = options.schedules.includes(found.schedule) ? options.schedules : [found.schedule, ...options.schedules]
     const plain = all => all.map(value => [value, value])
