@@ -1,17 +1,20 @@
 """The view Train in Chromium: a training is started, steered and finished, and its folder is an ordinary run."""
 
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from browser import Browser
 from helpers import needs
 from labs import Lab
-from options import TINY
 
-from neoclassic.train.loop import resume, train
-from neoclassic.train.run import Run, Settings
+from neoclassic.train.loop import resume
+from neoclassic.train.run import Run
 
-PHASE = "document.querySelector('#training').dataset.phase === '{}'"
+PHASE = "document.querySelector('#training')?.dataset.phase === '{}'"
 POINTS = "Number(document.querySelector('.curve[data-curve=loss] polyline.of-train')?.dataset.points)"
 
 
@@ -160,13 +163,25 @@ def test_a_wrong_choice_is_told_and_a_data_set_with_markup_stays_text(browser, l
 
 
 def test_a_run_of_the_terminal_is_watched(browser, idx_folder, tmp_path):
-    train(TINY.but(data=str(idx_folder), epochs=2), Settings("numpy"), tmp_path / "run")
-    one = Lab(tmp_path / "run")
+    out = tmp_path / "run"
+    command = ["train", "lenet", "--data", idx_folder, "--epochs", 3000, "--batch-size", 500, "--engine", "numpy"]
+    process = subprocess.Popen([sys.executable, "-m", "neoclassic", *map(str, command), "--out", out], stderr=-3)
+    while not (out / "log.csv").exists():
+        time.sleep(0.05)
+    one = Lab(out)
     try:
         browser.open(one.page)
-        browser.wait("document.querySelectorAll('.epochs tbody tr').length === 2")
+        rows = "document.querySelectorAll('.epochs tbody tr').length"
+        browser.wait(f"{PHASE.format('elsewhere')} && {rows} > 0")
+        before = browser.ask(rows)
+        browser.wait(f"{rows} > {before}")
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        browser.wait(PHASE.format("stopped"))
         browser.wait("document.querySelector('#inside').dataset.glances > 0")
-        assert str(tmp_path / "run") in browser.page.locator("dl.cards").inner_text()
+        assert str(out) in browser.page.locator("dl.cards").inner_text()
         browser.page.goto("about:blank")
     finally:
+        process.kill()
+        process.wait()
         assert one.end() == (0, "")

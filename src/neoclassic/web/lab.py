@@ -8,9 +8,10 @@ import webbrowser
 from pathlib import Path
 
 from neoclassic.networks import Entry
+from neoclassic.train.run import Run
 from neoclassic.web.application import lab_application
 from neoclassic.web.intake import Intake, Limits
-from neoclassic.web.models import Models, Opened, present
+from neoclassic.web.models import Models, Opened, from_argument, present
 from neoclassic.web.server import run
 from neoclassic.web.train import Train
 from neoclassic.web.zoo import Zoo
@@ -21,7 +22,7 @@ HOST = "127.0.0.1"
 def lab(given: Opened | Entry | Path | None = None, port: int = 0, open_page: bool = False) -> None:
     """Serve the page until SIGTERM or Ctrl-C.
 
-    given      a model to look into, a network to show, or the folder of a run to watch; the page begins with it
+    given      a model to look into, a network to show, or the folder of a run; the page begins with it
     port       0 takes any free port; the line on stderr names it
     open_page  whether to open the page in the user's browser
 
@@ -30,12 +31,16 @@ def lab(given: Opened | Entry | Path | None = None, port: int = 0, open_page: bo
     intake, token, start = Intake(), secrets.token_urlsafe(18), "zoo"
     models, zoo = Models(named=present()), Zoo(intake)
     train = Train(intake, zoo.own)
-    if isinstance(given, Opened):
+    if isinstance(given, Path):
+        train.watch(given)
+        start, run_folder = "train", Run(given)
+        if run_folder.model.exists():
+            given = from_argument(str(given))
+            start = "look" if run_folder.result_file.exists() else "train"
+            models.given[given.name] = given
+    elif isinstance(given, Opened):
         models.given[given.name] = given
         start = "look"
-    elif isinstance(given, Path):
-        start = "train"
-        train.watch(given)
     elif given is not None:
         if given.own is not None:
             zoo.own[given.name] = given
