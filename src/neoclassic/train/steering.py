@@ -14,7 +14,7 @@ from neoclassic.train.run import Epoch
 class Steering(Control, Listener):
     """Give it to `loop.train` as its control and as one of its listeners. A subclass may override `rested`."""
 
-    look_seconds = 0.25
+    look_seconds = 0.5
 
     def __init__(self) -> None:
         self._changed = Condition()

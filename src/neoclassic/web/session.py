@@ -23,7 +23,7 @@ from neoclassic.web import story
 from neoclassic.web.story import Story, head_of
 
 SELDOM = 25  # looks into the network take at most 1/25 of the time
-LOOK = 0.4  # seconds between two looks, at least
+LOOK = 1.0  # seconds between two looks, at least
 Work = Callable[[Sequence[Listener], "Session"], Result | None]
 
 

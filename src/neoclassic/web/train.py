@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -48,7 +49,7 @@ from neoclassic.web.watched import Watched
 
 ENGINE = "numpy"
 STREAMS = 16  # pages that follow the training at one time
-TICK = 0.1  # seconds between two messages, at least
+TICK = 0.2  # seconds between two messages, at least
 ALIVE = 10.0  # seconds after which a message is sent even if nothing is new
 SLOWEST = 10.0  # seconds of rest after a step
 KNOBS: dict[str, Callable[[str], Any]] = {
@@ -102,8 +103,11 @@ class Train:
         if self.watched:
             self.watched.end()
         if self.session and self.session.thread:
+            in_progress = self.session.running
             self.session.end()
             self.session.thread.join()
+            if in_progress and "message" in self.story.facts:
+                print(f"neoclassic: {self.story.facts['message']}", file=sys.stderr)
 
     def _handler(self, work: Callable[[QueryParams], Response]) -> Callable[[Request], Awaitable[Response]]:
         def working(query: QueryParams) -> Response:
