@@ -39,7 +39,8 @@ class Session(Steering):
         self._changes = Changes(Path())
         self._probe: Probe | None = None
         self._looking, self._next_look = Lock(), 0.0
-        self._images, self._since, self._held = 0, 0.0, 0.0
+        self._images, self._since, self._held = 0, 0.0, 0.0  # since the last measurement
+        self._window = 0  # images of the last measurement
 
     # ── for other threads ────────────────────────────────────────────────────────────────────────────
 
@@ -121,7 +122,9 @@ class Session(Steering):
     def measured(self, loss: float, accuracy: float) -> None:
         now = time.monotonic()
         spent = now - self._since - self._held
-        self.story.measured(self._state.step, loss, accuracy)
+        if self.holding or 4 * self._images >= self._window:  # few images, as at an epoch's end, would be a spike
+            self.story.measured(self._state.step, loss, accuracy)
+        self._window = self._images
         self._progress(story.RUNNING, images_per_second=round(self._images / max(spent, 1e-6), 1))
         self._images, self._since, self._held = 0, now, 0.0
 
