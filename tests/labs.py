@@ -12,11 +12,11 @@ from neoclassic.web.look import unpacked
 
 
 class Lab:
-    """The server of `neoclassic lab`, without torch. `page` is the printed address."""
+    """The server of `neoclassic lab`, without torch. `page` is the printed address. folder: where it runs."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, folder=None):
         command = [sys.executable, "-c", MAIN, "lab", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
         line = self.process.stderr.readline()
         found = re.match(r"(http://127\.0\.0\.1:(\d+)/\?token=(\S+)) ", line)
         assert found, line + self.process.stderr.read()

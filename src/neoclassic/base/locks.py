@@ -72,6 +72,23 @@ def awaited(path: Path, what: str) -> Iterator[None]:
         yield
 
 
+def held(folder: Path) -> bool:
+    """Return whether a process holds `folder/.lock` now. False where the file system knows no locks."""
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        lock(handle)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def _held(handle: int | None, path: Path) -> Iterator[None]:
     """Release what `_acquired` returned when the body ends."""

@@ -241,7 +241,7 @@ def serve(
 
 
 @verb
-@click.argument("shown", required=False, metavar="MODEL|NETWORK")
+@click.argument("shown", required=False, metavar="MODEL|NETWORK|RUN")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option(
     "--port",
@@ -253,10 +253,13 @@ def serve(
 def lab(shown: str | None, open_page: bool, port: int) -> None:
     """Open a page on which a network can be seen and touched.
 
-    It shows the networks and their layers, and what every layer of a model makes of an image. The page is on this
-    machine only, and needs no PyTorch and no network access. Ctrl-C or SIGTERM stops the server.
+    It shows the networks and their layers, what every layer of a model makes of an image, and a network while it
+    trains. The page is on this machine only, and needs no PyTorch and no network access. A RUN is a folder that
+    'neoclassic train' writes to: it can be watched. Ctrl-C or SIGTERM stops the server.
     """
     _need_server("lab")
+    from pathlib import Path
+
     from neoclassic import networks
     from neoclassic.cli.own import entry
     from neoclassic.web.lab import lab as run
@@ -264,6 +267,8 @@ def lab(shown: str | None, open_page: bool, port: int) -> None:
 
     if shown is None:
         run(None, port, open_page)
+    elif (Path(shown) / "recipe.json").exists():
+        run(Path(shown), port, open_page)
     elif networks.in_zoo(shown) or re.search(r"\.py(:\w*)?$", shown):
         run(entry(shown), port, open_page)
     else:

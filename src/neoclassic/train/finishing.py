@@ -10,6 +10,7 @@ from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.calibration import fit, refusal
 from neoclassic.model.evaluate import Evaluation, logits_of
+from neoclassic.train.control import Changes
 from neoclassic.train.doubtful import warnings
 from neoclassic.train.job import Job
 from neoclassic.train.run import Result, Run, State, machine, versions
@@ -82,5 +83,8 @@ def _result(job: Job, run: Run, state: State, best: int, test: Evaluation, model
         machine=machine(job.engine),
         evaluation=test.to_dict(),
         checksum=model.checksum,
-        warnings=warnings(job.recipe, max(each.train_accuracy for each in state.log), test, model),
+        warnings=(
+            *warnings(job.recipe, max(each.train_accuracy for each in state.log), test, model),
+            *Changes.of(run.folder).lines(),
+        ),
     )

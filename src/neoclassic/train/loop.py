@@ -25,6 +25,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation
 from neoclassic.model.features import headless
 from neoclassic.train import head, transfer
+from neoclassic.train.control import UNSTEERED, Changes, Control
 from neoclassic.train.feed import feed
 from neoclassic.train.finishing import finish
 from neoclassic.train.job import Job, located, prepare, resolved
@@ -36,7 +37,6 @@ from neoclassic.train.signals import interrupts
 
 CHECKPOINT_SECONDS = 60.0  # the longest time between two checkpoints
 RARELY = 20  # skip an end-of-epoch checkpoint that would come within 20 times what the last one took
-LOOK_SECONDS = 1.0  # between readings of the loss, each of which may wait for the device
 AUGMENTATION = 0xA06  # keeps the random numbers of augmentation apart from all others
 
 
@@ -59,13 +59,14 @@ def train(
     listeners: Sequence[Listener] = (),
     world: World | None = None,
     kept: bool = True,
+    control: Control = UNSTEERED,
 ) -> Result | None:
     """Run a recipe; return what `result.json` holds.
 
     out: the run folder; `runs/<network>-<data>-<number>` when omitted. splits: replaces the data set that the recipe
     names. world: this process's place among several, which the environment tells when omitted; only the first of them
     writes and has a result, the others return None. kept: whether the folder will be there afterwards, so that it is
-    worth naming.
+    worth naming. control: steers the run; only where it is one process.
 
     UsageError for an impossible call, before anything is written; `Interrupted` after Ctrl-C; `Diverged` for a loss
     that is not finite; NeoclassicError for bad data or a folder that cannot be written.
@@ -103,7 +104,7 @@ def train(
         images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
         note(f"{images} left out{f', listed in {run.skipped}' if kept else ''}: {first}", essential=True)
     with run.held():
-        return Training(job, run, State(), listeners).run_to_end()
+        return Training(job, run, State(), listeners, control).run_to_end()
 
 
 def resume(
@@ -111,6 +112,7 @@ def resume(
     splits: Splits | None = None,
     listeners: Sequence[Listener] = (),
     world: World | None = None,
+    control: Control = UNSTEERED,
 ) -> Result | None:
     """Continue a run that was stopped; see `train`. Of a finished run, return the result."""
     run, recipe, settings = Run.open(folder)
@@ -134,7 +136,7 @@ def resume(
         if world.rank:
             _assist(job, state, folder)
             return None
-        return Training(job, run, state, listeners).run_to_end()
+        return Training(job, run, state, listeners, control).run_to_end()
 
 
 def _assist(job: Job, state: State, out: str | Path | None) -> None:
@@ -157,6 +159,7 @@ class Training:
     run: Run
     state: State
     listeners: Sequence[Listener] = ()
+    control: Control = UNSTEERED
     saved: float = 0.0
     saving: float = 0.0
     best: Model | None = None
@@ -186,8 +189,13 @@ class Training:
         job, state, world = self.job, self.state, self.job.world
         recipe, engine, images = job.recipe, job.engine, len(job.training)
         source = feed(engine, job.training, job.preprocessing, recipe)
+        control, changes = self.control, Changes.of(self.run.folder)
         self.saved = time.monotonic()
-        with interrupts() as interrupted:
+        with interrupts() as signalled:
+
+            def interrupted() -> bool:
+                return signalled() or control.ending
+
             while not self.over:
                 epoch, first = divmod(state.step, job.steps_per_epoch)
                 end = min((epoch + 1) * job.steps_per_epoch, job.last_step)
@@ -197,6 +205,7 @@ class Training:
                 looked, rate = started, 0.0
                 for index in batches(images, recipe.batch_size, recipe.seed, epoch, alone=job.lone_image)[first:]:
                     rate = recipe.learning_rate_at(state.step, job.steps_per_epoch)
+                    rate *= changes.factor(state.step, control.factor)
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
                     share = world.share(len(index)) if world.size > 1 else slice(None)
                     seed = (world.rank << 56) ^ (recipe.seed << 32) ^ state.step
@@ -208,9 +217,11 @@ class Training:
                     state.epoch_seconds = before + now - started
                     if state.step == end:
                         break  # the checkpoint comes after the evaluation; a resumed run would skip that otherwise
-                    if now - looked > LOOK_SECONDS:
+                    if control.holding or now - looked > control.look_seconds:
                         self.look()
                         looked = now
+                    held = control.hold()
+                    started, now = started + held, now + held
                     if (interrupted() or now - self.saved > CHECKPOINT_SECONDS) and world.size == 1:
                         self.look()
                         self.save()
@@ -218,6 +229,8 @@ class Training:
                         raise self.interruption()
                 self.look()
                 self.end_epoch(epoch + 1, rate)
+                if not self.over:
+                    control.hold()
                 if interrupted() and not self.over:
                     if world.size == 1:
                         self.save()

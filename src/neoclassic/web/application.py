@@ -9,14 +9,15 @@ GET  /metrics       serve: Prometheus metrics
 GET  /openapi.json  serve: the interface as OpenAPI
 GET  /              the page, whose files are under /page/
 GET  /lab/session   what the page shows: its views, its models
-     /lab/…         the interface of the views, see `look` and `zoo`
+     /lab/…         the interface of the views, see `look`, `zoo` and `train`
 """
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -38,6 +39,7 @@ from neoclassic.web.models import Models, opened
 from neoclassic.web.openapi import openapi
 from neoclassic.web.responses import JsonResponse, error_response
 from neoclassic.web.service import Service
+from neoclassic.web.train import Train
 from neoclassic.web.zoo import Zoo
 
 
@@ -62,25 +64,44 @@ def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
     return app
 
 
-def lab_application(intake: Intake, models: Models, zoo: Zoo, token: str, start: str = "zoo") -> Starlette:
+def lab_application(
+    intake: Intake, models: Models, zoo: Zoo, train: Train, token: str, start: str = "zoo"
+) -> Starlette:
     """The application of `lab`. token: what the address of the page holds. start: where the page begins."""
-    routes = [*zoo.routes(), *Look(intake, models, samples=True).routes()]
-    session = {"views": ["zoo", "look"], "models": models.names, "start": start}
-    return _application(intake, routes, session, AllowedHosts.of(), token)
+    routes = [*zoo.routes(), *Look(intake, models, samples=True).routes(), *train.routes()]
+    session = {"views": ["zoo", "look", "train"], "models": models.names, "start": start}
+    return _application(intake, routes, session, AllowedHosts.of(), token, [train.running])
 
 
 def _application(
-    intake: Intake, routes: list[Route], session: dict[str, Any], hosts: AllowedHosts, token: str = ""
+    intake: Intake,
+    routes: list[Route],
+    session: dict[str, Any],
+    hosts: AllowedHosts,
+    token: str = "",
+    others: Iterable[Callable[[], AbstractAsyncContextManager[None]]] = (),
 ) -> Starlette:
+    """others: what lasts as long as the application, besides the intake."""
+
+    @asynccontextmanager
+    async def running(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(intake.running(app))
+            for each in others:
+                await stack.enter_async_context(each())
+            yield
+
     async def tell(_: Request) -> Response:
         return JsonResponse(session)
 
-    return Starlette(
+    app = Starlette(
         routes=[*routes, Route("/lab/session", tell, methods=["GET"]), *pages.routes()],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
         middleware=[Middleware(_HeaderCheck, hosts=hosts, token=token)],
-        lifespan=intake.running,
+        lifespan=running,
     )
+    app.state.leaving = lambda: False  # the server tells when it is asked to stop
+    return app
 
 
 class _HeaderCheck:

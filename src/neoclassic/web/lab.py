@@ -5,29 +5,40 @@ from __future__ import annotations
 import secrets
 import sys
 import webbrowser
+from pathlib import Path
 
 from neoclassic.networks import Entry
+from neoclassic.train.run import Run
 from neoclassic.web.application import lab_application
 from neoclassic.web.intake import Intake, Limits
-from neoclassic.web.models import Models, Opened, present
+from neoclassic.web.models import Models, Opened, from_argument, present
 from neoclassic.web.server import run
+from neoclassic.web.train import Train
 from neoclassic.web.zoo import Zoo
 
 HOST = "127.0.0.1"
 
 
-def lab(given: Opened | Entry | None = None, port: int = 0, open_page: bool = False) -> None:
+def lab(given: Opened | Entry | Path | None = None, port: int = 0, open_page: bool = False) -> None:
     """Serve the page until SIGTERM or Ctrl-C.
 
-    given      a model to look into, or a network to show; the page begins with it
+    given      a model to look into, a network to show, or the folder of a run; the page begins with it
     port       0 takes any free port; the line on stderr names it
     open_page  whether to open the page in the user's browser
 
-    NeoclassicError if the server cannot listen on the port.
+    NeoclassicError if the server cannot listen on the port. UsageError for a folder without a run.
     """
     intake, token, start = Intake(), secrets.token_urlsafe(18), "zoo"
     models, zoo = Models(named=present()), Zoo(intake)
-    if isinstance(given, Opened):
+    train = Train(intake, zoo.own)
+    if isinstance(given, Path):
+        train.watch(given)
+        start, run_folder = "train", Run(given)
+        if run_folder.model.exists():
+            given = from_argument(str(given))
+            start = "look" if run_folder.result_file.exists() else "train"
+            models.given[given.name] = given
+    elif isinstance(given, Opened):
         models.given[given.name] = given
         start = "look"
     elif given is not None:
@@ -41,4 +52,4 @@ def lab(given: Opened | Entry | None = None, port: int = 0, open_page: bool = Fa
         if open_page:
             webbrowser.open(page)
 
-    run(lab_application(intake, models, zoo, token, start), Limits(), HOST, port, tell)
+    run(lab_application(intake, models, zoo, train, token, start), Limits(), HOST, port, tell)

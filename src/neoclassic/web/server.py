@@ -124,7 +124,9 @@ def run(app: Any, limits: Limits, host: str, port: int, tell: Callable[[str], No
         named = f"[{host}]" if listener.family == socket.AF_INET6 else host
         tell(f"http://{named}:{listener.getsockname()[1]}")
         sys.stderr.flush()
-        uvicorn.Server(_config(app, limits)).run(sockets=[listener])
+        server = uvicorn.Server(_config(app, limits))
+        app.state.leaving = lambda: server.should_exit  # a response that would never end ends then
+        server.run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

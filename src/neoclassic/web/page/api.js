@@ -29,6 +29,28 @@ const post = (path, query, body) =>
 export const postJson = async (path, query, body) => (await post(path, query, body)).json()
 export const postBinary = async (path, query, body) => unpack(await (await post(path, query, body)).arrayBuffer())
 
+// A request that changes something, whose parameters are all in the address
+export const act = async (path, query = {}) => (await ask(path, query, { method: 'POST' })).json()
+
+// Server-sent events, each as its JSON. EventSource cannot send the token, so the stream is read here. `ended` is
+// called when the server ends it or cannot be reached; the signal ends it without a call.
+export async function events(path, heard, ended, signal) {
+  try {
+    const reader = (await ask(path, {}, { signal })).body.pipeThrough(new TextDecoderStream()).getReader()
+    let text = ''
+    for (;;) {
+      const { value, done } = await reader.read()
+      if (done) break
+      const messages = (text + value).split('\n\n')
+      text = messages.pop()
+      for (const message of messages) heard(JSON.parse(message.replace(/^data: /, '')))
+    }
+  } catch (error) {
+    if (signal.aborted) return
+  }
+  if (!signal.aborted) ended()
+}
+
 // What the server packs: the length of a JSON header, the header, and bytes. `take(n)` gives the next n bytes, and
 // `floats(n)` the next n numbers.
 function unpack(buffer) {
