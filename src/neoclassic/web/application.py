@@ -59,7 +59,7 @@ def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
     models = Models({one.name: one})
     routes = [Route(path, endpoint, methods=[method]) for method, path, endpoint in asked]
     routes += Look(service, models).routes()
-    app = _application(service, routes, {"views": ["look", "http"], "models": models.names}, AllowedHosts.of(hosts))
+    app = _application(service, routes, {"views": ["look", "http"], "models": models}, AllowedHosts.of(hosts))
     app.state.service = service
     return app
 
@@ -69,7 +69,7 @@ def lab_application(
 ) -> Starlette:
     """The application of `lab`. token: what the address of the page holds. start: where the page begins."""
     routes = [*zoo.routes(), *Look(intake, models, samples=True).routes(), *train.routes()]
-    session = {"views": ["zoo", "look", "train"], "models": models.names, "start": start}
+    session = {"views": ["zoo", "look", "train"], "models": models, "start": start}
     return _application(intake, routes, session, AllowedHosts.of(), token, [train.running])
 
 
@@ -92,7 +92,7 @@ def _application(
             yield
 
     async def tell(_: Request) -> Response:
-        return JsonResponse(session)
+        return JsonResponse({**session, "models": session["models"].names})
 
     app = Starlette(
         routes=[*routes, Route("/lab/session", tell, methods=["GET"]), *pages.routes()],

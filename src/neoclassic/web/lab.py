@@ -30,7 +30,7 @@ def lab(given: Opened | Entry | Path | None = None, port: int = 0, open_page: bo
     """
     intake, token, start = Intake(), secrets.token_urlsafe(18), "zoo"
     models, zoo = Models(named=present()), Zoo(intake)
-    train = Train(intake, zoo.own)
+    train = Train(intake, zoo.own, models.offer)
     if isinstance(given, Path):
         train.watch(given)
         start, run_folder = "train", Run(given)

@@ -63,6 +63,11 @@ class Models:
         """All names; the first is the one to begin with."""
         return [*self.given, *(name for name in self.named if name not in self.given)]
 
+    def offer(self, name: str) -> None:
+        """Let one more name be asked for."""
+        if name not in self.names:
+            self.named += (name,)
+
     def open(self, name: str) -> Opened:
         """The model of a name. UsageError for a name that is not offered; NeoclassicError as from `load_model`."""
         if name not in self.names:

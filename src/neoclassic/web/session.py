@@ -28,11 +28,14 @@ Work = Callable[[Sequence[Listener], "Session"], Result | None]
 
 
 class Session(Steering):
-    """One training: it writes what happens into a story, and `thread` is where it runs."""
+    """One training: it writes what happens into a story, and `thread` is where it runs.
 
-    def __init__(self, told: Story) -> None:
+    offer: called with the folder of a finished run, whose model can be looked into.
+    """
+
+    def __init__(self, told: Story, offer: Callable[[str], None] = lambda name: None) -> None:
         super().__init__()
-        self.story = told
+        self.story, self.offer = told, offer
         self.thread: Thread | None = None
         self._job: Job | None = None
         self._state = State()
@@ -150,6 +153,7 @@ class Session(Steering):
 
     def finished(self, run: Run, result: Result) -> None:
         facts = {"test_accuracy": result.test_accuracy, "test_loss": result.test_loss, "best_epoch": result.best_epoch}
+        self.offer(str(run.folder))
         self.story.logged(run.log())
         self.story.tell(warnings=list(result.warnings), run=str(run.folder), **facts)
 

@@ -65,10 +65,14 @@ KNOBS: dict[str, Callable[[str], Any]] = {
 
 @dataclass
 class Train:
-    """The interface to one training at a time. own: networks that the command line named, beside those of the zoo."""
+    """The interface to one training at a time. own: networks that the command line named, beside those of the zoo.
+
+    offer: called with the folder of a finished run, so that the other views may open its model.
+    """
 
     intake: Intake
     own: dict[str, Entry] = field(default_factory=dict)
+    offer: Callable[[str], None] = lambda name: None
     story: Story = field(default_factory=Story)
     session: Session | None = None
     watched: Watched | None = None
@@ -176,7 +180,7 @@ class Train:
         if self.watched:
             self.watched.end()
             self.watched = None
-        self.session = Session(self.story)
+        self.session = Session(self.story, self.offer)
         return self.session
 
     def _do(self, query: QueryParams) -> Response:

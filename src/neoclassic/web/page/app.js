@@ -26,6 +26,7 @@ async function show() {
   const view = session.views.includes(name) ? name : ''
   if (!view) return location.replace(`#/${session.start || session.views[0]}`)
   const turn = ++showing
+  session = await getJson('lab/session').catch(() => session) // a training may have made a model
   const module = await VIEWS[view]()
   if (turn !== showing) return
   end?.()

@@ -130,6 +130,7 @@ export const en = {
   'train.step': 'One step',
   'train.epoch': 'One epoch',
   'train.stop': 'Stop and save',
+  'train.look': 'Look into the model',
   'train.resume': 'Resume',
   'train.speed': 'Speed',
   'train.speed.0': 'full speed',

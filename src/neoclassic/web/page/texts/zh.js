@@ -130,6 +130,7 @@ export const zh = {
   'train.step': '一步',
   'train.epoch': '一轮',
   'train.stop': '停止并保存',
+  'train.look': '观察这个模型',
   'train.resume': '恢复训练',
   'train.speed': '速度',
   'train.speed.0': '全速',

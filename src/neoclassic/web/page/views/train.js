@@ -1,6 +1,6 @@
 // A network in training: choose one and start it, or follow the one that trains.
 import { act, events } from '../api.js'
-import { button, h } from '../dom.js'
+import { button, fromHash, h } from '../dom.js'
 import { t } from '../i18n.js'
 import { controls } from '../train/controls.js'
 import { curves } from '../train/curves.js'
@@ -20,10 +20,11 @@ export async function show(main) {
   const steer = query => tell(() => act('lab/train/do', query))
   const chosen = await form(knobs => tell(() => act('lab/train/start', knobs)))
   const again = button(t('train.resume'), () => tell(() => act('lab/train/resume')), { id: 'resume' })
+  const look = h('a', { id: 'look', class: 'button', hidden: true }, t('train.look'))
   const [steered, drawn, seen] = [controls(steer), curves(), inside(steer)]
   const summary = h('summary', {}, t('train.choose'))
   const choosing = h('details', { class: 'card', open: true, hidden: true }, summary, chosen)
-  const running = h('section', { id: 'training', hidden: true }, steered.element, h('p', { class: 'bar' }, again), drawn.element, seen.element)
+  const running = h('section', { id: 'training', hidden: true }, steered.element, h('p', { class: 'bar' }, again, look), drawn.element, seen.element)
   main.append(h('h1', {}, t('train.heading')), h('p', { class: 'lead' }, t('train.lead')), message, choosing, running)
 
   let phase = ''
@@ -33,6 +34,8 @@ export async function show(main) {
     if (news.phase !== phase) {
       choosing.open = ['idle', 'failed'].includes(news.phase)
       choosing.hidden = ['preparing', 'running', 'resting', 'finishing'].includes(news.phase)
+      look.hidden = news.phase !== 'finished'
+      look.href = fromHash('look', news.run ?? '')
       again.hidden = news.phase !== 'stopped'
     }
     phase = news.phase
