@@ -133,7 +133,7 @@ def predict(
     threshold: float = 0.0,
 ) -> Iterator[Prediction]:
     """Yield one prediction for each path, in order. An image that cannot be read gives one with an error."""
-    model = replace(model, preprocessing=replace(model.preprocessing, invert=model.preprocessing.invert != invert))
+    model = replace(model, preprocessing=model.preprocessing.inverted(invert))
     todo = list(paths)
     for start in range(0, len(todo), BATCH):
         batch = todo[start : start + BATCH]
