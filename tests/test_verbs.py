@@ -16,6 +16,7 @@ from neoclassic.insight.compare import Comparison
 from neoclassic.insight.explain import Explanation
 from neoclassic.insight.review import Review
 from neoclassic.model.export import Exported
+from neoclassic.recipes import choose
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result
 from neoclassic.views.diff import Diff
@@ -134,6 +135,17 @@ def test_a_recipe_may_be_a_record_a_name_or_that_of_a_network(monkeypatch):
     assert isinstance(first, Recipe)
     assert [first] * 2 == others
     assert (first.optimizer.name, first.optimizer.weight_decay, first.augmentation.flip) == ("adamw", 0.25, True)
+
+
+def test_the_update_rule_keeps_its_constants_if_it_is_the_recipes_own(monkeypatch):
+    started = []
+    monkeypatch.setattr("neoclassic.verbs.loop.train", lambda recipe, *_, **__: started.append(recipe) or 1 / 0)
+    for rule in ("sgd", "adam"):
+        with pytest.raises(ZeroDivisionError):
+            nc.train("resnet20", "fashion-mnist", optimizer=rule, verbose=False)
+    same, other = (recipe.optimizer for recipe in started)
+    assert same == choose("resnet20", None).optimizer
+    assert (other.name, other.momentum) == ("adam", 0)
 
 
 @pytest.mark.parametrize(

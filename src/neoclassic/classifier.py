@@ -44,6 +44,7 @@ from neoclassic.model.opening import open_model
 from neoclassic.model.predict import images_in, probabilities
 from neoclassic.networks import in_zoo, size_for
 from neoclassic.recipes import choose
+from neoclassic.recipes.neoclassic import layers_asked
 from neoclassic.train import loop, transfer
 from neoclassic.train.listener import Listener
 from neoclassic.train.recipe import Recipe
@@ -164,8 +165,9 @@ class Classifier:
     def _prepared(self, X: Any, y: Any) -> tuple[Recipe, Splits | None, str]:
         """The recipe; of arrays also the images that are trained on and held out, and the kind of their labels."""
         data = os.fspath(X) if isinstance(X, str | os.PathLike) else None
-        chosen = choose(self.network, self.recipe, data, self.weights, self._layers())
-        chosen = chosen.but(**{name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None})
+        overrides = {name: getattr(self, name) for name in _OVERRIDES if getattr(self, name) is not None}
+        chosen = choose(self.network, self.recipe, data, self.weights, layers_asked(self.head, None, overrides))
+        chosen = chosen.but(**overrides)
         chosen = chosen.but(validation=chosen.validation or VALIDATION)
         if data is None:
             splits, kind = _held_out(X, y, chosen)
@@ -174,13 +176,6 @@ class Classifier:
         if y is not None:
             raise UsageError("a folder has its labels: give fit() the folder alone")
         return chosen.but(data=data), None, ""
-
-    def _layers(self) -> str:
-        """Which layers are trained. UsageError for a parameter of gradient descent beside `head`."""
-        descent = [name for name in ("epochs", "batch_size", "learning_rate") if getattr(self, name) is not None]
-        if self.head and descent:
-            raise UsageError(f"head=True fits the last layer at once, without gradient descent: leave out {descent[0]}")
-        return "head" if self.head else "all" if self.learning_rate is not None else "auto"
 
     def _listeners(self) -> list[Listener]:
         """Pictures if the run is kept, and progress as it is wanted."""

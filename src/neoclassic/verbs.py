@@ -15,7 +15,7 @@ from typing import Any
 
 from neoclassic import networks
 from neoclassic.base import files
-from neoclassic.base.errors import NeoclassicError, NeoclassicWarning, UsageError, unknown
+from neoclassic.base.errors import NeoclassicWarning, UsageError, unknown
 from neoclassic.classifier import Classifier
 from neoclassic.data import scan
 from neoclassic.data.arrays import one_image
@@ -36,9 +36,9 @@ from neoclassic.model import export as exporting
 from neoclassic.model.artefact import Model
 from neoclassic.model.ensemble import Ensemble, MultiView, open_models
 from neoclassic.model.export import Exported
-from neoclassic.model.opening import is_name, load_model, open_model
+from neoclassic.model.opening import from_any_folder, load_model, open_model
 from neoclassic.recipes import choose, list_recipes, recipe
-from neoclassic.recipes.neoclassic import DESCENT, LAYERWISE, with_layers
+from neoclassic.recipes.neoclassic import layers_asked, with_layers
 from neoclassic.train import loop
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
@@ -115,23 +115,18 @@ def _chosen(
     known = [f.name for record in (Recipe, Optimizer, Augmentation) for f in fields(record) if f.name != "name"]
     if strangers := [name for name in changes if name not in known]:
         raise unknown("field of a recipe", strangers[0], known)
-    if head and (surplus := [name for name in changes if name in DESCENT]):
-        raise UsageError(f"head=True fits the last layer at once, without gradient descent: leave out {surplus[0]}")
+    layers = layers_asked(head, changes.get("head_first"), changes)
+    changes.pop("head_first", None)
     if weights is not None:
-        changes["weights"] = os.fspath(weights) if is_name(os.fspath(weights)) else str(Path(weights).resolve())
+        changes["weights"] = from_any_folder(os.fspath(weights))
     if data is not None:
         changes["data"] = os.fspath(data)
-    first = changes.pop("head_first", None)
-    layers = "head" if head else "auto" if first is None else "head-first" if first else "all"
-    if layers == "auto" and any(name in LAYERWISE for name in changes):
-        layers = "all"
     if isinstance(given, Recipe):
         chosen = with_layers(given, layers)
     else:
         chosen = choose(*_named(given), changes.get("data"), changes.get("weights"), layers)
     if isinstance(update := changes.get("optimizer"), str):
-        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
-        changes["optimizer"] = Optimizer(update, clip=before.clip, average=before.average)
+        changes["optimizer"] = chosen.optimizer.as_rule(update)
     return chosen.but(**changes)
 
 
@@ -230,8 +225,8 @@ def explain(
     UsageError for an unknown layer or class; NeoclassicError for an image that cannot be read.
     """
     loaded, running = _opened(model, engine, device)
-    preprocessing = replace(loaded.preprocessing, invert=loaded.preprocessing.invert != invert)
-    explained = explaining.explain(loaded, running, to_pixels(one_image(image, 0), preprocessing), path, label, unit)
+    pixels = to_pixels(one_image(image, 0), loaded.preprocessing.inverted(invert))
+    explained = explaining.explain(loaded, running, pixels, path, label, unit)
     if out is not None:
         name = Path(image).name if isinstance(image, str | os.PathLike) else "the image"
         explaining.write(loaded, explained, Path(out), name)
@@ -290,8 +285,8 @@ def export(
     exporting.export(loaded, path)
     where, folder = (None if given is None else os.fspath(given) for given in (data, data_dir))
     checked = exporting.verify(loaded, path, verify, where, folder) if verify else None
-    if checked and checked.strangers:
-        raise NeoclassicError(f"{len(checked.strangers)} of {checked.n} labels differ, first {checked.strangers[0]}")
+    if checked:
+        checked.require_agreement()
     return Exported(path, {path.name: path.stat().st_size}, checked)
 
 

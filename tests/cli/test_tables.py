@@ -5,7 +5,7 @@ from helpers import golden
 
 from neoclassic.measure import measure
 from neoclassic.networks import entry, list_networks, network
-from neoclassic.views.diff import ADDED, CHANGED, MISSING, Change, diff, diff_table, measured, to_dict
+from neoclassic.views.diff import ADDED, CHANGED, MISSING, Change, Diff, diff, measured
 from neoclassic.views.table import align, layer_table, network_list, size
 
 
@@ -44,7 +44,7 @@ def test_show(file, name, batch, depth):
     ],
 )
 def test_diff(first, second):
-    check(f"diff-{first}-{second}".replace(":", "-"), diff_table(entry(first), entry(second)))
+    check(f"diff-{first}-{second}".replace(":", "-"), repr(Diff.of(entry(first), entry(second))))
 
 
 def test_columns_are_aligned_and_no_line_ends_in_blanks():
@@ -88,7 +88,7 @@ def test_the_changes_add_up_to_the_difference_in_parameters(first, second):
 
 
 def test_diff_as_json_has_totals_reasons_and_changes():
-    found = to_dict(entry("vgg11"), entry("vgg11:bn"))
+    found = Diff.of(entry("vgg11"), entry("vgg11:bn")).to_dict()
     assert found["parameters"] == [132_863_336, 132_868_840]
     assert [len(reason) > 20 for reason in found["reasons"]] == [True, True]
     assert found["changes"][0] == {

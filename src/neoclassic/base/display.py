@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from neoclassic.base.errors import Ornament
+from neoclassic.base.records import differing
 
 WIDTH = 100  # columns above which a repr is broken into lines
 
@@ -60,9 +61,8 @@ def call(name: str, arguments: list[str]) -> str:
 
 def changed(record: Any) -> list[str]:
     """The arguments that make a dataclass: those without a default, and those that differ from it."""
-    values = [(f, getattr(record, f.name)) for f in fields(record)]
-    required = [repr(value) for f, value in values if f.default is MISSING]
-    return required + [f"{f.name}={_shown(v)}" for f, v in values if f.default is not MISSING and v != f.default]
+    required = [repr(getattr(record, f.name)) for f in fields(record) if f.default is MISSING]
+    return required + [f"{name}={_shown(value)}" for name, value in differing(record).items()]
 
 
 def _shown(value: Any) -> str:

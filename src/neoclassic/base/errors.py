@@ -91,14 +91,15 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if "_render_traceback_" not in vars(error):
         _before[-1](kind, error, trace)
         return
+    import importlib
     from pathlib import Path
 
     frames = []
     while trace:
         frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
-    own = str(Path(__file__).parents[1])
-    where = [f"{file}, line {line}: " for file, line in frames if not file.startswith((own, "<frozen"))]
+    passed = str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen"
+    where = [f"{file}, line {line}: " for file, line in frames if not file.startswith(passed)]
     print(f"{where[-1] if where else ''}{error}", file=sys.stderr)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +26,12 @@ def require(what: str, value: Any, valid: bool, rule: str) -> None:
     """UsageError "`what` must be `rule`, not `value`" unless the value is valid."""
     if not valid:
         raise UsageError(f"{what} must be {rule}, not {value}")
+
+
+def differing(made: Any) -> dict[str, Any]:
+    """The fields of a dataclass whose values are not their defaults."""
+    values = {f.name: (getattr(made, f.name), f.default) for f in fields(made)}
+    return {name: value for name, (value, default) in values.items() if default is not MISSING and value != default}
 
 
 def record(cls: type[Record], data: Any) -> Record:

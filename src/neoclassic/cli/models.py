@@ -160,8 +160,7 @@ def export(
     if not as_json:
         click.echo(f"{checked.n} images by {', '.join(checked.ways)}")
         click.echo(f"label agreement {checked.agreement:.2%}  largest probability difference {checked.difference:.2g}")
-    if checked.strangers:
-        raise NeoclassicError(f"{len(checked.strangers)} of {checked.n} labels differ, first {checked.strangers[0]}")
+    checked.require_agreement()
 
 
 def _export_folder(model: str, folder: str, as_json: bool) -> None:

@@ -164,13 +164,13 @@ def _measured(row: Entry, shape: str | None, classes: int | None) -> Any:
 def diff(first: str, second: str, as_json: bool) -> None:
     """Show how two networks differ, layer by layer, and why."""
     from neoclassic.cli.own import entry
-    from neoclassic.views import diff as view
+    from neoclassic.views.diff import Diff, diff_parts
 
-    a, b = entry(first), entry(second)
+    found = Diff.of(entry(first), entry(second))
     if as_json:
-        print_json(view.to_dict(a, b))
+        print_json(found.to_dict())
     else:
-        print_fitted(*view.diff_parts(view.Diff.of(a, b)))
+        print_fitted(*diff_parts(found))
 
 
 @verb

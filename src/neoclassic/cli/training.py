@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -122,18 +121,16 @@ def _recipe(
 ) -> Recipe:
     """The recipe with the options that override it. UsageError for options that exclude each other."""
     from neoclassic.cli.own import entry
-    from neoclassic.engines import Optimizer
-    from neoclassic.model.opening import is_name
+    from neoclassic.model.opening import from_any_folder
     from neoclassic.recipes import choose
 
     row = entry(network) if network is not None else None
-    if (weights := overrides["weights"]) and not is_name(weights):
-        overrides["weights"] = str(Path(weights).resolve())
+    if overrides["weights"]:
+        overrides["weights"] = from_any_folder(overrides["weights"])
     layers = _layers(context, overrides)
     chosen = choose(row if row and row.own else network, recipe, overrides["data"], overrides.get("weights"), layers)
-    if optimizer and optimizer != chosen.optimizer.name:
-        before = chosen.optimizer  # whose clipping and averaging do not belong to the update rule
-        chosen = chosen.but(optimizer=Optimizer(optimizer, clip=before.clip, average=before.average))
+    if optimizer:
+        chosen = chosen.but(optimizer=chosen.optimizer.as_rule(optimizer))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
     if chosen.weights and overrides["standardise"] is not None:
         option = "--standardise" if overrides["standardise"] else "--no-standardise"
@@ -142,23 +139,13 @@ def _recipe(
 
 
 def _layers(context: click.Context, overrides: dict[str, Any]) -> str:
-    """Which layers the options ask to train, one of `recipes.neoclassic.LAYERS`.
+    """Which layers the options ask to train; see `layers_asked`."""
+    from neoclassic.recipes.neoclassic import layers_asked
 
-    UsageError for an option of gradient descent beside --head.
-    """
-    from neoclassic.recipes.neoclassic import DESCENT, LAYERWISE
-
-    head, first = overrides.pop("head"), overrides.pop("head_first")
+    options = {param.name: param.opts[0] for param in context.command.params}
     command_line = click.core.ParameterSource.COMMANDLINE
     given = [p for p in context.params if context.get_parameter_source(p) == command_line]
-    if head:
-        if surplus := [name for name in given if name in DESCENT]:
-            option = next(p for p in context.command.params if p.name == surplus[0]).opts[0]
-            raise UsageError(f"--head fits the last layer at once, without gradient descent: leave out {option}")
-        return "head"
-    if first is None:
-        return "all" if any(name in LAYERWISE for name in given) else "auto"
-    return "head-first" if first else "all"
+    return layers_asked(overrides.pop("head"), overrides.pop("head_first"), given, options.__getitem__)
 
 
 def _print_result(result: Result | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ and `augment` do the same work there and give the same bits.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,10 @@ class Preprocessing:
         require("std", self.std, min(self.std) > 0, "above 0")
         require("invert", self.invert, isinstance(self.invert, bool), "true or false")
         require("keep", self.keep, number(self.keep) and 0.1 <= self.keep <= 1, "from 0.1 to 1")
+
+    def inverted(self, wanted: bool) -> Preprocessing:
+        """Return the record that inverts images once more if that is wanted."""
+        return replace(self, invert=self.invert != wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -71,6 +71,13 @@ class Optimizer:
             raise UsageError("nesterov needs a momentum above 0")
         return self
 
+    def as_rule(self, name: str) -> Optimizer:
+        """The rule of this name with its usual constants, but with the same clipping and averaging.
+
+        It is this one if it has that name.
+        """
+        return self if name == self.name else Optimizer(name, clip=self.clip, average=self.average)
+
     def keeps(self, t: int) -> float:
         """The decay factor of the average at step t, counted from 1."""
         return min(self.average, (1 + t) / (10 + t))

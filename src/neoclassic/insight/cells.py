@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, Ornament
+from neoclassic.base.records import differing
 from neoclassic.base.text import escape
 from neoclassic.insight import compare, curves, page
 from neoclassic.insight.compare import Comparison
@@ -61,8 +62,8 @@ def _(recipe: Recipe) -> str:
     rows = [(name.replace("_", " "), _value(getattr(recipe, name))) for name in always]
     rows.append(("optimizer", _parts(recipe.optimizer)))
     rows.append(("augmentation", _parts(recipe.augmentation) or "none"))
-    others = [f for f in fields(recipe) if f.name not in always + said and getattr(recipe, f.name) != f.default]
-    rows += [(f.name.replace("_", " "), _value(getattr(recipe, f.name))) for f in others]
+    others = {name: value for name, value in differing(recipe).items() if name not in always + said}
+    rows += [(name.replace("_", " "), _value(value)) for name, value in others.items()]
     rows += [(name, value) for name, value in (("reaches", recipe.reaches), ("source", recipe.source)) if value]
     about = [paragraph(recipe.about)] if recipe.about else []
     drawn = [details("the network", shown)] if recipe.tree and (shown := html(recipe.tree)) else []
@@ -76,8 +77,7 @@ def _(recipes: Recipes) -> str:
 
 def _parts(record: Any) -> str:
     """The name of a record and its values that are not those by default: sgd, momentum 0.9."""
-    changed = [(f.name, getattr(record, f.name)) for f in fields(record) if getattr(record, f.name) != f.default]
-    parts = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in changed if name != "name"]
+    parts = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in differing(record).items() if name != "name"]
     return ", ".join([record.name, *parts] if hasattr(record, "name") else parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +163,8 @@ def explain_file(
 
     NeoclassicError for an image that cannot be read or a folder that cannot be written.
     """
-    preprocessing = replace(model.preprocessing, invert=model.preprocessing.invert != invert)
-    e = explain(model, engine, to_pixels(open_image(file), preprocessing), path, label, unit)
+    pixels = to_pixels(open_image(file), model.preprocessing.inverted(invert))
+    e = explain(model, engine, pixels, path, label, unit)
     return {"image": str(file), **e.to_dict(), "files": write(model, e, folder, file.name)}
 
 

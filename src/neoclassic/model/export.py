@@ -91,6 +91,11 @@ class Verification:
         strangers = tuple(path for path, agrees in zip(paths, same, strict=True) if not agrees)
         return cls(tuple(predicted), len(paths), float(same.mean()), difference, strangers)
 
+    def require_agreement(self) -> None:
+        """NeoclassicError if any label differs."""
+        if self.strangers:
+            raise NeoclassicError(f"{len(self.strangers)} of {self.n} labels differ, first {self.strangers[0]}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {

@@ -78,6 +78,11 @@ def is_name(weights: str) -> bool:
     return published.is_name(weights) or pretrained.is_name(weights) or hub.is_address(weights)
 
 
+def from_any_folder(weights: str) -> str:
+    """The absolute path of weights, so that a run can be resumed from another folder; a name as it is."""
+    return weights if is_name(weights) else str(Path(weights).resolve())
+
+
 def full_name(weights: str, network: str) -> str:
     """The same weights with the version that a name such as `imagenet` or `hf:…` leaves open; a path as it is.
 

@@ -149,7 +149,7 @@ def predict(
     An image that cannot be read gives one with an error. top: how many classes; 0 for all. The memory that this takes
     does not grow with the number of paths.
     """
-    model = replace(model, preprocessing=replace(model.preprocessing, invert=model.preprocessing.invert != invert))
+    model = replace(model, preprocessing=model.preprocessing.inverted(invert))
     decoded = _decoded(paths, model)
     while batch := list(islice(decoded, BATCH)):
         readable = [pixels for _, pixels in batch if not isinstance(pixels, str)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
-from statistics import median
 from typing import Any
 
 from neoclassic import tree as nodes
@@ -76,6 +75,8 @@ def size_for(entry: Entry, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     if len(set(sizes)) == 1 and max(sizes[0]) <= LARGEST:
         ((height, width),) = set(sizes)
     else:
+        from statistics import median  # which would take a twentieth of the time of `import neoclassic`
+
         height = width = min(int(median(map(min, sizes))) if sizes else LARGEST, LARGEST)
     least = smallest_input(entry.own, channels) or 1
     return max(height, least), max(width, least)

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from neoclassic import networks
 from neoclassic.base import display
 from neoclassic.base.errors import UsageError, unknown
-from neoclassic.data.folders import scan
-from neoclassic.data.sources import SOURCES, is_photos, open_dataset
+from neoclassic.data.folders import Folder, scan
+from neoclassic.data.sources import SOURCES, is_photos, load
 from neoclassic.networks import Entry
 from neoclassic.recipes import d2l_en, d2l_zh, densenet_2016, dlfs, neoclassic, notes, practice, resnet_2015
 from neoclassic.train.recipe import Recipe
@@ -74,28 +74,30 @@ def choose(
     network: of the zoo by its name, or one's own; a function that makes it is called with the number of classes of the
     data. UsageError if the recipe is for another network, or if neither a recipe nor a network is given.
     """
+    by_default, own = name in (None, "default"), not (network is None or isinstance(network, str))
+    photos = scan(data) if data is not None and (by_default or own) and is_photos(data) else None
     if network is None or isinstance(network, str):
-        return _chosen(network, name, data, weights, layers)
-    row = networks.entry(network)
-    chosen = _chosen(row, name, data, weights, layers)
-    return chosen.but(network=row.name, tree=row.tree(_classes(data or chosen.data)))
+        chosen = _chosen(network, name, photos, bool(weights), layers)
+    else:
+        row = networks.entry(network)
+        chosen = _chosen(row, name, photos, bool(weights), layers)
+        classes = photos.classes if photos else _classes(data or chosen.data)
+        chosen = chosen.but(network=row.name, tree=row.tree(len(classes)))
+    return chosen.but(data=data) if by_default and photos else chosen
 
 
-def _classes(data: str) -> int:
-    """The number of classes of a data set or folder. Errors as from `data.open_dataset`."""
-    return len(SOURCES[data].classes if data in SOURCES else open_dataset(data).classes)
+def _classes(data: str) -> tuple[str, ...]:
+    """The classes of a data set or a folder of arrays. Errors as from `data.load`."""
+    return SOURCES[data].classes if data in SOURCES else load(data).classes
 
 
-def _chosen(
-    network: str | Entry | None, name: str | None, data: str | None, weights: str | None, layers: str
-) -> Recipe:
+def _chosen(network: str | Entry | None, name: str | None, photos: Folder | None, weights: bool, layers: str) -> Recipe:
     """The recipe as `choose` describes it; one's own network is not in it yet."""
     if name in (None, "default"):
         if network is None:
             raise UsageError("name a network or a recipe: 'neoclassic list' and 'neoclassic recipes' show them")
-        if data is not None and is_photos(data):
-            n = len(scan(data).splits.get("train", ()))
-            return neoclassic.photos(network, n, bool(weights), layers).but(data=data)
+        if photos:
+            return neoclassic.photos(network, len(photos.splits.get("train", ())), weights, layers)
         chosen = _RECIPES.get(f"neoclassic:{network}") or neoclassic.default(network)
         return neoclassic.with_layers(chosen, layers)
     assert name is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection
 
 from neoclassic import networks
+from neoclassic.base.errors import UsageError
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.engines.weights import parameter_shapes
@@ -305,6 +307,28 @@ def photos(network: str | Entry, n: int, weights: bool = False, layers: str = "a
     if layers == "auto" and weights and n <= FEW and ends_in_linear(row.tree()):
         layers = "head-first"
     return with_layers(recipe, layers)
+
+
+def _in_python(option: str) -> str:
+    return "head=True" if option == "head" else option
+
+
+def layers_asked(
+    head: bool, head_first: bool | None, given: Collection[str], spelled: Callable[[str], str] = _in_python
+) -> str:
+    """Which layers a caller asks to train, one of LAYERS.
+
+    given: the names of the options that the caller gives. spelled: how an option is written. UsageError for an option
+    of gradient descent beside `head`.
+    """
+    if head:
+        if surplus := [name for name in given if name in DESCENT]:
+            what = f"{spelled('head')} fits the last layer at once, without gradient descent"
+            raise UsageError(f"{what}: leave out {spelled(surplus[0])}")
+        return "head"
+    if head_first is None:
+        return "all" if any(name in LAYERWISE for name in given) else "auto"
+    return "head-first" if head_first else "all"
 
 
 def with_layers(recipe: Recipe, layers: str) -> Recipe:

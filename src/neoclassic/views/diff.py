@@ -169,13 +169,8 @@ def measured(entry: Entry) -> Measure:
     return measure(entry.tree(), entry.input)
 
 
-def diff_table(first: Entry, second: Entry) -> str:
-    """A table of the changes, equal ones on one line, then the totals and the reasons."""
-    return repr(Diff.of(first, second))
-
-
 def diff_parts(found: Diff) -> list[Part]:
-    """The parts of the table of a diff."""
+    """A table of the changes, equal ones on one line, with the totals; then the reasons."""
     columns = (
         Column("", colours=COLOURS),
         Column(" → ".join(found.names), narrow=WRAP, least=18),
@@ -184,8 +179,3 @@ def diff_parts(found: Diff) -> list[Part]:
         Column("MACs", RIGHT, rank=1),
     )
     return [Table(columns, tuple(found.rows)), *([""] if found.notes else []), *found.notes]
-
-
-def to_dict(first: Entry, second: Entry) -> dict[str, Any]:
-    """The JSON of `neoclassic diff --json`."""
-    return Diff.of(first, second).to_dict()

@@ -5,7 +5,7 @@
 
 A. Zhang, Z. Lipton, M. Li, A. Smola: zh.d2l.ai, the older edition (`d2l.train_ch6`), and d2l.ai, the newer one
 (`d2l.Trainer`). The names behave as the book describes; docs/books.md lists where they do better. Importing this module
-without PyTorch raises UsageError.
+without PyTorch raises MissingPackage, a UsageError.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import importlib.util
 from types import ModuleType
 from typing import Any
 
-from neoclassic.base import errors
-from neoclassic.base.errors import UsageError
+from neoclassic.base.errors import MissingPackage, install, one_line
 
 if importlib.util.find_spec("torch") is None:
-    raise UsageError(f"the book's code needs PyTorch: {errors.install('torch')}")
+    raise one_line(MissingPackage(f"the book's code needs PyTorch: {install('torch')}"))
 
 from neoclassic.compat import book_module
 from neoclassic.compat.d2l.blocks import LeNet, Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
