@@ -9,7 +9,7 @@ GET  /metrics       serve: Prometheus metrics
 GET  /openapi.json  serve: the interface as OpenAPI
 GET  /              the page, whose files are under /page/
 GET  /lab/session   what the page shows: its views, its models
-     /lab/…         the interface of the views, see `look` and `zoo`
+     /lab/…         the interface of the views, see `look`, `zoo` and `convolution`
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neoclassic import __version__
 from neoclassic.web import pages
+from neoclassic.web.convolution import Convolution
 from neoclassic.web.hosts import AllowedHosts
 from neoclassic.web.intake import Intake
 from neoclassic.web.look import Look
@@ -64,8 +65,8 @@ def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
 
 def lab_application(intake: Intake, models: Models, zoo: Zoo, token: str, start: str = "zoo") -> Starlette:
     """The application of `lab`. token: what the address of the page holds. start: where the page begins."""
-    routes = [*zoo.routes(), *Look(intake, models, samples=True).routes()]
-    session = {"views": ["zoo", "look"], "models": models.names, "start": start}
+    routes = [*zoo.routes(), *Look(intake, models, samples=True).routes(), *Convolution(intake).routes()]
+    session = {"views": ["zoo", "look", "convolution"], "models": models.names, "start": start}
     return _application(intake, routes, session, AllowedHosts.of(), token)
 
 
