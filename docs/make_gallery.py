@@ -35,6 +35,7 @@ DRAWINGS = (
 )
 BLOCKS = ("lenet", "alexnet", "vgg16")
 CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-costs.png")
+LAB = ("lab-zoo", "lab-network", "lab-look")
 MAX_WIDTH = 900  # pixels of a committed picture
 
 
@@ -95,6 +96,11 @@ def gallery(runs: list[str], work: Path) -> str:
     parts += ["```sh\nneoclassic compare runs/* --out compared\n```"]
     parts += [keep(work / "compared" / f"{n}.png", f"compared-{n}.png") for n in ("curves", "costs")]
     parts += [
+        "## The lab",
+        "```sh\nneoclassic lab --open\n```",
+        "A page to explore the zoo, and to follow an image through every layer; see [lab.md](lab.md). `python "
+        "docs/make_lab_pictures.py` makes these pictures.",
+        *(f"![{name}](pictures/{name}.png)" for name in LAB),
         "## The report",
         "```sh\nneoclassic report runs/lenet\n```",
         "One HTML file with all of this about a run. It adapts to phones, desktops, paper and dark mode.",

@@ -1,6 +1,6 @@
 // One model: its input as it sees it, its answer, and its layers.
 import { latest, postBinary } from '../api.js'
-import { button, h, replace } from '../dom.js'
+import { button, choice, field, h, replace } from '../dom.js'
 import { count, percent, shape, t } from '../i18n.js'
 import { detail } from './detail.js'
 import { picture } from './picture.js'
@@ -8,10 +8,12 @@ import { rows } from './rows.js'
 
 export function column(model) {
   const [channels, height, width] = model.input
-  const answers = h('div', { class: 'answers', 'aria-live': 'polite' }, h('p', { class: 'hint' }, t('look.wait')))
+  const answers = h('div', { 'aria-live': 'polite' }, h('p', { class: 'hint' }, t('look.wait')))
   const seen = picture(model, pixels => hidden(pixels))
   const layers = rows(model, (layer, map) => panel.open(layer, map))
   const panel = detail(model, seen, path => layers.row(path))
+  const classes = model.classes.map((label, index) => [index, label])
+  const evidence = field(t('look.evidence_for'), choice([['', '–'], ...classes], '', index => index && seen.evidence(index, model.classes[index])))
   let pixels = null // of the image, without what is hidden
 
   const show = latest(async (body, isHidden, done, failed) => {
@@ -44,7 +46,7 @@ export function column(model) {
   const element = h('section', { class: 'model', 'aria-label': model.name },
     h('h2', {}, model.name),
     h('p', { class: 'hint' }, facts(model)),
-    h('div', { class: 'seen' }, seen.element, answers),
+    h('div', { class: 'seen' }, seen.element, h('div', { class: 'answers' }, answers, model.layers.length ? evidence : null)),
     model.layers.length ? h('h3', {}, t('look.layers')) : h('p', {}, t('look.no_layers')),
     model.layers.length ? h('p', { class: 'hint' }, t('look.click')) : null,
     layers.element)

@@ -45,7 +45,7 @@ export function pad(height, width, digits, drawn) {
   canvas.onpointermove = event => { if (from) line(place(event)) }
   canvas.onpointerup = canvas.onpointercancel = () => { from = null }
   clear()
-  return h('div', { class: 'padded' }, canvas, button(t('look.clear'), () => { clear(); give() }))
+  return h('div', { class: 'padded' }, canvas, h('p', { class: 'hint' }, t('look.pad')), button(t('look.clear'), () => { clear(); give() }))
 }
 
 // The drawing as height×width grey bytes

@@ -2,7 +2,7 @@
 import { fromHash, h, s } from '../dom.js'
 import { count, percent, t } from '../i18n.js'
 
-const BOX = { left: 46, right: 14, top: 14, bottom: 42 }
+const BOX = { left: 46, right: 14, top: 28, bottom: 42 }
 
 export function chart(networks) {
   const holder = h('div', { class: 'chart' })
@@ -31,7 +31,7 @@ function drawn(networks, width, height) {
     axes.push(s('text', { x: BOX.left - 6, y: y(rate) + 4, 'text-anchor': 'end' }, `${Math.round(100 * rate)} %`))
   }
   axes.push(s('text', { x: width - BOX.right, y: height - 8, 'text-anchor': 'end' }, t('zoo.axis.macs')))
-  axes.push(s('text', { x: BOX.left, y: height - 8 }, t('zoo.axis.accuracy')))
+  axes.push(s('text', { x: 4, y: 14 }, t('zoo.axis.accuracy')))
   const taken = networks.map(one => around(x(one.macs), y(one.accuracy), one.name))
   const points = [...networks].sort((a, b) => b.accuracy - a.accuracy).map(one => point(one, x(one.macs), y(one.accuracy), width, taken))
   return s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': t('zoo.cost') }, axes, points)
@@ -43,12 +43,14 @@ const tick = n => (n >= 1e9 ? `${n / 1e9} G` : `${n / 1e6} M`)
 // A link; its name is written beside it where there is room, and always when it is pointed at or focused.
 function point(one, cx, cy, width, taken) {
   const size = 6.6 * one.name.length
-  const end = cx + 10 + size > width
-  const box = { left: end ? cx - 10 - size : cx - 6, right: end ? cx + 6 : cx + 10 + size, top: cy - 8, bottom: cy + 8 }
-  const free = taken.every(o => o.name === one.name || box.right < o.left || box.left > o.right || box.bottom < o.top || box.top > o.bottom)
-  if (free) taken.push(box)
+  const sides = [{ left: cx - 6, right: cx + 10 + size }, { left: cx - 10 - size, right: cx + 6 }]
+  const boxes = sides.map(side => ({ ...side, top: cy - 8, bottom: cy + 8 })).filter(box => box.left > 0 && box.right < width)
+  const apart = (a, b) => a.right < b.left || a.left > b.right || a.bottom < b.top || a.top > b.bottom
+  const free = boxes.find(box => taken.every(other => other.name === one.name || apart(box, other)))
+  if (free) taken.push(free)
+  const before = (free ?? boxes[0]).right < cx + 10
   const about = `${one.name}, ${one.year}: ${count(one.macs)} MACs, ${percent(one.accuracy)}`
   return s('a', { href: fromHash('zoo', one.name), class: free ? 'point' : 'point crowded', 'aria-label': about },
     s('title', {}, about), s('circle', { cx, cy, r: 6 }),
-    s('text', { x: end ? cx - 10 : cx + 10, y: cy + 4, 'text-anchor': end ? 'end' : 'start' }, one.name))
+    s('text', { x: before ? cx - 10 : cx + 10, y: cy + 4, 'text-anchor': before ? 'end' : 'start' }, one.name))
 }

@@ -1,6 +1,6 @@
 // The layers of a network as a table, and one of them in full.
 import { button, h, table } from '../dom.js'
-import { bytes, shape, t } from '../i18n.js'
+import { shape, t } from '../i18n.js'
 
 export function layerTable(layers, choose) {
   const shown = layers.filter(layer => layer.leaf || layer.style === 'merge').filter(layer => layer.path && (layer.leaf || layer.type !== 'Sequential'))
@@ -21,7 +21,6 @@ export function layerCard(layer, name) {
     [t('zoo.shapes'), `${shape(layer.input)} → ${shape(layer.output)}`],
     [t('zoo.parameters'), layer.parameters.toLocaleString('en')],
     ['MACs', layer.macs.toLocaleString('en')],
-    [t('zoo.memory'), bytes(layer.bytes)],
     [t('zoo.sees'), layer.sees.length ? t('zoo.field', { size: seen(layer), step: layer.sees[0].step }) : t('zoo.everything')],
   ]
   return h('div', { class: 'card layer-card' },

@@ -1,0 +1,71 @@
+"""Make the pictures of the lab in docs/pictures/: python docs/make_lab_pictures.py (needs Playwright and Chromium)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+PICTURES = Path(__file__).parent / "pictures"
+SEVEN = ((0.25, 0.2), (0.5, 0.2), (0.75, 0.2), (0.6, 0.5), (0.45, 0.85))
+
+
+def look(page: Page) -> None:
+    """Draw a 7, and open a map of the second convolution."""
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + SEVEN[0][0] * box["width"], box["y"] + SEVEN[0][1] * box["height"])
+    page.mouse.down()
+    for x, y in SEVEN[1:]:
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+    page.mouse.up()
+    page.locator("li.row[data-path=conv2] canvas").click(position={"x": 100, "y": 20})
+    page.wait_for_selector("#formula")
+
+
+def zoo(page: Page) -> None:
+    """Choose a depthwise convolution of the drawing."""
+    page.locator("rect.layer.depthwise").nth(1).click()
+
+
+VIEWS = {
+    "lab-zoo": ("zoo", 1000, None),
+    "lab-network": ("zoo/mobilenet-v3-small", 1000, zoo),
+    "lab-look": ("look/deepconvnet%40mnist", 1320, look),
+}
+
+
+def main() -> None:
+    lab = subprocess.Popen([sys.executable, "-m", "neoclassic", "lab"], stderr=subprocess.PIPE, text=True)
+    assert lab.stderr is not None
+    address = re.match(r"\S+", lab.stderr.readline())[0]  # type: ignore[index]
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name, (view, height, act) in VIEWS.items():
+            page = browser.new_page(viewport={"width": 1280, "height": height})
+            page.goto(f"{address}#/{view}")
+            page.wait_for_selector("h2")
+            page.wait_for_timeout(1000)
+            if act:
+                act(page)
+                page.wait_for_timeout(1000)
+            page.evaluate("scrollTo(0, 0)")
+            file = PICTURES / f"{name}.png"
+            page.screenshot(path=file)
+            with Image.open(file) as image:
+                image.thumbnail((900, 1600))
+                image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+            page.close()
+        browser.close()
+    lab.terminate()
+    lab.wait(30)
+
+
+if __name__ == "__main__":
+    main()
