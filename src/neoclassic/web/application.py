@@ -9,7 +9,7 @@ GET  /metrics       serve: Prometheus metrics
 GET  /openapi.json  serve: the interface as OpenAPI
 GET  /              the page, whose files are under /page/
 GET  /lab/session   what the page shows: its views, its models
-     /lab/…         the interface of the views, see `look`, `zoo` and `convolution`
+     /lab/…         the interface of the views, see `look`, `zoo`, `convolution` and `teach`
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from neoclassic.web.models import Models, opened
 from neoclassic.web.openapi import openapi
 from neoclassic.web.responses import JsonResponse, error_response
 from neoclassic.web.service import Service
+from neoclassic.web.teach import Teach
 from neoclassic.web.zoo import Zoo
 
 
@@ -63,10 +64,13 @@ def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
     return app
 
 
-def lab_application(intake: Intake, models: Models, zoo: Zoo, token: str, start: str = "zoo") -> Starlette:
+def lab_application(
+    intake: Intake, models: Models, zoo: Zoo, teach: Teach, token: str, start: str = "zoo"
+) -> Starlette:
     """The application of `lab`. token: what the address of the page holds. start: where the page begins."""
     routes = [*zoo.routes(), *Look(intake, models, samples=True).routes(), *Convolution(intake).routes()]
-    session = {"views": ["zoo", "look", "convolution"], "models": models.names, "start": start}
+    routes += teach.routes()
+    session = {"views": ["zoo", "look", "teach", "convolution"], "models": lambda: models.names, "start": start}
     return _application(intake, routes, session, AllowedHosts.of(), token)
 
 
@@ -74,7 +78,7 @@ def _application(
     intake: Intake, routes: list[Route], session: dict[str, Any], hosts: AllowedHosts, token: str = ""
 ) -> Starlette:
     async def tell(_: Request) -> Response:
-        return JsonResponse(session)
+        return JsonResponse({name: value() if callable(value) else value for name, value in session.items()})
 
     return Starlette(
         routes=[*routes, Route("/lab/session", tell, methods=["GET"]), *pages.routes()],

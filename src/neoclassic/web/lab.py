@@ -11,6 +11,7 @@ from neoclassic.web.application import lab_application
 from neoclassic.web.intake import Intake, Limits
 from neoclassic.web.models import Models, Opened, present
 from neoclassic.web.server import run
+from neoclassic.web.teach import Teach
 from neoclassic.web.zoo import Zoo
 
 HOST = "127.0.0.1"
@@ -27,6 +28,7 @@ def lab(given: Opened | Entry | None = None, port: int = 0, open_page: bool = Fa
     """
     intake, token, start = Intake(), secrets.token_urlsafe(18), "zoo"
     models, zoo = Models(named=present()), Zoo(intake)
+    teach = Teach(intake, models)
     if isinstance(given, Opened):
         models.given[given.name] = given
         start = "look"
@@ -41,4 +43,7 @@ def lab(given: Opened | Entry | None = None, port: int = 0, open_page: bool = Fa
         if open_page:
             webbrowser.open(page)
 
-    run(lab_application(intake, models, zoo, token, start), Limits(), HOST, port, tell)
+    try:
+        run(lab_application(intake, models, zoo, teach, token, start), Limits(), HOST, port, tell)
+    finally:
+        teach.end()

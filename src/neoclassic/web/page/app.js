@@ -11,6 +11,7 @@ import { currentTheme, nextTheme, startTheme } from './theme.js'
 const VIEWS = {
   zoo: () => import('./views/zoo.js'),
   look: () => import('./views/look.js'),
+  teach: () => import('./views/teach.js'),
   convolution: () => import('./views/convolution.js'),
   http: () => import('./views/http.js'),
 }
