@@ -37,6 +37,7 @@ from neoclassic.web.models import ENGINE, Models, opened, present
 from neoclassic.web.photos import Photo, Photos, smalls
 from neoclassic.web.responses import JsonResponse, Refusal
 
+DATA = ("imagenet", "fashion-mnist", "mnist")  # what the models on this machine were trained on
 SECONDS = 2.0  # to wait for a training that is stopped when the server ends
 
 
@@ -184,8 +185,8 @@ class Teach:
 
 
 def _heads() -> tuple[str, ...]:
-    """The models on this machine whose last layer can be trained: those that have seen most, first."""
-    return tuple(sorted(present(), key=lambda name: not name.endswith("@imagenet")))
+    """The models on this machine whose last layer can be trained; those that know the most kinds of things first."""
+    return tuple(sorted(present(), key=lambda name: DATA.index(name.rpartition("@")[2])))
 
 
 def _about(photo: Photo) -> dict[str, Any]:
