@@ -51,8 +51,8 @@ class Session:
         self.rng = np.random.default_rng([self.seed, zlib.crc32(self.name.encode())])
 
     def goes_on(self) -> bool:
-        """Whether there is time for another trial."""
-        return time.monotonic() - self.started < self.seconds
+        """Whether there is time for another trial; there is for the first, however slow the machine is."""
+        return not self.counts or time.monotonic() - self.started < self.seconds
 
     def answered(self, kind: str) -> None:
         """A trial of this kind ended as it should: the right answer, the same bytes."""

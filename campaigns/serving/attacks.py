@@ -38,6 +38,7 @@ def attacks(image: bytes) -> Iterator[Attack]:
     yield from _hosts(image)
     yield from _bodies(image)
     yield from _queries(image)
+    yield from _page(image)
 
 
 def _chunked(image: bytes) -> Iterator[Attack]:
@@ -272,6 +273,38 @@ def _queries(image: bytes) -> Iterator[Attack]:
         b"?__proto__=1",
     ):
         yield Attack("queries", repr(query[:20]), post(image, query=query), (400,))
+
+
+def _page(image: bytes) -> Iterator[Attack]:
+    """The interface of the page, to which a browser sends images and the pixels of the model's input, 32×32×3."""
+
+    def sent(path: bytes, body: bytes, kind: bytes = b"application/octet-stream") -> bytes:
+        length = b"Content-Type: " + kind + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+        return b"POST /lab/" + path + b" HTTP/1.1\r\n" + HOST + length + body
+
+    pixels, model = bytes(32 * 32 * 3), b"model=lenet:bn"
+    yield Attack("page", "one unit", sent(b"unit?path=conv1&unit=1,2,3&" + model, pixels), (200,))
+    yield Attack("page", "half an image", sent(b"look?" + model, image, b"image/*")[:-9], (400, NONE))
+    wrong = (
+        (b"look?" + model, pixels + b"x"),
+        (b"look?" + model, b""),
+        (b"look?model=/etc/passwd", pixels),
+        (b"look", pixels),
+        (b"map?path=conv1&channel=6&" + model, pixels),
+        (b"map?path=../conv1&" + model, pixels),
+        (b"map?path=conv1&channel=-1&" + model, pixels),
+        (b"unit?path=conv1&unit=&" + model, pixels),
+        (b"unit?path=conv1&unit=" + b"1," * 9999 + b"&" + model, pixels),
+        (b"unit?path=conv1&unit=1,2,99&" + model, pixels),
+        (b"cam?class=4&" + model, pixels),
+        (b"cam?class=" + b"9" * 99 + b"&" + model, pixels),
+    )
+    for path, body in wrong:
+        yield Attack("page", repr(path[:30]), sent(path, body), (400,))
+    yield Attack("page", "no image", sent(b"look?" + model, b"nothing", b"image/*"), (400,))
+    for path in (b"sample?" + model, b"zoo", b"network?name=lenet", b"../application.py"):
+        data = b"GET /lab/" + path + b" HTTP/1.1\r\n" + HOST + b"\r\n"
+        yield Attack("page", repr(path[:30]), data, (404,))
 
 
 def complaint(attack: Attack, statuses: list[int], bodies: list[bytes]) -> str:

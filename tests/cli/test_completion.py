@@ -72,6 +72,8 @@ def ask(here, monkeypatch, capsys):
         ("neoclassic predict runs/f", [("plain", "runs/first")]),
         ("neoclassic predict runs/first ", [("file", "")]),
         ("neoclassic predict deepc", [("plain", "deepconvnet@mnist")]),
+        ("neoclassic lab deepc", [("plain", "deepconvnet"), ("plain", "deepconvnet@mnist")]),
+        ("neoclassic lab my_networks.py", [("file", "my_networks.py")]),
     ],
 )
 def test_a_shell_is_offered(shell, line, offered, ask):

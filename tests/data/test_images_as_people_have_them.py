@@ -10,6 +10,9 @@ from PIL import Image
 import neoclassic as nc
 from neoclassic.data.preprocessing import Preprocessing, read_pixels
 
+# the networks are tiny: what is tested is what they are trained on
+pytestmark = pytest.mark.filterwarnings("ignore:the model is no better than chance", "ignore:the calibration stopped")
+
 
 def pictures(n, seed=0, size=(32, 32), channels=3):
     """Dark above or dark below, with noise; and which they are."""

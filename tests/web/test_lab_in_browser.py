@@ -148,19 +148,23 @@ def test_the_keyboard_reaches_a_unit_and_comes_back(browser, lab):
     page = opened(browser, lab, "look/lenet%40fashion-mnist")
     page.click("#sample")
     looked(page, 1)
-    row = page.locator("li.row[data-path='conv1'] button.maps")
-    row.focus()
+    page.locator("li.row[data-path='conv1'] button.maps").focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector(".detail[data-unit='0,14,14'] #formula")
+    page.wait_for_selector(".detail #formula")
+    _, row, column = map(int, page.locator(".detail").get_attribute("data-unit").split(","))
     page.locator(".detail canvas.map").focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".detail[data-unit='0,14,15']")
+    page.keyboard.press("ArrowUp" if row else "ArrowDown")
+    page.wait_for_selector(f".detail[data-unit='0,{row - 1 if row else 1},{column}']")
     page.keyboard.press("Escape")
     assert page.locator(".detail").count() == 0
     assert page.evaluate("document.activeElement.closest('li').dataset.path") == "conv1"
 
 
-def test_a_photo_that_lies_on_its_side_is_dropped_and_stands_upright(browser, lab, residual, tmp_path):
+EVENTS = ("DragEvent('drop', { dataTransfer", "ClipboardEvent('paste', { clipboardData: dataTransfer")
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=["drop", "paste"])
+def test_a_photo_that_lies_on_its_side_is_taken_and_stands_upright(browser, lab, residual, tmp_path, event):
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:20] = 220  # bright above
     exif = Image.Exif()
@@ -172,8 +176,8 @@ def test_a_photo_that_lies_on_its_side_is_dropped_and_stands_upright(browser, la
         """content => {
           const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0)), dataTransfer = new DataTransfer()
           dataTransfer.items.add(new File([bytes], 'on its side.jpg', { type: 'image/jpeg' }))
-          document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }))
-        }""",
+          document.body.dispatchEvent(new EVENT, bubbles: true, cancelable: true }))
+        }""".replace("EVENT", event),
         content,
     )
     model = Model.load(residual)
@@ -272,3 +276,17 @@ def test_an_address_without_the_token_shows_no_page(browser, lab):
     answer = browser.page.goto(lab.page.partition("?")[0])
     assert answer.status == 403
     browser.complaints[:] = [c for c in browser.complaints if "403" not in c]
+
+
+def test_a_server_that_has_ended_is_told(browser, residual):
+    one = Lab(residual)
+    page = opened(browser, one, "look/lenet%40fashion-mnist")
+    page.click("#sample")
+    looked(page, 1)
+    assert one.end() == (0, "")
+    page.locator(".answers button").first.click()
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "still running" in page.locator("#trouble").inner_text()
+    page.goto("about:blank")
+    browser.complaints.clear()  # the browser logs the refused connection
+    browser.requests.clear()

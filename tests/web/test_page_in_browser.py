@@ -105,13 +105,13 @@ def test_a_file_that_is_not_an_image_gets_its_own_error(browser, address, images
     (tmp_path / "<i>text").write_text("no image")
     shown(browser, address)
     browser.choose("#files", [tmp_path / "<i>text", images[1]])
-    browser.wait("document.querySelector('[role=alert]').textContent")
-    alert = browser.ask("document.querySelector('[role=alert]').textContent")
+    browser.wait("document.querySelector('.error').textContent")
+    alert = browser.ask("document.querySelector('.error').textContent")
     assert alert == "<i>text: is not an image, or its format is not supported"
     browser.complaints[:] = [c for c in browser.complaints if "400" not in c]  # the browser logs the refusal, too
     browser.ask("document.querySelectorAll('.strip button')[1].click()")
     answered(browser, 1)
-    assert browser.ask("document.querySelector('[role=alert]').textContent") == ""
+    assert browser.ask("document.querySelector('.error').textContent") == ""
 
 
 LUMINANCE = """(() => {

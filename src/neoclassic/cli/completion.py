@@ -82,6 +82,14 @@ def models(_context: click.Context, typed: str) -> Offered:
     return _names([*_run_folders(typed), *known()], typed, "file")
 
 
+def models_or_networks(context: click.Context, typed: str) -> Offered:
+    """Offer run folders, models that have a name, and networks, or else files."""
+    from neoclassic.model.pretrained import known
+    from neoclassic.networks import list_networks
+
+    return _names([*_run_folders(typed), *list_networks(), *known()], typed) or networks(context, typed)
+
+
 def models_then_images(context: click.Context, typed: str) -> Offered:
     """Offer models first, and files after a model."""
     return (files if context.params.get("given") else models)(context, typed)
@@ -118,6 +126,7 @@ COMPLETERS: dict[str, Completer] = {
     "pattern": patterns,
     "precision": words("auto", "32", "bf16"),
     "schedule": words("constant", "step", "cosine", "one-cycle"),
+    "shown": models_or_networks,
     "threshold": words("stored"),
     "weights": weights,
 }

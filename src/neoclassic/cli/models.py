@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -302,7 +303,7 @@ def serve(
 
 
 @verb
-@click.argument("given", required=False, metavar="MODEL|NETWORK")
+@click.argument("shown", required=False, metavar="MODEL|NETWORK")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option(
     "--port",
@@ -311,7 +312,7 @@ def serve(
     show_default=True,
     help="Port to listen on; 0 picks a free one.",
 )
-def lab(given: str | None, open_page: bool, port: int) -> None:
+def lab(shown: str | None, open_page: bool, port: int) -> None:
     """Open a page on which a network can be seen and touched.
 
     It shows the networks and their layers, and what every layer of a model makes of an image. The page is on this
@@ -319,16 +320,16 @@ def lab(given: str | None, open_page: bool, port: int) -> None:
     """
     _need_server("lab")
     from neoclassic import networks
-    from neoclassic.cli.own import SUFFIX, entry
+    from neoclassic.cli.own import entry
     from neoclassic.web.lab import lab as run
     from neoclassic.web.models import from_argument
 
-    if given is None:
+    if shown is None:
         run(None, port, open_page)
-    elif networks.in_zoo(given) or SUFFIX in given.rpartition("/")[2]:
-        run(entry(given), port, open_page)
+    elif networks.in_zoo(shown) or re.search(r"\.py(:\w*)?$", shown):
+        run(entry(shown), port, open_page)
     else:
-        run(from_argument(given), port, open_page)
+        run(from_argument(shown), port, open_page)
 
 
 def _need_server(verb: str) -> None:

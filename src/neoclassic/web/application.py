@@ -152,9 +152,10 @@ async def _openapi(request: Request) -> Response:
     return JsonResponse(openapi(request.app.state.service.limits))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return error_response(error.status_code, f"{error.detail}: GET / shows the page")
+    hint = "/openapi.json lists the paths" if hasattr(request.app.state, "service") else "/ is the page"
+    return error_response(error.status_code, f"{error.detail}: GET {hint}")
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ written to disk.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +18,10 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.machine import cores
+from neoclassic.data.preprocessing import Preprocessing, header, read_pixels
+from neoclassic.engines.contract import Array
 from neoclassic.web.responses import Refusal, error_response
 
 DRAIN = 4  # read up to this many times `Limits.body` of a body that is too large, so that its sender reads the answer
@@ -123,3 +127,12 @@ class Intake:
             yield bytes(body)
         finally:
             self.body_bytes -= len(body)
+
+
+def pixels_of(name: str, content: bytes, preprocessing: Preprocessing, limits: Limits) -> Array:
+    """The pixels of an image file. NeoclassicError, with its name, if it is no image or too large."""
+    if content and (size := header(content, name).size) and size[0] * size[1] > limits.pixels:
+        raise NeoclassicError(f"{name}: has more than {limits.pixels / 1e6:g} million pixels: make it smaller first")
+    stream = io.BytesIO(content)
+    stream.name = name
+    return read_pixels(stream, preprocessing)

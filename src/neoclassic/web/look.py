@@ -34,10 +34,9 @@ from neoclassic.insight.unit import arithmetic
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.predict import probabilities
 from neoclassic.tree import Conv2d, join
-from neoclassic.web.intake import Intake
+from neoclassic.web.intake import Intake, pixels_of
 from neoclassic.web.models import Models, Opened, about, sample
 from neoclassic.web.responses import JsonResponse, Refusal
-from neoclassic.web.service import pixels_of
 
 PIXELS = "application/octet-stream"
 TOP = 5  # classes in an answer

@@ -21,7 +21,7 @@ from neoclassic.insight.sheets import shown
 from neoclassic.measure import Measure, Row, measure
 from neoclassic.model import pretrained, published
 from neoclassic.model.artefact import Model
-from neoclassic.model.opening import load_model
+from neoclassic.model.opening import load_model, open_model
 from neoclassic.networks import in_zoo
 from neoclassic.views.labels import label, style
 
@@ -172,6 +172,6 @@ def _accuracy(metrics: dict[str, Any]) -> float | None:
 
 
 def from_argument(name: str) -> Opened:
-    """The model that a command line names. Errors as from `load_model`."""
-    model = load_model(name)
-    return opened(Path(name).name or name, model, model.engine(ENGINE))
+    """The model that a command line names. Errors as from `open_model`."""
+    model, engine = open_model(name, "auto" if Path(name).suffix.lower() == ".onnx" else ENGINE)
+    return opened(Path(name).name or name, model, engine)

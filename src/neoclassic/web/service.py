@@ -7,7 +7,6 @@ batch.
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import time
 from collections.abc import AsyncIterator
@@ -24,12 +23,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.data.preprocessing import Preprocessing, header, read_pixels
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.predict import Prediction, probabilities, threshold_of
-from neoclassic.web.intake import Intake, Limits
+from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
 
 
@@ -156,15 +154,6 @@ class Service(Intake):
             for (_, future), row in zip(batch, rows, strict=True):
                 if not future.done():
                     future.set_result(row)
-
-
-def pixels_of(name: str, content: bytes, preprocessing: Preprocessing, limits: Limits) -> Array:
-    """The pixels of an image file. NeoclassicError, with its name, if it is no image or too large."""
-    if content and (size := header(content, name).size) and size[0] * size[1] > limits.pixels:
-        raise NeoclassicError(f"{name}: has more than {limits.pixels / 1e6:g} million pixels: make it smaller first")
-    stream = io.BytesIO(content)
-    stream.name = name
-    return read_pixels(stream, preprocessing)
 
 
 class _InMemoryParser(MultiPartParser):

@@ -1,4 +1,6 @@
 // Requests to the server. Each takes the token of the page's own address along.
+import { t } from './i18n.js'
+
 const token = new URLSearchParams(location.search).get('token')
 
 export const hasToken = () => token !== null
@@ -6,7 +8,8 @@ export const hasToken = () => token !== null
 async function ask(path, query, options = {}) {
   const parameters = new URLSearchParams(query).toString()
   const headers = { ...options.headers, ...(token === null ? {} : { Authorization: `Bearer ${token}` }) }
-  const answer = await fetch(parameters ? `${path}?${parameters}` : path, { ...options, headers })
+  const answer = await fetch(parameters ? `${path}?${parameters}` : path, { ...options, headers }).catch(() => null)
+  if (!answer) throw new Error(t('shell.gone'))
   if (answer.ok) return answer
   const { error } = await answer.json().catch(() => ({ error: `${answer.status} ${answer.statusText}` }))
   throw new Error(error)
@@ -17,17 +20,15 @@ export const getBlob = async path => (await ask(path)).blob()
 export const getBinary = async (path, query = {}) => unpack(await (await ask(path, query)).arrayBuffer())
 
 // A body is a Blob (an image file), or a Uint8Array (the pixels of a model's input).
-const post = (path, query, body, signal) =>
+const post = (path, query, body) =>
   ask(path, query, {
     method: 'POST',
     body,
-    signal,
     headers: { 'Content-Type': body instanceof Blob ? 'image/*' : 'application/octet-stream' },
   })
 
-export const postJson = async (path, query, body, signal) => (await post(path, query, body, signal)).json()
-export const postBinary = async (path, query, body, signal) =>
-  unpack(await (await post(path, query, body, signal)).arrayBuffer())
+export const postJson = async (path, query, body) => (await post(path, query, body)).json()
+export const postBinary = async (path, query, body) => unpack(await (await post(path, query, body)).arrayBuffer())
 
 // What the server packs: the length of a JSON header, the header, and bytes. `take(n)` gives the next n bytes, and
 // `floats(n)` the next n numbers.

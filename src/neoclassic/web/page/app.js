@@ -20,6 +20,7 @@ const $ = id => document.getElementById(id)
 let session
 let end
 let showing = 0
+let shown = ''
 
 async function show() {
   const [name = '', ...parameters] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent)
@@ -30,6 +31,8 @@ async function show() {
   if (turn !== showing) return
   end?.()
   end = undefined
+  shown = view
+  $('trouble').hidden = true
   head(view)
   document.title = `${t(`${view}.title`)} · neoclassic`
   replace($('main'))
@@ -53,6 +56,12 @@ function head(view) {
   replace($('views'), ...session.views.map(link))
 }
 
+// What fails after a view is shown, such as a request to a server that has ended
+function tell(error) {
+  $('trouble').textContent = error?.message ?? String(error)
+  $('trouble').hidden = false
+}
+
 async function start() {
   startTheme()
   $('skip').onclick = () => $('main').focus()
@@ -62,8 +71,9 @@ async function start() {
     return replace($('main'), h('p', { role: 'alert' }, hasToken() ? error.message : t('shell.token')))
   }
   $('language').onclick = () => { nextLanguage(); show() }
-  $('theme').onclick = () => { nextTheme(); show() }
+  $('theme').onclick = () => { nextTheme(); head(shown) }
   addEventListener('hashchange', show)
+  addEventListener('unhandledrejection', event => { event.preventDefault(); tell(event.reason) })
   show()
 }
 

@@ -5,17 +5,21 @@ import { button, field, h, replace } from '../dom.js'
 import { number, shape, t } from '../i18n.js'
 import { sums } from './sums.js'
 
+const strongest = (values, width) => {
+  const index = values.reduce((best, v, i) => (Math.abs(v) > Math.abs(values[best]) ? i : best), 0)
+  return [Math.floor(index / width), index % width]
+}
 const SHOWN = 300 // pixels of the map's longer side, about
 
 export function detail(model, seen, rowOf) {
   const holder = h('div', { class: 'detail', id: `detail-${model.name}` })
-  let at = null // { layer, map, unit }
+  let at = null // { layer, map, unit }; the unit is null until the map is there
   let pixels = null
   let plane = null
 
   function open(layer, map) {
     const flat = layer.output.length === 1
-    at = { layer, map: flat ? 0 : map, unit: flat ? [map] : [Math.floor(layer.output[1] / 2), Math.floor(layer.output[2] / 2)] }
+    at = { layer, map: flat ? 0 : map, unit: flat ? [map] : null }
     rowOf(layer.path).append(holder)
     load()
     holder.tabIndex = -1
@@ -38,6 +42,7 @@ export function detail(model, seen, rowOf) {
     const values = floats(header.height * header.width)
     const { n, side } = header.kernels
     plane = { ...header, values, weights: floats(n * side * side) }
+    at.unit ??= strongest(values, header.width)
     build()
     explain()
   })

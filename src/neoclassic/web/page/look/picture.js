@@ -74,19 +74,24 @@ export function picture(model, occlude) {
 
   const hide = button(t('look.hide'), () => {
     if (!pixels) return
-    hiding = !hiding
-    heat = null
-    hide.setAttribute('aria-pressed', hiding)
-    canvas.classList.toggle('hiding', hiding)
-    if (hiding) canvas.tabIndex = 0
-    else canvas.removeAttribute('tabindex')
-    canvas.setAttribute('role', hiding ? 'application' : 'img')
-    canvas.setAttribute('aria-label', t(hiding ? 'look.patch' : 'look.input'))
-    note.textContent = hiding ? t('look.patch') : ''
+    turn(!hiding)
     paint()
     if (hiding) canvas.focus()
     occlude(hiding ? hidden() : null)
   }, { 'aria-pressed': 'false' })
+
+  function turn(on) {
+    hiding = on
+    heat = null
+    hide.setAttribute('aria-pressed', on)
+    canvas.classList.toggle('hiding', on)
+    if (on) canvas.tabIndex = 0
+    else canvas.removeAttribute('tabindex')
+    canvas.setAttribute('role', on ? 'application' : 'img')
+    canvas.setAttribute('aria-label', t(on ? 'look.patch' : 'look.input'))
+    note.textContent = on ? t('look.patch') : ''
+  }
+
   const plain = button(t('look.plain'), () => { heat = null; field = null; note.textContent = ''; paint() })
 
   let dragged = false
@@ -108,7 +113,7 @@ export function picture(model, occlude) {
   const able = model.layers.length > 0
   return {
     element: h('div', { class: 'picture' }, canvas, replace(h('div', { class: 'bar' }), able ? [hide, plain] : []), note),
-    show(given) { pixels = given; heat = null; field = null; note.textContent = hiding ? t('look.patch') : ''; paint() },
+    show(given) { pixels = given; field = null; turn(false); paint() },
     field(span) { field = span; heat = null; paint() },
     async evidence(index, label) {
       if (!able || !pixels) return

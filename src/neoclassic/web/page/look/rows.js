@@ -3,7 +3,7 @@ import { fromBytes } from '../colours.js'
 import { h } from '../dom.js'
 import { number, shape, t } from '../i18n.js'
 
-const GAP = 3
+const GAP = 4 // with a rim of one pixel around each map
 
 export function rows(model, choose) {
   const made = model.layers.map(layer => row(layer, choose))
@@ -44,12 +44,15 @@ function row(layer, choose) {
     if (canvas.width !== wide || canvas.height !== tall) Object.assign(canvas, { width: wide, height: tall })
     paper.clearRect(0, 0, wide, tall)
     paper.imageSmoothingEnabled = false
+    paper.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--rim')
     const { height, width } = sheet
     const flat = layer.output.length === 1
     const source = flat ? fromBytes(bytes, width, 1) : fromBytes(bytes, width, sheet.maps * height)
     for (let i = 0; i < tile.n; i++) {
       const from = flat ? [i, 0, 1, 1] : [0, i * height, width, height]
-      paper.drawImage(source, ...from, (i % tile.columns) * tile.x, Math.floor(i / tile.columns) * tile.y, tile.width, tile.height)
+      const [x, y] = [(i % tile.columns) * tile.x, Math.floor(i / tile.columns) * tile.y]
+      paper.fillRect(x, y, tile.width + 2 * tile.rim, tile.height + 2 * tile.rim)
+      paper.drawImage(source, ...from, x + tile.rim, y + tile.rim, tile.width, tile.height)
     }
     most.textContent = `±${number(sheet.most, 3)}`
   }
@@ -80,5 +83,5 @@ function layout(sheet, space) {
   const [width, height] = flat ? [scale, scale] : [sheet.width * scale, sheet.height * scale]
   const gap = flat ? 1 : GAP
   const columns = Math.max(1, Math.min(n, Math.floor(space / (width + gap))))
-  return { n, columns, width, height, x: width + gap, y: height + gap }
+  return { n, columns, width, height, rim: flat ? 0 : 1, x: width + gap, y: height + gap }
 }

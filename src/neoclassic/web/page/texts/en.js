@@ -6,6 +6,7 @@ export const en = {
   'shell.theme.light': 'light',
   'shell.theme.dark': 'dark',
   'shell.views': 'Views',
+  'shell.gone': 'The server does not answer. Is it still running?',
   'shell.token': 'Open the address that the command "neoclassic lab" printed: it holds a token, which this address lacks.',
 
   'zoo.title': 'Zoo',

@@ -6,6 +6,7 @@ export const zh = {
   'shell.theme.light': '浅色',
   'shell.theme.dark': '深色',
   'shell.views': '视图',
+  'shell.gone': '服务器没有应答。它还在运行吗？',
   'shell.token': '请打开命令 "neoclassic lab" 打印出的地址：其中含有令牌，而当前地址没有。',
 
   'zoo.title': '网络',

@@ -9,7 +9,9 @@ export async function network(name, names, session, partner = '') {
   const wish = {}
   const fetchIt = async () => {
     const found = await getJson('lab/network', { name, ...wish })
+    const focused = document.activeElement?.name
     replace(holder, ...parts(found))
+    if (focused) holder.querySelector(`[name=${focused}]`)?.focus()
   }
   const message = h('p', { role: 'alert', class: 'error' })
   const ask = async changes => {
@@ -46,8 +48,8 @@ export async function network(name, names, session, partner = '') {
 
   function controls(found) {
     const [channels, height] = found.input
-    const classes = h('input', { type: 'number', min: 1, max: 100000, value: found.classes, inputmode: 'numeric' })
-    const side = h('input', { type: 'number', min: 1, max: 1024, value: height, inputmode: 'numeric' })
+    const classes = h('input', { name: 'classes', type: 'number', min: 1, max: 100000, value: found.classes, inputmode: 'numeric' })
+    const side = h('input', { name: 'side', type: 'number', min: 1, max: 1024, value: height, inputmode: 'numeric' })
     classes.onchange = () => ask({ classes: classes.value })
     side.onchange = () => ask({ input: `${channels}x${side.value}x${side.value}` })
     const others = [['', t('zoo.nothing')], ...names.filter(other => other !== name).map(other => [other, other])]
