@@ -110,6 +110,7 @@ def test_the_photos_come_back_as_folders_in_a_zip_that_train_reads(lab, tmp_path
 
 def test_photos_are_renamed_and_removed(lab):
     filled(lab, 2)
+    assert give(lab, KINDS[0], photo(0, 0))[0] == 200  # the class has it already
     lab.json("/lab/teach/rename?from=..%2Fdots&to=points", "POST", b"")
     lab.json("/lab/teach/remove?photos=1,4", "POST", b"")
     header, pixels = unpacked(lab.ask("GET", "/lab/teach")[1])

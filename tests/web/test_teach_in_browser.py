@@ -34,6 +34,7 @@ def lab():
 
 @pytest.fixture
 def page(browser, lab):
+    browser.page.goto("about:blank")  # what the page of the test before still asks for is not this one's
     browser.complaints.clear()
     browser.requests.clear()
     browser.prefer("light", 1280)

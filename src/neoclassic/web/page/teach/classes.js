@@ -39,7 +39,14 @@ export function classes(names, camera, told) {
     function shutter() {
       let timer = null
       const stop = () => { clearInterval(timer); timer = null }
-      const shoot = async () => { const blob = await camera.shoot(); if (blob) send([blob]) }
+      let busy = false
+      const shoot = async () => {
+        if (busy) return
+        busy = true
+        const blob = await camera.shoot()
+        if (blob) await send([blob])
+        busy = false
+      }
       const start = () => { stop(); timer = setInterval(shoot, EVERY) }
       return button(t('teach.shoot'), shoot, { class: 'shoot', onpointerdown: start, onpointerup: stop, onpointerleave: stop, onpointercancel: stop })
     }
@@ -48,7 +55,7 @@ export function classes(names, camera, told) {
       for (const blob of blobs) {
         try {
           const { header, take } = await postBinary('lab/teach/photo', { class: one.label }, blob)
-          show(header.photo, take(SIDE * SIDE * 3))
+          if (!one.photos.includes(header.photo)) show(header.photo, take(SIDE * SIDE * 3))
         } catch (error) {
           told(blob.name ? error.message.replace(/^photo: /, `${blob.name}: `) : error.message)
         }
