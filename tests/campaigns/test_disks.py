@@ -69,7 +69,7 @@ def attempt(prepared, plant, seconds, tmp_path):
 
 def test_no_fault_no_failure(prepared, tmp_path):
     session = attempt(prepared, "", 4, tmp_path)
-    assert sum(counts.refused for counts in session.counts.values()) > 3
+    assert sum(counts.refused for counts in session.counts.values()) > 0
     assert not failed(session)
 
 

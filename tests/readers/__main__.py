@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import extract
@@ -23,6 +24,7 @@ import extract
 from neoclassic.base import files
 
 HERE = Path(__file__).parent
+PACKAGES = ("numpy", "pandas", "torch", "torchvision")  # whose versions matter to what runs
 Rows = dict[Path, list[dict]]
 
 
@@ -100,7 +102,7 @@ def keep(file: Path, edition: str, rows: list[dict], compared: bool) -> None:
         for row in rows
     ]
     kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    versions = {name: importlib.metadata.version(name) for name in ("numpy", "pandas", "torch", "torchvision")}
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES if find_spec(name)}
     today = datetime.date.today().isoformat()
     kept[edition] = {"date": today, "versions": versions, "compared": compared, "sections": kept_rows}
     files.write(file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")

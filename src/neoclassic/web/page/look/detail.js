@@ -5,11 +5,13 @@ import { button, field, h, replace } from '../dom.js'
 import { number, shape, t } from '../i18n.js'
 import { sums } from './sums.js'
 
+const SHOWN = 300 // pixels of the map's longer side, about
+
+// The row and column of the value that is furthest from 0
 const strongest = (values, width) => {
   const index = values.reduce((best, v, i) => (Math.abs(v) > Math.abs(values[best]) ? i : best), 0)
   return [Math.floor(index / width), index % width]
 }
-const SHOWN = 300 // pixels of the map's longer side, about
 
 export function detail(model, seen, rowOf) {
   const holder = h('div', { class: 'detail', id: `detail-${model.name}` })
@@ -36,9 +38,10 @@ export function detail(model, seen, rowOf) {
 
   const load = latest(async () => {
     if (!at || !pixels) return
-    const { layer, map } = at
+    const asked = at
+    const { layer, map } = asked
     const { header, floats } = await postBinary('lab/map', { model: model.name, path: layer.path, channel: map }, pixels)
-    if (!at) return
+    if (at !== asked || at.map !== map) return // another map has been opened, and is asked for next
     const values = floats(header.height * header.width)
     const { n, side } = header.kernels
     plane = { ...header, values, weights: floats(n * side * side) }
@@ -48,11 +51,12 @@ export function detail(model, seen, rowOf) {
   })
 
   const explain = latest(async () => {
-    if (!at) return
-    const { layer, map, unit } = at
+    if (!at?.unit) return
+    const asked = at
+    const { layer, map, unit } = asked
     const place = layer.output.length === 1 ? unit : [map, ...unit]
     const found = await postJson('lab/unit', { model: model.name, path: layer.path, unit: place.join(',') }, pixels)
-    if (!at) return
+    if (at !== asked) return
     seen.field(found.field)
     const copy = holder.querySelector('canvas.input')
     copy.getContext('2d').drawImage(seen.canvas, 0, 0)
