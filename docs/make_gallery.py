@@ -35,7 +35,7 @@ DRAWINGS = (
 )
 BLOCKS = ("lenet", "alexnet", "vgg16")
 CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-costs.png")
-LAB = ("lab-zoo", "lab-network", "lab-look")
+LAB = ("lab-zoo", "lab-network", "lab-look", "lab-teach", "lab-convolution")
 MAX_WIDTH = 900  # pixels of a committed picture
 
 

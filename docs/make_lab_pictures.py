@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from neoclassic.data import sources
 
 PICTURES = Path(__file__).parent / "pictures"
 SEVEN = ((0.25, 0.2), (0.5, 0.2), (0.75, 0.2), (0.6, 0.5), (0.45, 0.85))
@@ -33,10 +37,36 @@ def zoo(page: Page) -> None:
     page.locator("rect.layer.depthwise").nth(1).click()
 
 
+def teach(page: Page) -> None:
+    """Train on ten boots and ten bags, and try a bag."""
+    test = sources.load("fashion-mnist").test
+    for i, label in enumerate((9, 8)):
+        photos = []
+        for n in np.flatnonzero(test.labels == label)[:11]:
+            stream = io.BytesIO()
+            Image.fromarray(test.images[n, ..., 0]).save(stream, "PNG")
+            photos.append({"name": f"{n}.png", "mimeType": "image/png", "buffer": stream.getvalue()})
+        page.get_by_label("Name of the class").nth(i).fill(("boots", "bags")[i])
+        page.get_by_label("Name of the class").nth(i).press("Enter")
+        page.locator(".class input[type=file]").nth(i).set_input_files(photos[:10])
+        page.wait_for_selector(f".class:nth-of-type({i + 1})[data-count='10']")
+    page.select_option("#way", "scratch lenet:bn")
+    page.click("#train")
+    page.wait_for_selector("[data-model]")
+    page.set_input_files("#try", photos[10])
+
+
+def convolve(page: Page) -> None:
+    """Choose a unit in the middle."""
+    page.locator("#output button").nth(14).click()
+
+
 VIEWS = {
     "lab-zoo": ("zoo", 1000, None),
     "lab-network": ("zoo/mobilenet-v3-small", 1000, zoo),
     "lab-look": ("look/deepconvnet%40mnist", 1320, look),
+    "lab-teach": ("teach", 900, teach),
+    "lab-convolution": ("convolution/grouped", 1300, convolve),
 }
 
 

@@ -29,7 +29,16 @@ def digit():
     return np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
 
 
-API = ("/lab/session", "/lab/zoo", "/lab/network?name=lenet", "/lab/model?model=deepconvnet%40mnist", "/", "/nowhere")
+API = (
+    "/lab/session",
+    "/lab/zoo",
+    "/lab/network?name=lenet",
+    "/lab/model?model=deepconvnet%40mnist",
+    "/lab/teach",
+    "/lab/teach/zip",
+    "/",
+    "/nowhere",
+)
 
 
 @pytest.mark.parametrize("path", API)

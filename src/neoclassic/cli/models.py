@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neoclassic.base.errors import NeoclassicError, UsageError, install
+from neoclassic.base.errors import UsageError, install
 from neoclassic.cli.base import any_engine, as_json, data_dir, device, max_pixels, print_json, tell_skipped, verb
 from neoclassic.cli.terminal import print_fitted
 

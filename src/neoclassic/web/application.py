@@ -9,14 +9,14 @@ GET  /metrics       serve: Prometheus metrics
 GET  /openapi.json  serve: the interface as OpenAPI
 GET  /              the page, whose files are under /page/
 GET  /lab/session   what the page shows: its views, its models
-     /lab/…         the interface of the views, see `look`, `zoo` and `train`
+     /lab/…         the interface of the views, see `look`, `zoo`, `train`, `teach` and `convolution`
 """
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -39,8 +39,7 @@ from neoclassic.web.models import Models, opened
 from neoclassic.web.openapi import openapi
 from neoclassic.web.responses import JsonResponse, error_response
 from neoclassic.web.service import Service
-from neoclassic.web.train import Train
-from neoclassic.web.zoo import Zoo
+from neoclassic.web.view import View
 
 
 def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
@@ -64,13 +63,11 @@ def application(service: Service, hosts: Iterable[str] = ()) -> Starlette:
     return app
 
 
-def lab_application(
-    intake: Intake, models: Models, zoo: Zoo, train: Train, token: str, start: str = "zoo"
-) -> Starlette:
+def lab_application(intake: Intake, models: Models, views: Mapping[str, View], token: str, start: str) -> Starlette:
     """The application of `lab`. token: what the address of the page holds. start: where the page begins."""
-    routes = [*zoo.routes(), *Look(intake, models, samples=True).routes(), *train.routes()]
-    session = {"views": ["zoo", "look", "train"], "models": models, "start": start}
-    return _application(intake, routes, session, AllowedHosts.of(), token, [train.running])
+    routes = [route for view in views.values() for route in view.routes()]
+    session = {"views": list(views), "models": models, "start": start}
+    return _application(intake, routes, session, AllowedHosts.of(), token, [view.running for view in views.values()])
 
 
 def _application(

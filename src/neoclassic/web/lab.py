@@ -10,10 +10,14 @@ from pathlib import Path
 from neoclassic.networks import Entry
 from neoclassic.train.run import Run
 from neoclassic.web.application import lab_application
+from neoclassic.web.convolution import Convolution
 from neoclassic.web.intake import Intake, Limits
+from neoclassic.web.look import Look
 from neoclassic.web.models import Models, Opened, from_argument, present
 from neoclassic.web.server import run
+from neoclassic.web.teach import Teach
 from neoclassic.web.train import Train
+from neoclassic.web.view import Turn, View
 from neoclassic.web.zoo import Zoo
 
 HOST = "127.0.0.1"
@@ -30,7 +34,15 @@ def lab(given: Opened | Entry | Path | None = None, port: int = 0, open_page: bo
     """
     intake, token, start = Intake(), secrets.token_urlsafe(18), "zoo"
     models, zoo = Models(named=present()), Zoo(intake)
-    train = Train(intake, zoo.own, models.offer)
+    turn = Turn()
+    train = Train(intake, turn, zoo.own, models.offer)
+    views: dict[str, View] = {
+        "zoo": zoo,
+        "look": Look(intake, models, samples=True),
+        "train": train,
+        "teach": Teach(intake, turn, models),
+        "convolution": Convolution(intake),
+    }
     if isinstance(given, Path):
         train.watch(given)
         start, run_folder = "train", Run(given)
@@ -52,4 +64,4 @@ def lab(given: Opened | Entry | Path | None = None, port: int = 0, open_page: bo
         if open_page:
             webbrowser.open(page)
 
-    run(lab_application(intake, models, zoo, train, token, start), Limits(), HOST, port, tell)
+    run(lab_application(intake, models, views, token, start), Limits(), HOST, port, tell)

@@ -14,13 +14,11 @@ application/octet-stream; `look` takes an image file, too. Binary answers are wh
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from starlette.datastructures import QueryParams
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -36,7 +34,8 @@ from neoclassic.model.predict import probabilities
 from neoclassic.tree import Conv2d, join
 from neoclassic.web.intake import Intake, pixels_of
 from neoclassic.web.models import Models, Opened, about, sample
-from neoclassic.web.responses import JsonResponse, Refusal
+from neoclassic.web.responses import JsonResponse
+from neoclassic.web.view import Asked, View, Work
 
 PIXELS = "application/octet-stream"
 TOP = 5  # classes in an answer
@@ -53,13 +52,10 @@ def packed(header: dict[str, Any], *arrays: Array) -> Response:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A request: the model that it is about, its query, its body and the type of that."""
+class Question(Asked):
+    """A request, and the model that it is about."""
 
     one: Opened
-    query: QueryParams
-    body: bytes
-    kind: str
 
     @property
     def pixels(self) -> Array:
@@ -76,7 +72,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Look:
+class Look(View):
     """The interface to some models. samples: whether test images of data sets may be asked for."""
 
     intake: Intake
@@ -84,27 +80,16 @@ class Look:
     samples: bool = False
 
     def routes(self) -> list[Route]:
-        """The paths, for an application."""
         works = [("GET", "model", self._model), ("POST", "look", self._look), ("POST", "map", self._map)]
         works += [("POST", "unit", self._unit), ("POST", "cam", self._cam)]
         works += [("GET", "sample", self._sample)] if self.samples else []
-        return [Route(f"/lab/{name}", self._handler(work), methods=[method]) for method, name, work in works]
+        return [self.route(method, name, self._about_a_model(work)) for method, name, work in works]
 
-    def _handler(self, work: Callable[[Question], Response]) -> Callable[[Request], Awaitable[Response]]:
-        def working(query: QueryParams, body: bytes, kind: str) -> Response:
-            try:
-                return work(Question(self.models.open(query.get("model", "")), query, body, kind))
-            except NeoclassicError as error:
-                raise Refusal(400, str(error)) from None
+    def _about_a_model(self, work: Callable[[Question], Response]) -> Work:
+        def asking(asked: Asked) -> Response:
+            return work(Question(**vars(asked), one=self.models.open(asked.query.get("model", ""))))
 
-        async def handle(request: Request) -> Response:
-            async def make(body: bytes) -> Response:
-                kind = request.headers.get("content-type", "").lower()
-                return await self.intake.compute(working, request.query_params, body, kind)
-
-            return await self.intake.answer(request, make)
-
-        return handle
+        return asking
 
     def _model(self, q: Question) -> Response:
         return JsonResponse(about(q.one, self.samples))

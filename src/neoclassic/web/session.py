@@ -21,6 +21,7 @@ from neoclassic.train.steering import Steering
 from neoclassic.views.labels import label
 from neoclassic.web import story
 from neoclassic.web.story import Story, head_of
+from neoclassic.web.view import Turn
 
 SELDOM = 25  # looks into the network take at most 1/25 of the time
 LOOK = 1.0  # seconds between two looks, at least
@@ -30,12 +31,13 @@ Work = Callable[[Sequence[Listener], "Session"], Result | None]
 class Session(Steering):
     """One training: it writes what happens into a story, and `thread` is where it runs.
 
-    offer: called with the folder of a finished run, whose model can be looked into.
+    turn   taken for this training; given back when it ends
+    offer  called with the folder of a finished run, whose model can be looked into
     """
 
-    def __init__(self, told: Story, offer: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(self, told: Story, turn: Turn, offer: Callable[[str], None] = lambda name: None) -> None:
         super().__init__()
-        self.story, self.offer = told, offer
+        self.story, self.turn, self.offer = told, turn, offer
         self.thread: Thread | None = None
         self._job: Job | None = None
         self._state = State()
@@ -49,14 +51,13 @@ class Session(Steering):
 
     def train(self, recipe: Recipe, settings: Settings) -> None:
         """Start a training, in a new folder as the command line does."""
-        self.story.begin(phase=story.PREPARING, notes=[], network=recipe.network, data=recipe.data)
-        self._begin(lambda listeners, own: loop.train(recipe, settings, listeners=listeners, control=own))
+        head = {"network": recipe.network, "data": recipe.data}
+        self._begin(head, lambda listeners, own: loop.train(recipe, settings, listeners=listeners, control=own))
 
-    def resume(self, folder: Path) -> None:
+    def resume(self, folder: Path, recipe: Recipe) -> None:
         """Continue a run that was stopped."""
-        _, recipe, _ = Run.open(folder)
-        self.story.begin(phase=story.PREPARING, notes=[], **head_of(recipe, folder))
-        self._begin(lambda listeners, own: loop.resume(folder, listeners=listeners, control=own))
+        head = head_of(recipe, folder)
+        self._begin(head, lambda listeners, own: loop.resume(folder, listeners=listeners, control=own))
 
     def set_rate(self, rate: float) -> None:
         """Change the learning rate of the next step; the schedule goes on from there, scaled."""
@@ -77,7 +78,8 @@ class Session(Steering):
     def running(self) -> bool:
         return self.thread is not None and self.story.phase in story.ACTIVE
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, head: dict[str, Any], work: Work) -> None:
+        self.story.begin(phase=story.PREPARING, notes=[], **head)
         self.thread = Thread(target=self._work, args=(work,), name="train", daemon=True)
         self.thread.start()
 
@@ -96,6 +98,8 @@ class Session(Steering):
         except Exception as error:
             print(f"neoclassic: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             self.story.tell(phase=story.FAILED, message="internal error: see the standard error of the server")
+        finally:
+            self.turn.give_back()
 
     def noted(self, line: str) -> None:
         self.story.tell(notes=[*self.story.facts.get("notes", []), line])

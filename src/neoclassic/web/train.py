@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from neoclassic import networks, recipes
-from neoclassic.base.errors import NeoclassicError, UsageError, unknown
+from neoclassic.base.errors import UsageError, unknown
 from neoclassic.base.files import expanded
 from neoclassic.base.text import json_text
 from neoclassic.data import sources
@@ -38,13 +38,14 @@ from neoclassic.insight.sheets import sheet
 from neoclassic.networks import Entry
 from neoclassic.recipes import choose
 from neoclassic.train.recipe import SCHEDULES, Recipe
-from neoclassic.train.run import Settings
+from neoclassic.train.run import Run, Settings
 from neoclassic.web import story
 from neoclassic.web.intake import Intake
 from neoclassic.web.look import packed
-from neoclassic.web.responses import JsonResponse, Refusal, error_response
+from neoclassic.web.responses import JsonResponse, error_response
 from neoclassic.web.session import Session
 from neoclassic.web.story import Story
+from neoclassic.web.view import PATH, Asked, Turn, View, Work
 from neoclassic.web.watched import Watched
 
 ENGINE = "numpy"
@@ -64,13 +65,15 @@ KNOBS: dict[str, Callable[[str], Any]] = {
 
 
 @dataclass
-class Train:
-    """The interface to one training at a time. own: networks that the command line named, beside those of the zoo.
+class Train(View):
+    """The interface to one training.
 
-    offer: called with the folder of a finished run, so that the other views may open its model.
+    own    networks that the command line named, beside those of the zoo
+    offer  called with the folder of a finished run, so that the other views may open its model
     """
 
     intake: Intake
+    turn: Turn
     own: dict[str, Entry] = field(default_factory=dict)
     offer: Callable[[str], None] = lambda name: None
     story: Story = field(default_factory=Story)
@@ -79,17 +82,16 @@ class Train:
     streams: int = 0
 
     def routes(self) -> list[Route]:
-        """The paths, for an application."""
-        works: list[tuple[str, str, Callable[[QueryParams], Response]]] = [
+        works: list[tuple[str, str, Work]] = [
             ("GET", "options", self._options),
-            ("GET", "recipe", lambda query: JsonResponse(_knobs(self._recipe(query)))),
+            ("GET", "recipe", lambda asked: JsonResponse(_knobs(self._recipe(asked.query)))),
             ("POST", "start", self._start),
             ("POST", "resume", self._resume),
             ("POST", "do", self._do),
             ("GET", "glance", self._glance),
         ]
-        routes = [Route(f"/lab/train/{name}", self._handler(work), methods=[method]) for method, name, work in works]
-        return [*routes, Route("/lab/train/events", self._events, methods=["GET"])]
+        routes = [self.route(method, f"train/{name}", work) for method, name, work in works]
+        return [*routes, Route(f"{PATH}/train/events", self._events, methods=["GET"])]
 
     def watch(self, folder: Path) -> None:
         """Show a run that another process trains. UsageError if there is no run in the folder."""
@@ -113,24 +115,9 @@ class Train:
             if in_progress and "message" in self.story.facts:
                 print(f"neoclassic: {self.story.facts['message']}", file=sys.stderr)
 
-    def _handler(self, work: Callable[[QueryParams], Response]) -> Callable[[Request], Awaitable[Response]]:
-        def working(query: QueryParams) -> Response:
-            try:
-                return work(query)
-            except NeoclassicError as error:
-                raise Refusal(400, str(error)) from None
-
-        async def handle(request: Request) -> Response:
-            async def make(_body: bytes) -> Response:
-                return await self.intake.compute(working, request.query_params)
-
-            return await self.intake.answer(request, make)
-
-        return handle
-
     # ── choosing ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _options(self, _query: QueryParams) -> Response:
+    def _options(self, _asked: Asked) -> Response:
         names = [*self.own, *networks.list_networks()]
         known = [{"name": one.name, "network": one.network, "data": one.data} for one in recipes.list_recipes()]
         present = [name for name in sources.SOURCES if sources.present(name)]
@@ -159,31 +146,32 @@ class Train:
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _start(self, query: QueryParams) -> Response:
-        recipe = self._recipe(query)
+    def _start(self, asked: Asked) -> Response:
+        recipe = self._recipe(asked.query)
         self._fresh().train(recipe, Settings(ENGINE))
         return JsonResponse({"started": recipe.network})
 
-    def _resume(self, _query: QueryParams) -> Response:
+    def _resume(self, _asked: Asked) -> Response:
         if self.story.phase != story.STOPPED:
             raise UsageError("no training was stopped: start one")
         folder = Path(self.story.facts["run"])
-        self._fresh().resume(folder)
+        _, recipe, _ = Run.open(folder)
+        self._fresh().resume(folder, recipe)
         return JsonResponse({"resumed": str(folder)})
 
     def _fresh(self) -> Session:
         """A session, in place of what was there. UsageError while a training is in progress."""
-        if self.session and self.session.running:
-            raise UsageError("a training is in progress: stop it first")
-        if self.session and self.session.thread:
-            self.session.thread.join()  # it has nothing left to do
+        if self.session and self.session.thread and not self.session.running:
+            self.session.thread.join()  # it has nothing left to do but to give back its turn
+        self.turn.take()
         if self.watched:
             self.watched.end()
             self.watched = None
-        self.session = Session(self.story, self.offer)
+        self.session = Session(self.story, self.turn, self.offer)
         return self.session
 
-    def _do(self, query: QueryParams) -> Response:
+    def _do(self, asked: Asked) -> Response:
+        query = asked.query
         if image := query.get("image"):
             shown = self.session or self.watched
             if shown is None:
@@ -228,11 +216,11 @@ class Train:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(messages(), headers=headers, media_type="text/event-stream")
 
-    def _glance(self, query: QueryParams) -> Response:
+    def _glance(self, asked: Asked) -> Response:
         glance = self.story.glance
         if glance is None:
             raise UsageError("nothing was looked at yet")
-        path = query.get("path", "")
+        path = asked.query.get("path", "")
         if path not in glance.values:
             raise UsageError(f"no layer {path[:100]!r}")
         maps = sheet(path, glance.values[path])

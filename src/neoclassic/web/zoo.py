@@ -8,56 +8,40 @@ GET /lab/diff     ?first=&second=                  how two networks differ, laye
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from neoclassic import networks
-from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.base.errors import UsageError
 from neoclassic.measure import Measure, Row, measure
 from neoclassic.model.published import PUBLISHED
 from neoclassic.networks import Entry
 from neoclassic.views import arithmetic, diff, drawing
 from neoclassic.views.labels import label, style
 from neoclassic.web.intake import Intake
-from neoclassic.web.responses import JsonResponse, Refusal
+from neoclassic.web.responses import JsonResponse
+from neoclassic.web.view import Asked, View
 
 LARGEST = (4, 1024, 1024)  # an input that may be asked for
 CLASSES = 100_000
 
 
 @dataclass(frozen=True)
-class Zoo:
+class Zoo(View):
     """The interface to the networks. own: networks that the command line named, beside those of the zoo."""
 
     intake: Intake
     own: dict[str, Entry] = field(default_factory=dict)
 
     def routes(self) -> list[Route]:
-        """The paths, for an application."""
         works = {"zoo": self._all, "network": self._network, "diff": self._diff}
-        return [Route(f"/lab/{name}", self._handler(work), methods=["GET"]) for name, work in works.items()]
-
-    def _handler(self, work: Callable[[QueryParams], Any]) -> Callable[[Request], Awaitable[Response]]:
-        def working(query: QueryParams) -> Response:
-            try:
-                return JsonResponse(work(query))
-            except NeoclassicError as error:
-                raise Refusal(400, str(error)) from None
-
-        async def handle(request: Request) -> Response:
-            async def make(_body: bytes) -> Response:
-                return await self.intake.compute(working, request.query_params)
-
-            return await self.intake.answer(request, make)
-
-        return handle
+        return [self.route("GET", name, partial(_answered, work)) for name, work in works.items()]
 
     def _entry(self, name: str) -> Entry:
         return self.own.get(name) or networks.entry(name)
@@ -86,6 +70,10 @@ class Zoo:
 
 
 @cache
+def _answered(work: Callable[[QueryParams], Any], asked: Asked) -> Response:
+    return JsonResponse(work(asked.query))
+
+
 def _summary(entry: Entry) -> dict[str, Any]:
     return {**_head(entry), **_totals(measure(entry.tree(), entry.input))}
 

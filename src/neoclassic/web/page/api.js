@@ -16,6 +16,7 @@ async function ask(path, query, options = {}) {
 }
 
 export const getJson = async (path, query = {}) => (await ask(path, query)).json()
+export const getBlob = async path => (await ask(path)).blob()
 export const getBinary = async (path, query = {}) => unpack(await (await ask(path, query)).arrayBuffer())
 
 // A body is a Blob (an image file), or a Uint8Array (the pixels of a model's input).

@@ -12,6 +12,8 @@ const VIEWS = {
   zoo: () => import('./views/zoo.js'),
   look: () => import('./views/look.js'),
   train: () => import('./views/train.js'),
+  teach: () => import('./views/teach.js'),
+  convolution: () => import('./views/convolution.js'),
   http: () => import('./views/http.js'),
 }
 const SIGNS = { system: '◐', light: '☀', dark: '☾' }

@@ -3,13 +3,13 @@ import { cssColour } from '../colours.js'
 import { h, table } from '../dom.js'
 import { number, t } from '../i18n.js'
 
-const OPEN = 3 // terms that are shown at once
+const OPEN = 3 // terms that are shown at once, unless the caller says how many
 const LARGEST = 7 // side of a patch that is shown with its numbers
 
-export function sums(found) {
+export function sums(found, open = OPEN) {
   const { terms, others } = found
   const wide = terms.length > 0 && terms[0].patch.length * terms[0].patch[0].length > 1
-  const shown = wide ? windows(terms) : points(terms)
+  const shown = wide ? windows(terms, open) : points(terms)
   const rest = others.n ? h('p', { class: 'hint' }, t('look.others', { n: others.n.toLocaleString('en'), sum: number(others.sum, 5) })) : null
   const then = found.then.map(step => h('li', {}, h('b', {}, step.path), ' ', h('span', { class: 'formula' }, step.formula)))
   const difference = Math.abs(found.result - found.value)
@@ -22,10 +22,10 @@ export function sums(found) {
   ].filter(Boolean)
 }
 
-function windows(terms) {
+function windows(terms, open) {
   const strongest = [...terms].sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum))
-  const first = strongest.slice(0, OPEN).sort((a, b) => a.channel - b.channel).map(line)
-  const more = strongest.slice(OPEN).sort((a, b) => a.channel - b.channel)
+  const first = strongest.slice(0, open).sort((a, b) => a.channel - b.channel).map(line)
+  const more = strongest.slice(open).sort((a, b) => a.channel - b.channel)
   if (!more.length) return first
   const details = h('details', {}, h('summary', {}, t('look.more', { n: more.length })))
   details.addEventListener('toggle', () => { if (details.childElementCount === 1) details.append(...more.map(line)) }, { once: true })
@@ -52,7 +52,7 @@ function grid(values) {
 }
 
 // Black or white, whichever differs more from a colour (WCAG 2.2, relative luminance)
-function contrast(colour) {
+export function contrast(colour) {
   const [r, g, b] = colour.match(/\d+/g).map(v => (v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4))
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? '#000' : '#fff'
 }
