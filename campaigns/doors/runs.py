@@ -15,6 +15,7 @@ from campaigns.doors import Door, changed
 from campaigns.doors.models import changed_header, changed_table, changed_tensors, sample
 from neoclassic.engines import Optimizer, create
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run, Settings, State
 
@@ -95,7 +96,7 @@ def _result(model: Model) -> Result:
         finished="2026-01-01T00:00:00",
         versions={"numpy": "2"},
         machine={"cores": 2},
-        evaluation={"n": 4},
+        evaluation=Evaluation.of(np.eye(3, dtype=np.float32)[[0, 1, 2, 2]], np.arange(4) % 3, model.classes).to_dict(),
         checksum=model.checksum,
     )
 

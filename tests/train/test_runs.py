@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,7 +208,20 @@ def test_a_log_comes_back_or_says_that_it_is_damaged(tmp_path):
 def test_a_result_that_is_damaged_is_made_again(splits, tmp_path):
     result = train(TINY.but(epochs=1), Settings("numpy"), tmp_path / "run", splits)
     file = tmp_path / "run" / "result.json"
-    for damaged in ("", "[]", json.dumps({**result.to_dict(), "epochs": "one"}), json.dumps({"run": "run"})):
+    whole = result.to_dict()
+    scores = whole["evaluation"]
+    impossible: list[dict[str, Any]] = [
+        {"epochs": "one"},
+        {"seconds": math.inf},
+        {"test_accuracy": 10**400},
+        {"evaluation": {}},
+        {"evaluation": {**scores, "n": scores["n"] + 1}},
+        {"evaluation": {**scores, "n": {}}},
+        {"evaluation": {**scores, "accuracy": "high"}},
+        {"evaluation": {**scores, "confusion": scores["confusion"][1:]}},
+        {"evaluation": {**scores, "per_class": [{}]}},
+    ]
+    for damaged in ("", "[]", json.dumps({"run": "run"}), *(json.dumps({**whole, **change}) for change in impossible)):
         file.write_text(damaged)
         with pytest.raises(NeoclassicError, match=r"result.json: damaged .*; remove it, and train --resume"):
             resume(tmp_path / "run", splits)

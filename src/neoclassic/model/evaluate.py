@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base import display
+from neoclassic.base.records import number, whole
 from neoclassic.base.text import printable
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
@@ -99,9 +100,21 @@ class Evaluation(display.Displayed):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Evaluation:
-        """The evaluation that `to_dict` wrote."""
-        classes = tuple(row["class"] for row in data["per_class"])
-        return cls(data["accuracy"], data["loss"], data["n"], classes, np.array(data["confusion"]))
+        """The evaluation that `to_dict` wrote. ValueError if an entry is missing, or if they do not belong together."""
+        try:
+            accuracy, loss, n = data["accuracy"], data["loss"], data["n"]
+            classes = tuple(row["class"] for row in data["per_class"])
+            confusion = np.array(data["confusion"], np.int64)
+        except KeyError as error:
+            raise ValueError(f"evaluation: {error} is missing") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"evaluation: {error}") from None
+        if not (number(accuracy) and number(loss) and all(isinstance(name, str) for name in classes)):
+            raise ValueError("evaluation: accuracy or loss is no number, or a class has no name")
+        fits = confusion.shape == (len(classes),) * 2 and (confusion >= 0).all()
+        if not (fits and whole(n) and n == sum(map(int, confusion.flat)) and n > 0):
+            raise ValueError("evaluation: the confusion matrix does not fit the classes and the number of images")
+        return cls(float(accuracy), float(loss), n, classes, confusion)
 
     def __repr__(self) -> str:
         head = f"{self.accuracy:.2%} of {self.n:,} images, loss {self.loss:.4f}"

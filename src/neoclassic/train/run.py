@@ -16,7 +16,7 @@ from neoclassic.base import display, files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import locked
 from neoclassic.base.machine import cores
-from neoclassic.base.records import record
+from neoclassic.base.records import number, record
 from neoclassic.base.text import csv_table
 from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights
@@ -146,6 +146,15 @@ class Result(display.Displayed):
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
     checksum: str = ""  # of the model; "" in results of older versions
     warnings: tuple[str, ...] = ()  # what makes the model doubtful, see `train.doubtful`
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """The result that `to_dict` wrote. ValueError if an entry is missing or impossible."""
+        result = record(cls, data)
+        for name, value in vars(result).items():
+            if isinstance(value, int | float) and not number(value):
+                raise ValueError(f"{name} cannot be {value!r:.60}")
+        return replace(result, evaluation=Evaluation.from_dict(result.evaluation).to_dict())
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -306,7 +315,7 @@ class Run(display.Displayed):
         if not self.result_file.exists():
             return None
         try:
-            return record(Result, json.loads(self.result_file.read_text("utf-8")))
+            return Result.from_dict(json.loads(self.result_file.read_text("utf-8")))
         except (OSError, ValueError) as error:
             again = f"remove it, and train --resume {self.folder} makes it again"
             raise NeoclassicError(f"{self.result_file}: damaged ({error}); {again}") from None
