@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,18 @@ def zoo(page: Page) -> None:
     page.locator("rect.layer.depthwise").nth(1).click()
 
 
+def train(page: Page) -> None:
+    """Train LeNet with batch norm for an epoch and a half."""
+    page.select_option("#network", "lenet:bn")
+    page.wait_for_timeout(1000)  # the knobs of its recipe
+    page.fill("#knob-epochs", "3")
+    page.click("#start")
+    page.wait_for_function("document.querySelectorAll('.epochs tbody tr').length === 1", timeout=300_000)
+    page.wait_for_timeout(5000)
+    page.click("#pause")
+    page.wait_for_selector("#training[data-phase=resting]")
+
+
 def teach(page: Page) -> None:
     """Train on ten boots and ten bags, and try a bag."""
     test = sources.load("fashion-mnist").test
@@ -65,13 +78,25 @@ VIEWS = {
     "lab-zoo": ("zoo", 1000, None),
     "lab-network": ("zoo/mobilenet-v3-small", 1000, zoo),
     "lab-look": ("look/deepconvnet%40mnist", 1320, look),
+    "lab-train": ("train", 1700, train),
     "lab-teach": ("teach", 900, teach),
     "lab-convolution": ("convolution/grouped", 1300, convolve),
 }
 
 
 def main() -> None:
-    lab = subprocess.Popen([sys.executable, "-m", "neoclassic", "lab"], stderr=subprocess.PIPE, text=True)
+    with tempfile.TemporaryDirectory() as folder:  # where the run folder of Train is made
+        command = [sys.executable, "-m", "neoclassic", "lab"]
+        lab = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
+        try:
+            draw(lab)
+        finally:
+            lab.terminate()
+            lab.wait(60)
+
+
+def draw(lab: subprocess.Popen[str]) -> None:
+    """Make the picture of every view."""
     assert lab.stderr is not None
     address = re.match(r"\S+", lab.stderr.readline())[0]  # type: ignore[index]
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -93,8 +118,6 @@ def main() -> None:
                 image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
             page.close()
         browser.close()
-    lab.terminate()
-    lab.wait(30)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,11 @@ class Zoo(View):
         return {"names": list(found.names), "rows": found.rows, "notes": found.notes}
 
 
-@cache
 def _answered(work: Callable[[QueryParams], Any], asked: Asked) -> Response:
     return JsonResponse(work(asked.query))
 
 
+@cache
 def _summary(entry: Entry) -> dict[str, Any]:
     return {**_head(entry), **_totals(measure(entry.tree(), entry.input))}
 
