@@ -16,6 +16,8 @@ from neoclassic.engines import weights as arrays
 from neoclassic.model.artefact import Model
 from neoclassic.model.opening import load_model
 from neoclassic.model.predict import predict
+from neoclassic.networks import differences, entry, list_networks
+from neoclassic.recipes import list_recipes
 from neoclassic.tree import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Identity, Linear, ReLU6, Sequential, Sum
 
 BRANCH = Sequential(depthwise=Conv2d(6, 3, padding=1, groups=6), bn=BatchNorm2d(), relu6=ReLU6(), point=Conv2d(6, 1))
@@ -269,6 +271,18 @@ def test_every_text_is_in_both_languages_and_the_page_switches(browser, lab):
     assert page.evaluate("document.documentElement.lang") == "zh"
     page.click("#language")
     browser.wait("document.querySelector('h1')?.textContent === 'The classic networks'")
+
+
+def test_what_is_said_of_networks_and_recipes_is_there_in_chinese_too(browser, lab):
+    page = opened(browser, lab, "zoo/nin:taught")
+    facts = page.evaluate("import('./page/texts/facts_zh.js').then(found => found.facts)")
+    said = {text for name in list_networks() for text in (entry(name).about, differences(name)) if text}
+    said |= {recipe.about for recipe in list_recipes() if recipe.about}
+    assert set(facts) == said
+    assert page.locator("em").inner_text() == "Dive into Deep Learning"
+    page.click("#language")
+    browser.wait("document.querySelector('.lead')?.textContent.includes('用于 Fashion-MNIST')")
+    page.click("#language")
 
 
 def test_an_address_without_the_token_shows_no_page(browser, lab):

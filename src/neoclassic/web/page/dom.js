@@ -18,6 +18,9 @@ export const replace = (element, ...children) => {
   return element
 }
 
+// A text with *emphasis*
+export const emphasised = text => text.split(/\*(.+?)\*/).map((part, i) => (i % 2 ? h('em', {}, part) : part))
+
 export const button = (text, onclick, attributes = {}) => h('button', { type: 'button', onclick, ...attributes }, text)
 export const field = (text, control) => h('label', { class: 'field' }, h('span', {}, text), control)
 

@@ -1,5 +1,6 @@
 // The texts of the page. A text is chosen by its key, and {name} in it is replaced by a value.
 import { en } from './texts/en.js'
+import { facts } from './texts/facts_zh.js'
 import { zh } from './texts/zh.js'
 
 const TEXTS = { en, zh }
@@ -17,6 +18,9 @@ export function t(key, values = {}) {
   const text = TEXTS[current][key] ?? en[key] ?? key
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name])
 }
+
+// A sentence about a network or a recipe, which the server sends in English
+export const told = text => (current === 'zh' && facts[text]) || text
 
 // 12,345,678 as 12.3 M; per cent; a few significant digits
 export const count = n => (n >= 1e9 ? `${(n / 1e9).toPrecision(3)} G` : n >= 1e6 ? `${(n / 1e6).toPrecision(3)} M` : n.toLocaleString('en'))

@@ -1,7 +1,7 @@
 // The choice of network, data and recipe, with the knobs of the recipe.
 import { getJson } from '../api.js'
 import { button, choice, field, h, replace } from '../dom.js'
-import { t } from '../i18n.js'
+import { t, told } from '../i18n.js'
 
 const NUMBERS = ['epochs', 'batch_size', 'learning_rate', 'momentum', 'weight_decay', 'seed']
 const WITH_MOMENTUM = ['sgd', 'rmsprop']
@@ -44,7 +44,7 @@ export async function form(start) {
   }
 
   function fill(found) {
-    about.textContent = found.about
+    about.textContent = told(found.about)
     knobs.dataset.of = found.data
     controls = Object.fromEntries(NUMBERS.map(name => [name, h('input', { id: `knob-${name}`, type: 'number', min: 0, step: 'any', value: found[name] })]))
     const schedules = options.schedules.includes(found.schedule) ? options.schedules : [found.schedule, ...options.schedules]

@@ -1,7 +1,7 @@
 // The zoo: all networks by year and by cost and accuracy, one network, or two side by side.
 import { getJson } from '../api.js'
-import { fromHash, h, table } from '../dom.js'
-import { count, percent, shape, t } from '../i18n.js'
+import { emphasised, fromHash, h, table } from '../dom.js'
+import { count, percent, shape, t, told } from '../i18n.js'
 import { chart } from '../zoo/chart.js'
 import { network } from '../zoo/network.js'
 
@@ -32,8 +32,14 @@ async function compared(first, second) {
     h('h2', {}, t('zoo.difference')),
     h('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': t('zoo.difference') },
       table([t('zoo.change'), t('zoo.path'), t('zoo.what'), t('zoo.parameters'), 'MACs'], cells, 3)),
-    ...notes.map(note => h('p', {}, note)),
+    ...notes.map(noted),
   ]
+}
+
+// NAME: REASON
+function noted(note) {
+  const [name] = note.split(': ', 1)
+  return h('p', {}, `${name}: `, ...emphasised(told(note.slice(name.length + 2))))
 }
 
 function overview(main, all) {
@@ -62,5 +68,5 @@ function tile(one) {
   const facts = [shape(one.input), `${count(one.parameters)} ${t('zoo.parameters')}`, `${count(one.macs)} MACs`]
   if (one.accuracy) facts.push(percent(one.accuracy))
   return h('li', {}, h('a', { href: fromHash('zoo', one.name) },
-    h('b', {}, one.name), h('span', { class: 'about' }, one.about), h('span', { class: 'facts' }, facts.join(' · '))))
+    h('b', {}, one.name), h('span', { class: 'about' }, told(one.about)), h('span', { class: 'facts' }, facts.join(' · '))))
 }

@@ -1,7 +1,7 @@
 // One network: its figures, its drawing, its layers, and what there is to say of the layer that is chosen.
 import { getJson } from '../api.js'
-import { button, choice, drawing, field, fromHash, h, replace } from '../dom.js'
-import { bytes, count, percent, shape, t } from '../i18n.js'
+import { button, choice, drawing, emphasised, field, fromHash, h, replace } from '../dom.js'
+import { bytes, count, percent, shape, t, told } from '../i18n.js'
 import { layerCard, layerTable } from './layer.js'
 
 export async function network(name, names, session, partner = '') {
@@ -40,8 +40,8 @@ export async function network(name, names, session, partner = '') {
     queueMicrotask(() => choose((first ?? found.layers[0]).path))
     return [
       partner ? h('h2', {}, found.name) : null,
-      h('p', { class: 'lead' }, `${found.year || ''} ${found.about}`),
-      found.differences ? h('p', {}, `${t('zoo.differs')} ${found.differences}`) : null,
+      h('p', { class: 'lead' }, `${found.year || ''} ${told(found.about)}`),
+      found.differences ? h('p', {}, `${t('zoo.differs')} `, ...emphasised(told(found.differences))) : null,
       totals(found), controls(found), message, h('div', { class: partner ? null : 'explore' }, figure, chosen), rows,
     ]
   }
