@@ -242,7 +242,9 @@ def test_what_a_stopped_run_had_is_kept(trained, tmp_path):
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
     assert running.returncode == 1
-    done = int(re.search(r"stopped after (\d+) of 201 images", err)[1])
+    stopped = re.search(r"stopped after (\d+) of 201 images", err)
+    assert stopped, err
+    done = int(stopped[1])
     for kept in (table(answers), json.loads(printed.read_text())):
         assert len(kept) in (done, done + 1)  # it may have been stopped between writing and counting
         assert [row["path"] for row in kept] == [str(path) for path in photos[: len(kept)]]
