@@ -276,6 +276,20 @@ def test_the_memory_of_predict_does_not_grow_with_the_photos(trained, many, monk
     assert most <= 4 * predict.BATCH
 
 
+def test_an_image_that_was_trained_on_is_left_out_of_the_test_and_told(run, run_json, tmp_path):
+    root = fill_photos(tmp_path / "pets", ("cat", "dog"), 20)
+    for photo in sorted(root.glob("*/*.jpg")):
+        shutil.copy(photo, photo.with_stem(f"{photo.stem} copy"))
+    assert run(*TRAIN, "--data", root, "--out", tmp_path / "run")[0] == 0
+    parts = Model.load(tmp_path / "run").data["photos"]
+    twice = set(parts["test"]) & {*parts["train"], *parts["validation"]}
+    assert twice
+    said = f"images that the training set has, too, are left out of the test: {len(twice)}\n"
+    assert said in run("evaluate", tmp_path / "run")[2]
+    alone = [digest for digest in parts["test"] if digest not in twice]
+    assert run_json("evaluate", tmp_path / "run")["n"] == len(alone)
+
+
 # ── crop ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
