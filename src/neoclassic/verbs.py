@@ -27,6 +27,8 @@ from neoclassic.engines import Engine, Optimizer, Speed
 from neoclassic.insight import explain as explaining
 from neoclassic.insight import hub_folder, review
 from neoclassic.insight.compare import Comparison
+from neoclassic.insight.doctor import diagnosis
+from neoclassic.insight.doctor.diagnosis import Diagnosis
 from neoclassic.insight.explain import Explanation
 from neoclassic.insight.review import Review
 from neoclassic.insight.watching import Doubts, watchers
@@ -49,7 +51,19 @@ from neoclassic.views import drawing
 from neoclassic.views.diff import Diff
 from neoclassic.views.drawing import Drawing
 
-__all__ = ["check", "compare", "diff", "draw", "evaluate", "explain", "export", "list_recipes", "recipe", "train"]
+__all__ = [
+    "check",
+    "compare",
+    "diagnose",
+    "diff",
+    "draw",
+    "evaluate",
+    "explain",
+    "export",
+    "list_recipes",
+    "recipe",
+    "train",
+]
 
 Named = str | Path  # an artefact, a run folder, or the name of a model
 AnyModel = Named | Model | Classifier
@@ -245,6 +259,18 @@ def compare(*runs: Named | Result | Run, out: Named | None = None) -> Comparison
     if out is not None:
         compared.write(out)
     return compared
+
+
+def diagnose(run: Named | Result | Run) -> Diagnosis:
+    """What is wrong with a run, and what to do, as `neoclassic doctor` does.
+
+        >>> nc.diagnose("runs/first").worst
+        'doubtful'
+
+    run: its folder, or what `train` returned; it need not be finished. UsageError for a folder without a run;
+    NeoclassicError for a damaged one.
+    """
+    return diagnosis.diagnose(_folder(run))
 
 
 def _folder(run: Named | Result | Run) -> str:

@@ -26,6 +26,8 @@ from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
 from neoclassic.views.table import LEFT, align, duration
 
+DIVERGED = "diverged.json"  # in the run folder
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -193,6 +195,16 @@ class State:
     best: int | None = None  # the epoch, from 1, whose model is kept
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """Where a run ended because its loss was no longer finite: `loss` is "nan" or "inf"."""
+
+    step: int  # how many were done
+    epoch: int  # from 1
+    learning_rate: float
+    loss: str
+
+
 @dataclass(frozen=True, repr=False)
 class Run(display.Displayed):
     """The files of a run, by what they hold."""
@@ -306,9 +318,24 @@ class Run(display.Displayed):
         """Write the artefact."""
         model.save(self.model)
 
+    def save_divergence(self, divergence: Divergence) -> None:
+        """Write `diverged.json`."""
+        files.write(self.folder / DIVERGED, _json(asdict(divergence)))
+
+    def divergence(self) -> Divergence | None:
+        """What `save_divergence` wrote; None if the run did not diverge. NeoclassicError for a damaged file."""
+        path = self.folder / DIVERGED
+        try:
+            return record(Divergence, json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise NeoclassicError(f"{path}: damaged ({error}); remove it") from None
+
     def save_result(self, result: Result) -> None:
-        """Write `result.json`."""
+        """Write `result.json`. A run that is finished did not diverge."""
         files.write(self.result_file, _json(result.to_dict()))
+        (self.folder / DIVERGED).unlink(missing_ok=True)
 
     def result(self) -> Result | None:
         """What `save_result` wrote; None while the run is not finished. NeoclassicError for a damaged file."""
@@ -336,6 +363,12 @@ class Run(display.Displayed):
 
     def log(self) -> list[Epoch]:
         """What `save_log` wrote. UsageError for a run without an epoch, NeoclassicError for a file that is damaged."""
+        if not (log := self.epochs()):
+            raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")
+        return log
+
+    def epochs(self) -> list[Epoch]:
+        """The same; an empty list for a run without an epoch."""
         path = self.folder / "log.csv"
         try:
             with path.open(encoding="utf-8", newline="") as file:
@@ -345,8 +378,6 @@ class Run(display.Displayed):
             log = []
         except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
             raise NeoclassicError(f"{path}: damaged ({error})") from None
-        if not log:
-            raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")
         return log
 
 
