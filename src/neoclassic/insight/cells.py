@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, Ornament
+from neoclassic.base.finding import Finding
 from neoclassic.base.records import differing
 from neoclassic.base.text import escape
 from neoclassic.insight import compare, curves, page
 from neoclassic.insight.compare import Comparison
 from neoclassic.insight.curves import MOST_NAMES
+from neoclassic.insight.doctor.diagnosis import NOTHING, Diagnosis
 from neoclassic.insight.explain import Explanation
 from neoclassic.insight.maps import overlay
 from neoclassic.insight.review import Review, confusions
@@ -146,6 +148,21 @@ def _(comparison: Comparison) -> str:
 def _unlettered(names: Sequence[str]) -> str:
     advice = lettering.advice(names)
     return paragraph(advice) if advice else ""
+
+
+@html.register
+def _(diagnosis: Diagnosis) -> str:
+    found = [_finding(each) for each in diagnosis.findings] or [paragraph(NOTHING)]
+    unread = [paragraph(f"Only its files were examined: {diagnosis.unread}")] if diagnosis.unread else []
+    return cell(_title(f"{diagnosis.run}: {diagnosis.about}"), *unread, *found)
+
+
+def _finding(found: Finding) -> str:
+    """One finding, with its evidence folded away."""
+    rows = [("do", found.advice), ("next", found.next), ("confidence", found.confidence)]
+    shown = facts([(name, value) for name, value in rows if value])
+    evidence = details("evidence", "".join(map(paragraph, found.evidence))) if found.evidence else ""
+    return _title(f"{found.grade}: {found.text}") + shown + evidence
 
 
 # ── what a model does ────────────────────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ YOUNG = 3.0  # times 1/momentum: so many steps until less than 5 % of the first 
 UNEVEN = 5.0  # the largest class over the smallest
 LOW = 0.5  # recall of the rare classes, as a fraction of that of the frequent ones
 LEARNT = 0.5  # from here on, a model counts as trained
+BETTER = 0.1  # accuracy that the statistics of the batch add to the running ones
 BRIGHTER = 1.0  # deviations by which the mean pixel of the test images may differ from that of the training images
 
 
@@ -34,7 +35,7 @@ def findings(case: Case) -> Iterator[Finding]:
     yield from permuted(case, e)
     yield from statistics(case)
     yield from differing_pixels(case)
-    if case.guesses and case.learnt >= LEARNT:
+    if case.guesses and not case.stuck:  # a stuck run was asked before
         yield from labels(case)
     reached = max((row.train_accuracy for row in case.log), default=case.result.train_accuracy)
     temperature = case.model.temperature if case.model else 1.0
@@ -86,7 +87,7 @@ def statistics(case: Case) -> Iterator[Finding]:
         return
     now = case.now
     stored, batch = (float((logits.argmax(1) == now.labels).mean()) for logits in (now.logits, now.trained))
-    if batch - stored < 0.2 or now.n < 16:
+    if batch - stored < BETTER or now.n < 16:
         return
     steps, size = case.result.steps if case.result else 0, case.recipe.batch_size
     young = steps < YOUNG / min(case.norms.values())

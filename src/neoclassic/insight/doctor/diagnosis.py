@@ -16,6 +16,7 @@ from neoclassic.train import doubtful
 from neoclassic.train.job import Job
 
 BRIEF = 3  # names of findings in one line
+NOTHING = "nothing is wrong with it, as far as its files, its data and its network tell"
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +54,7 @@ class Diagnosis(display.Displayed):
             lines += [f"    → {finding.advice}"] if finding.advice else []
             lines += [f"    next: {finding.next}"] if finding.next else []
         if not self.findings:
-            lines += ["", "nothing is wrong with it, as far as its files, its data and its network tell"]
+            lines += ["", NOTHING]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class RateTest:
         """What was found."""
         if self.found.best is None:
             return f"the loss falls at no rate: neoclassic doctor {self.run} may say why"
-        good = f"the loss falls fastest at about {self.found.best:g}, and not any more above {self.found.highest:g}"
+        good = f"the loss falls up to a rate of about {self.found.highest:g}: try a tenth of it, {self.found.best:g}"
         return f"{good}; the recipe's rate is {self.own:g}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,8 +80,8 @@ class RateTest:
         axes.plot(f.rates, f.losses, color=GREY, linewidth=0.8, label="each step")
         axes.plot(f.rates, f.smoothed, color=TRAIN, linewidth=1.8, label="smoothed")
         low, high = min(f.smoothed), max(f.smoothed[0], min(f.smoothed)) * 1.3
-        axes.set_ylim(0.9 * low, high)
-        marks = [(self.own, INK, "recipe")] + ([(f.best, VALIDATION, "falls fastest")] if f.best else [])
+        axes.set_ylim(0.8 * low, high)
+        marks = [(self.own, INK, "recipe")] + ([(f.best, VALIDATION, "recommended")] if f.best else [])
         for rate, colour, name in marks:
             axes.axvline(rate, color=colour, linewidth=1.2, linestyle="--", label=f"{name}: {rate:g}")
         axes.set_xlabel("learning rate", fontsize=9, color=INK)

@@ -27,7 +27,6 @@ FEWEST = 16  # images in a step of a trial; a network that cannot afford them is
 LOWEST, HIGHEST = 1e-6, 10.0  # learning rates of the range test
 RANGE_STEPS = 120
 BROKEN = 2.0  # times the lowest loss so far, where the range test ends
-FALLEN = 0.1  # of its whole fall, after which the fall of the loss is no noise
 SMOOTHED = 0.8  # the share of the older losses in a smoothed one
 
 
@@ -99,8 +98,8 @@ class Steps:
 class RateRange:
     """What the range test found: the loss at each rate, as it was and smoothed, and the rates that it recommends.
 
-    best    the rate at which the smoothed loss falls fastest, by decade; None if it never falls
-    highest the rate at which the smoothed loss is lowest: above it, training gets worse
+    best     a tenth of `highest`, which leaves room for the steps after the first; None if the loss never falls
+    highest  the rate at which the smoothed loss is lowest: above it, training gets worse
     """
 
     rates: tuple[float, ...]
@@ -133,7 +132,4 @@ def _recommended(rates: Sequence[float], smoothed: Sequence[float]) -> tuple[flo
     lowest = int(np.argmin(smoothed))
     if smoothed[lowest] > 0.98 * smoothed[0] or lowest < 2:
         return None, None
-    fallen = smoothed[0] - FALLEN * (smoothed[0] - smoothed[lowest])
-    first = 1 + max(i for i in range(lowest + 1) if smoothed[i] > fallen)  # the losses before it are noise
-    steepest = first + int(np.argmin(np.diff(smoothed[first - 1 : lowest + 1])))
-    return float(f"{rates[steepest]:.1g}"), float(f"{rates[lowest]:.1g}")
+    return float(f"{rates[lowest] / 10:.1g}"), float(f"{rates[lowest]:.1g}")
