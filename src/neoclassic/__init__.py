@@ -88,6 +88,7 @@ __all__ = [
     "Tanh",
     "UsageError",
     "check",
+    "check_labels",
     "compare",
     "diagnose",
     "diff",
@@ -111,7 +112,7 @@ __version__ = "0.1.0"
 _LATER = {
     **dict.fromkeys(("Classifier", "embed", "load"), "neoclassic.classifier"),
     **dict.fromkeys(("list_recipes", "recipe"), "neoclassic.recipes"),
-    **dict.fromkeys(("check", "diagnose", "diff", "draw", "evaluate"), "neoclassic.verbs"),
+    **dict.fromkeys(("check", "check_labels", "diagnose", "diff", "draw", "evaluate"), "neoclassic.verbs"),
 }
 _CALLED = {
     "compare": "neoclassic.insight.compare",
@@ -125,7 +126,8 @@ called.register("neoclassic.measure.fold", "neoclassic.measure")
 called.register("neoclassic.verbs", *_CALLED.values())
 display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
 display.register("neoclassic.insight.cells", "Recipe", "Recipes", "Model", "Result", "Run")
-display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison", "Diagnosis")
+display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
+display.register("neoclassic.insight.cells", "Diagnosis", "Suspects")
 
 
 def __getattr__(name: str) -> Any:

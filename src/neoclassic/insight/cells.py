@@ -18,6 +18,7 @@ from neoclassic.insight.compare import Comparison
 from neoclassic.insight.curves import MOST_NAMES
 from neoclassic.insight.doctor.diagnosis import NOTHING, Diagnosis
 from neoclassic.insight.explain import Explanation
+from neoclassic.insight.labels import Suspects
 from neoclassic.insight.maps import overlay
 from neoclassic.insight.review import Review, confusions
 from neoclassic.measure import measure
@@ -155,6 +156,18 @@ def _(diagnosis: Diagnosis) -> str:
     found = [_finding(each) for each in diagnosis.findings] or [paragraph(NOTHING)]
     unread = [paragraph(f"Only its files were examined: {diagnosis.unread}")] if diagnosis.unread else []
     return cell(_title(f"{diagnosis.run}: {diagnosis.about}"), *unread, *found)
+
+
+@html.register
+def _(suspects: Suspects) -> str:
+    rows = suspects.rows()[: len(suspects.pixels)]
+    shown = [
+        (page.photo(pixels, row["image"]), row["label"], f"{row['likely']}? {row['probability_of_likely']:.0%}")
+        for pixels, row in zip(suspects.pixels, rows, strict=True)
+    ]
+    small = bool(len(suspects.pixels)) and max(suspects.pixels.shape[1:3]) <= 64
+    pictures = [page.gallery(shown, small=small)] if shown else []
+    return cell(_title(f"{suspects.data}: {suspects.line}"), paragraph(suspects.how), *pictures)
 
 
 def _finding(found: Finding) -> str:

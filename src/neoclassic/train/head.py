@@ -121,7 +121,7 @@ def fit(
     else:
         folds = [np.arange(len(labels)) >= len(training)]
     examples = Examples(features, labels, len(training.classes), weights)
-    penalty, held = _chosen(examples, folds)
+    penalty, held = out_of_fold(examples, folds)
     order = np.concatenate([np.flatnonzero(fold) for fold in folds])
     solution = examples.solution(np.ones(len(labels), bool), penalty)
     weight, bias = (np.ascontiguousarray(array, np.float32) for array in (solution.weight.T, solution.bias))
@@ -177,7 +177,7 @@ def folded(solution: Solution, mean: Array, std: Array) -> Solution:
     return Solution(weight, solution.bias - mean @ weight, solution.value, solution.iterations)
 
 
-def _chosen(examples: Examples, folds: list[Array]) -> tuple[float, Array]:
+def out_of_fold(examples: Examples, folds: list[Array]) -> tuple[float, Array]:
     """The penalty with the lowest loss on images that were held out, and their logits, fold by fold.
 
     From the strongest penalty on, until the loss has risen twice.
