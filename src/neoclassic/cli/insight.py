@@ -129,11 +129,12 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     if out:
         files.check_folder(Path(out))
     opened = compare.open_runs(runs)
+    found = compare.Comparison(tuple(opened))
     written = compare.write(opened, Path(out)) if out else {}
     if as_json:
-        print_json({"runs": [run.to_dict() for run in opened], "files": written})
+        print_json({**found.to_dict(), "files": written})
         return
-    print_fitted(compare.table(opened))
+    print_fitted(compare.table(opened), *(["", *found.lines] if found.lines else []))
     if written:
         names = ", ".join(Path(path).name for path in written.values())
         print_fitted("", f"wrote pictures and a table to {out}: {names}")

@@ -108,8 +108,9 @@ def _(model: Model) -> str:
 
 @html.register
 def _(result: Result) -> str:
-    title = _title(f"{result.network} on {result.data}: {result.test_accuracy:.2%}")
-    return cell(title, _curves(result.run), facts(result.facts), *_evaluation(Evaluation.from_dict(result.evaluation)))
+    e = Evaluation.from_dict(result.evaluation)
+    title = _title(f"{result.network} on {result.data}: {e.line}")
+    return cell(title, _curves(result.run), facts(result.facts), *_evaluation(e))
 
 
 def _curves(folder: str) -> str:
@@ -142,8 +143,9 @@ def _(run: Run) -> str:
 def _(comparison: Comparison) -> str:
     lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in comparison.runs]
     rows = _table(compare.table(comparison.runs))
+    told = "".join(map(paragraph, comparison.lines))
     chart = _chart(lambda to: curves.draw_runs(lines, to, ""), "curves of the runs")
-    return cell(rows, chart, _unlettered([run.name for run in comparison.runs]))
+    return cell(rows, told, chart, _unlettered([run.name for run in comparison.runs]))
 
 
 def _unlettered(names: Sequence[str]) -> str:
@@ -194,7 +196,7 @@ def _(review: Review) -> str:
 
 
 def _summary(e: Evaluation) -> str:
-    return _title(f"{e.accuracy:.2%} of {e.n:,} images, loss {e.loss:.4f}")
+    return _title(f"{e.line}, loss {e.loss:.4f}")
 
 
 def _evaluation(e: Evaluation) -> list[str]:
