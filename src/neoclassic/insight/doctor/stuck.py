@@ -86,8 +86,10 @@ def dead(case: Case) -> Iterator[Finding]:
     was = _same(case, layer)
     if was:
         evidence.append(f"before the first step, {was.zero:.1%} of them were")
-    still = all(value < 1e-12 for value in now.gradients.values())
-    evidence.append("the gradient of every weight is 0" if still else "the layers before it get no gradient")
+    order = [row.path for row in case.measure.layers]
+    before = [value for path, value in now.gradients.items() if order.index(path) < order.index(layer.path)]
+    if before:
+        evidence.append(f"the gradients of the weights before it are {max(before):.1g} at most (root mean square)")
     changes = _mend(case, last, was is None or was.zero < MOST)
     advice = f"train again with {options(**changes)}"
     if last:
