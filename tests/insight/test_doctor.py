@@ -1,5 +1,6 @@
 """The doctor names the disease of a run, with its cause, and finds nothing wrong with healthy runs."""
 
+import csv
 import json
 import re
 import shlex
@@ -11,6 +12,8 @@ from helpers import fill_photos
 import neoclassic as nc
 from benchmarks.doctor import MLP, PLANTS, SOUND, folder, normed, sicken
 from neoclassic.base.finding import GRADES, WRONG
+from neoclassic.insight.doctor import setting
+from neoclassic.insight.doctor.case import Case
 from neoclassic.insight.doctor.witness import Witness
 
 LONG = {
@@ -164,24 +167,83 @@ def test_what_check_finds_in_the_photos_is_found_in_the_run(tmp_path, monkeypatc
 ENGINE = {"engine": "numpy", "verbose": False, "learning_rate": 0.01}
 
 
+# ── rules that need only the files ───────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def sound(source, tmp_path_factory):
+    """A sound run of four epochs."""
+    out = tmp_path_factory.mktemp("sound") / "run"
+    nc.train(MLP, source(PLANTS["a last ReLU that dies"]), out=out, **{**SOUND, "epochs": 4})
+    return out
+
+
+def relogged(folder, out, **columns):
+    """A copy of a run in whose log some columns are replaced."""
+    shutil.copytree(folder, out)
+    rows = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    (out / "log.csv").write_text("\n".join(lines) + "\n")
+    return out
+
+
+def test_a_run_that_collapses_and_one_whose_loss_rises_are_told_apart(sound, tmp_path):
+    fallen = relogged(sound, tmp_path / "fallen", train_accuracy=[0.5, 0.7, 0.6, 0.12])
+    first = nc.diagnose(fallen).findings[0]
+    assert (first.name, first.grade) == ("collapsed", "wrong")
+    assert "after epoch 2" in first.text
+    assert first.evidence == ("log.csv: training accuracy 70.0% in epoch 2, and 12.0% in epoch 4",)
+    rising = relogged(sound, tmp_path / "rising", train_loss=[1.0, 0.5, 0.7, 0.9])
+    (found,) = (each for each in nc.diagnose(rising).findings if each.name == "loss-rises")
+    assert "rises since epoch 2" in found.text
+
+
+def test_overfitting_is_dated_by_the_held_out_loss(sound, tmp_path):
+    columns = {"train_accuracy": [0.6, 0.8, 0.95, 1.0], "validation_loss": [0.9, 0.6, 0.8, 1.2]}
+    over = relogged(sound, tmp_path / "over", validation_accuracy=[0.6, 0.7, 0.7, 0.7], **columns)
+    (found,) = (each for each in nc.diagnose(over).findings if each.name == "overfitting")
+    assert "from epoch 3 on" in found.text
+    assert "the held-out loss is lowest in epoch 2, 0.6000, and ends at 1.2000" in found.evidence
+    assert "overfitting" not in nc.diagnose(sound).names
+
+
+def test_an_accuracy_below_the_known_range_is_doubtful(sound):
+    case = Case.open(sound)
+    case.recipe = case.recipe.but(reaches=".9810 to .9924 over 3 runs, numpy")
+    vars(case)["published"] = known = case.recipe.but(seed=7)
+    (found,) = setting.reached(case)
+    assert (found.name, found.grade) == ("below-known-range", "doubtful")
+    assert "what the recipe is known to reach, 0.9810" in found.text
+    vars(case)["published"] = known.but(epochs=5)  # another recipe
+    assert list(setting.reached(case)) == []
+    case.recipe = case.recipe.but(reaches="median .844, .100 to .885 over 101 published runs")
+    vars(case)["published"] = case.recipe
+    assert list(setting.reached(case)) == []
+
+
 # ── healthy runs ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     ("network", "changes"),
     [
-        (MLP, {}),
         (normed(), {"epochs": 2}),
         pytest.param("lenet:bn", {"learning_rate": 0.01}, marks=pytest.mark.slow),
         pytest.param("lenet", {"learning_rate": 0.01}, marks=pytest.mark.slow),
     ],
-    ids=["mlp", "normed", "lenet-bn", "lenet"],
+    ids=["normed", "lenet-bn", "lenet"],
 )
 def test_nothing_is_wrong_with_a_healthy_run(network, changes, source, tmp_path, recwarn):
     plain = source(PLANTS["a last ReLU that dies"])
     result = nc.train(network, plain, out=tmp_path / "run", **{**SOUND, "epochs": 4, **changes})
-    found = nc.diagnose(result)
-    assert [each for each in found.findings if each.grade == WRONG] == []
+    assert [each for each in nc.diagnose(result).findings if each.grade == WRONG] == []
+
+
+def test_nothing_is_said_of_a_sound_run(sound):
+    assert set(nc.diagnose(sound).names) <= {"stopped-early"}
 
 
 # ── the parts ────────────────────────────────────────────────────────────────────────────────────────

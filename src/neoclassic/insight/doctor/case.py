@@ -11,6 +11,7 @@ import numpy as np
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.data.augmentation import Augmentation, Draw, augment, principal_colours
+from neoclassic.data.image_files import pixel_limit
 from neoclassic.data.preprocessing import to_input
 from neoclassic.engines import Weights
 from neoclassic.engines import weights as arrays
@@ -82,9 +83,8 @@ class Case:
     def again(self, **changes: Any) -> str:
         """The command that trains this again with changes in the recipe; "" if it has no option for one of them."""
         engine = self.result.engine if self.result else self.settings.engine
-        line, rest = command(self.recipe.but(**changes), engine)
-        if self.settings.place:  # the command works from any folder
-            line = line.replace(f"--data {self.recipe.data} ", f"--data {self.settings.place} ")
+        place = self.settings.place or self.recipe.data  # so that the command works from any folder
+        line, rest = command(self.recipe.but(data=place, **changes), engine)
         return "" if rest else line
 
     @cached_property
@@ -152,7 +152,8 @@ class Case:
             return self.given
         settings = replace(self.settings, engine="numpy", device="cpu")
         try:
-            return prepare(self.recipe, settings, None, World(), resumed=True)
+            with pixel_limit(settings.max_pixels):
+                return prepare(self.recipe, settings, None, World(), resumed=True)
         except NeoclassicError as error:
             self.problem = str(error)
             return None
