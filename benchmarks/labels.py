@@ -66,7 +66,7 @@ def main() -> None:
         print(kind, row, flush=True)
         name = f"{arguments.data}, {len(part):,} images, {arguments.share:.0%} {kind}"
         kept[name] = row | {"how": found.how, "date": str(date.today()), "numpy": versions("numpy")["numpy"]}
-    path.write_text(json.dumps(kept, indent=1) + "\n")
+        path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":
