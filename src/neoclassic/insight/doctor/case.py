@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -62,6 +63,11 @@ class Case:
         """The run in a folder. UsageError where there is none; NeoclassicError for a damaged one."""
         run, recipe, settings = Run.open(folder)
         return cls(run, recipe, settings, run.epochs(), run.result(), quick, job)
+
+    @property
+    def folder(self) -> str:
+        """The folder of the run, for a command line."""
+        return shlex.quote(str(self.run.folder))
 
     # ── from the files ───────────────────────────────────────────────────────────────────────────────
 

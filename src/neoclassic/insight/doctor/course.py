@@ -36,18 +36,17 @@ def diverged(case: Case) -> Iterator[Finding]:
     if not (end := case.diverged):
         return
     evidence = [f"diverged.json: the loss was {end.loss} by step {end.step:,}, in epoch {end.epoch}"]
-    evidence += [f"the learning rate was {end.learning_rate:g} then"]
-    factor, text = 0.1, "the loss became infinite: the learning rate is too high"
-    own = case.tried(1.0)
+    evidence.append(f"the learning rate was {end.learning_rate:g} then")
+    factor, confidence, own = 0.1, LIKELY, case.tried(1.0)
     for smaller in (0.1, 0.01, 0.001):
         other = case.tried(smaller)
         if own and other and other.end < case.entropy and other.end < own.end:
-            factor = smaller
+            factor, confidence = smaller, CERTAIN
             evidence.append(f"the first steps made again at {other.rate:g}: the loss falls to {other.end:.3f}")
             break
     changes = {"learning_rate": float(f"{case.recipe.learning_rate * factor:.3g}")}
-    advice = f"train again with {options(**changes)}"
-    yield Finding("diverged", WRONG, text, tuple(evidence), CERTAIN, advice, case.again(**changes))
+    text, advice = "the loss became infinite: the learning rate is too high", f"train again with {options(**changes)}"
+    yield Finding("diverged", WRONG, text, tuple(evidence), confidence, advice, case.again(**changes))
 
 
 def collapsed(case: Case) -> Iterator[Finding]:
@@ -75,16 +74,14 @@ def early(case: Case) -> Iterator[Finding]:
     planned, log = case.recipe.epochs, case.log
     most = case.settings.max_steps
     if case.result is None:
-        line = f"neoclassic train --resume {case.run.folder}"
+        line = f"neoclassic train --resume {case.folder}"
         text = f"the run is not finished: {len(log)} of {planned} epochs are done"
         yield Finding("unfinished", NOTE, text, (), CERTAIN, "resume it", line)
         return
     more = {"epochs": 2 * planned}
     if most and case.result.steps == most and len(log) <= planned:
-        text, evidence = (
-            "the run ended before its last epoch",
-            f"--max-steps {most:,} ended it in epoch {len(log)} of {planned}",
-        )
+        text = "the run ended before its last step"
+        evidence = f"--max-steps {most:,} ended it in epoch {len(log)} of {planned}"
         yield Finding("stopped-early", NOTE, text, (evidence,), CERTAIN, "leave --max-steps out", case.again())
         return
     if case.recipe.patience and len(log) < planned:
@@ -159,6 +156,6 @@ def poor(case: Case) -> Iterator[Finding]:
         "the model underfits: it does not even know its training images",
         (f"log.csv: at best {max(row.train_accuracy for row in case.log):.1%} of the training images are right",),
         LIKELY,
-        f"take a larger network, or another learning rate: neoclassic doctor {case.run.folder} --rate shows the range",
+        f"take a larger network, or another learning rate: neoclassic doctor {case.folder} --rate shows the range",
         case.again(epochs=2 * case.recipe.epochs),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -55,10 +56,11 @@ def faults(case: Case) -> Iterator[Finding]:
         found = layout_findings(scan(place))
     except NeoclassicError:
         return
+    command = f"neoclassic check {shlex.quote(place)}"
     for each in found:
         if each.severity != "note":
             shown = each.shown[:3]
-            yield Finding(each.kind, GRADES[each.severity], each.text, shown, CERTAIN, "", f"neoclassic check {place}")
+            yield Finding(each.kind, GRADES[each.severity], each.text, shown, CERTAIN, "", command)
 
 
 def reached(case: Case) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from neoclassic.networks import in_zoo
 from neoclassic.tree import RBF, Conv2d, Linear
 
 ALL = 0.99  # share of a layer's units that counts as all of them
+HALF = 0.5  # share of the units of a last ReLU, each of which is a logit
 MOST = 0.9  # share of a layer's outputs that counts as most of them
 LEARNS = 0.9  # of the loss of knowing nothing: below it, a trial has learnt something
 NARROW, WIDE = 0.02, 20.0  # deviations of the pixels, as the network gets them, that are no usual scale
@@ -76,12 +78,13 @@ def dead(case: Case) -> Iterator[Finding]:
     if not now:
         return
     end = ending_rectifier(case.measure)
-    layer = next((each for each in now.rectifiers if each.dead >= ALL or (each.path == end and each.zero >= ALL)), None)
+    layer = next((each for each in now.rectifiers if each.dead >= (HALF if each.path == end else ALL)), None)
     if not layer:
         return
-    last = layer.path == end
+    last, whole = layer.path == end, layer.dead >= ALL or layer.zero >= ALL
     name = f"the last ReLU, {layer.path}," if last else f"the ReLU {layer.path}"
-    what = "gives 0 for every image, so all logits are 0" if last else "gives 0 for every image"
+    what = "gives 0 for every image" if whole else f"gives 0 for every image in {layer.dead:.0%} of its units"
+    what += ", so all logits are 0" if last and whole else ""
     evidence = [f"{layer.zero:.1%} of its outputs are 0, over {now.n} training images", loss(case)]
     was = _same(case, layer)
     if was:
@@ -96,8 +99,9 @@ def dead(case: Case) -> Iterator[Finding]:
         advice += ", so that it starts active"
         if in_zoo(linear := f"{case.recipe.network}-linear"):
             advice += f", or train {linear}, which has no ReLU at its end"
-    text = f"{name} {what}, and no gradient passes through it"
-    yield Finding("dead-relu", WRONG, text, tuple(evidence), CERTAIN, advice, case.again(**changes))
+    text = f"{name} {what}, and no gradient passes through {'it' if whole else 'them'}"
+    confidence = CERTAIN if whole else LIKELY
+    yield Finding("dead-relu", WRONG, text, tuple(evidence), confidence, advice, case.again(**changes))
 
 
 def _mend(case: Case, last: bool, alive: bool) -> dict[str, object]:
@@ -215,7 +219,7 @@ def wrong_rate(case: Case, own: Trial, other: Trial, lower: bool) -> Finding:
         loss(case),
     )
     changes = {"learning_rate": rate}
-    advice = f"train again with {options(**changes)}; neoclassic doctor {case.run.folder} --rate shows the range"
+    advice = f"train again with {options(**changes)}; neoclassic doctor {case.folder} --rate shows the range"
     grade = WRONG if case.stuck else NOTE  # a run that learns could only learn faster
     return Finding(name, grade, text, evidence, CERTAIN, advice, case.again(**changes))
 
@@ -251,5 +255,5 @@ def labels(case: Case) -> Iterator[Finding]:
         (witness.line, f"training reached {max(row.train_accuracy for row in case.log):.1%} of its own images"),
         LIKELY if sure else POSSIBLE,
         "look at some images with their labels: a shifted table or shuffled files are usual causes",
-        f"neoclassic check {case.settings.place}" if case.settings.place else "",
+        f"neoclassic check {shlex.quote(case.settings.place)}" if case.settings.place else "",
     )
