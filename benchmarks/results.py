@@ -170,6 +170,25 @@ def campaign_tables(found: dict[str, Any]) -> str:
     return text
 
 
+def doctor_tables(found: dict[str, Any]) -> str:
+    """The diseases with the place at which the doctor names them, and what it finds in healthy runs."""
+    about = "Made by `python benchmarks/doctor.py`. Each disease is planted in a small training on Fashion-MNIST; the "
+    about += f"place is that of its name in the list of findings. {versions(found)}, {found['date']}."
+    head = f"| disease | finding | place | all findings |\n{'|---' * 4}|\n"
+    text = f"\n## The doctor\n\n{about}\n\n{head}"
+    for name, row in found["sick"].items():
+        text += f"| {name} | `{row['finding']}` | {row['place'] or 'not found'} | {', '.join(row['found'])} |\n"
+    wrong = sum("wrong" in row["found"].values() for row in found["healthy"].values())
+    text += (
+        f"\nHealthy runs, shortened: {len(found['healthy'])}, of which {wrong} have a finding of the grade `wrong`.\n"
+    )
+    text += f"\n| run | training images | test accuracy | findings |\n{'|---' * 4}|\n"
+    for name, row in found["healthy"].items():
+        graded = ", ".join(f"{finding} ({grade})" for finding, grade in row["found"].items())
+        text += f"| {name} | {row['images']:,} | {row['accuracy']:.4f} | {graded} |\n"
+    return text
+
+
 def other_table(name: str, found: dict[str, Any]) -> str:
     """Any other benchmark: its values, with nested ones named by their path."""
     lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
@@ -200,6 +219,7 @@ def text(folder: Path) -> str:
         "training-gpu": partial(training_table, gpu=True),
         "numpy_engine": engine_table,
         "campaign": campaign_tables,
+        "doctor": doctor_tables,
     }
     parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)

@@ -244,7 +244,7 @@ def test_an_unfinished_run_says_how_to_finish_it(folder, tmp_path):
 def test_an_evaluation_shows_what_is_confused_with_what(reviewed):
     e = Evaluation(0.5, 1.0, 4, NAMES, np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0]]))
     page, text = shown(e)
-    assert text.startswith("50.00% of 4 images, loss 1.0000\n\nclass")
+    assert text.startswith("50.00% of 4 images (15.0% to 85.0%), loss 1.0000\n\nclass")
     assert page.text.count(QUOTED) == 4  # its row in three tables, and its column in the matrix
     assert "b" not in page.tags
     page, text = shown(reviewed[0])

@@ -41,7 +41,19 @@ if TYPE_CHECKING:  # a type checker sees the functions
     from neoclassic import torch as torch
     from neoclassic.classifier import Classifier, embed, load
     from neoclassic.measure import measure
-    from neoclassic.verbs import check, compare, diff, draw, evaluate, explain, export, list_recipes, recipe, train
+    from neoclassic.verbs import (
+        check,
+        compare,
+        diagnose,
+        diff,
+        draw,
+        evaluate,
+        explain,
+        export,
+        list_recipes,
+        recipe,
+        train,
+    )
 else:  # a module, which can be called
     from neoclassic import measure
 
@@ -76,7 +88,9 @@ __all__ = [
     "Tanh",
     "UsageError",
     "check",
+    "check_labels",
     "compare",
+    "diagnose",
     "diff",
     "draw",
     "embed",
@@ -98,7 +112,7 @@ __version__ = "0.1.0"
 _LATER = {
     **dict.fromkeys(("Classifier", "embed", "load"), "neoclassic.classifier"),
     **dict.fromkeys(("list_recipes", "recipe"), "neoclassic.recipes"),
-    **dict.fromkeys(("check", "diff", "draw", "evaluate"), "neoclassic.verbs"),
+    **dict.fromkeys(("check", "check_labels", "diagnose", "diff", "draw", "evaluate"), "neoclassic.verbs"),
 }
 _CALLED = {
     "compare": "neoclassic.insight.compare",
@@ -113,6 +127,7 @@ called.register("neoclassic.verbs", *_CALLED.values())
 display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
 display.register("neoclassic.insight.cells", "Recipe", "Recipes", "Model", "Result", "Run")
 display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
+display.register("neoclassic.insight.cells", "Diagnosis", "Suspects")
 
 
 def __getattr__(name: str) -> Any:

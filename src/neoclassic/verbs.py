@@ -25,9 +25,12 @@ from neoclassic.data.check import check as check_folder
 from neoclassic.data.preprocessing import to_pixels
 from neoclassic.engines import Engine, Optimizer, Speed
 from neoclassic.insight import explain as explaining
-from neoclassic.insight import hub_folder, review
+from neoclassic.insight import hub_folder, labels, review
 from neoclassic.insight.compare import Comparison
+from neoclassic.insight.doctor import diagnosis
+from neoclassic.insight.doctor.diagnosis import Diagnosis
 from neoclassic.insight.explain import Explanation
+from neoclassic.insight.labels import Suspects
 from neoclassic.insight.review import Review
 from neoclassic.insight.watching import Doubts, watchers
 from neoclassic.measure import Shape
@@ -49,7 +52,20 @@ from neoclassic.views import drawing
 from neoclassic.views.diff import Diff
 from neoclassic.views.drawing import Drawing
 
-__all__ = ["check", "compare", "diff", "draw", "evaluate", "explain", "export", "list_recipes", "recipe", "train"]
+__all__ = [
+    "check",
+    "check_labels",
+    "compare",
+    "diagnose",
+    "diff",
+    "draw",
+    "evaluate",
+    "explain",
+    "export",
+    "list_recipes",
+    "recipe",
+    "train",
+]
 
 Named = str | Path  # an artefact, a run folder, or the name of a model
 AnyModel = Named | Model | Classifier
@@ -247,6 +263,18 @@ def compare(*runs: Named | Result | Run, out: Named | None = None) -> Comparison
     return compared
 
 
+def diagnose(run: Named | Result | Run) -> Diagnosis:
+    """What is wrong with a run, and what to do, as `neoclassic doctor` does.
+
+        >>> nc.diagnose("runs/first").worst
+        'doubtful'
+
+    run: its folder, or what `train` returned; it need not be finished. UsageError for a folder without a run;
+    NeoclassicError for a damaged one.
+    """
+    return diagnosis.diagnose(_folder(run))
+
+
 def _folder(run: Named | Result | Run) -> str:
     return run.run if isinstance(run, Result) else os.fspath(run.folder if isinstance(run, Run) else run)
 
@@ -329,3 +357,30 @@ def check(folder: Named, image_size: int = 224) -> Report:
     NeoclassicError for classes without photos.
     """
     return check_folder(scan(folder), (image_size, image_size))
+
+
+def check_labels(
+    data: Named,
+    *,
+    network: str | None = None,
+    weights: Named | None = None,
+    folds: int = 5,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    engine: str = "auto",
+    device: str = "auto",
+    data_dir: Named | None = None,
+) -> Suspects:
+    """Find images whose labels are probably wrong, as `neoclassic check --labels` does; it takes minutes.
+
+        >>> nc.check_labels("photos", network="resnet18", weights="imagenet").rows()[:3]  # doctest: +SKIP
+
+    data: a data set, or a folder or table of photos. network, weights: the last layer is fitted to the features of
+    these weights; without weights, the network, by default `lenet:bn`, is trained `folds` times for `epochs`.
+
+    UsageError for a wrong call; NeoclassicError for data that cannot be read.
+    """
+    where, chosen = (None if path is None else os.fspath(path) for path in (data_dir, weights))
+    settings = Settings(engine, device, data_dir=where)
+    return labels.examine(os.fspath(data), network, chosen, folds, epochs, image_size, settings, seed)

@@ -64,6 +64,7 @@ def test_a_run_folder_is_complete_and_learns(engine, splits, tmp_path):
         "curves.png",
         "confusion.png",
         "result.json",
+        "answers.csv",
         "model.safetensors",
         "checkpoint.safetensors",
     }

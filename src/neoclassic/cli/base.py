@@ -36,6 +36,7 @@ EXAMPLES = {
     "serve": "neoclassic serve runs/first --port 8000",
     "lab": "neoclassic lab lenet@fashion-mnist --open",
     "explain": "neoclassic explain runs/first photo.jpg --path conv2 --out looked",
+    "doctor": "neoclassic doctor runs/first",
     "compare": "neoclassic compare runs/* --out compared",
     "report": "neoclassic report runs/first",
     "bench": "neoclassic bench lenet resnet18:taught --batch-size 64",

@@ -1,4 +1,4 @@
-"""The verbs that explain models and compare runs: explain, compare, report."""
+"""The verbs that explain models and runs: explain, doctor, compare, report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from neoclassic.base.errors import UsageError
+from neoclassic.base.errors import Ornament, UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, print_json, verb
 from neoclassic.cli.terminal import print_fitted
 
@@ -76,6 +76,48 @@ def explain(
 
 
 @verb
+@click.argument("run")
+@click.option("--rate", is_flag=True, help="Test learning rates on the first steps of the run, and draw the losses.")
+@click.option("--out", metavar="FILE.png", help="With --rate: the picture. Default: rates.png in the run folder.")
+@as_json
+def doctor(run: str, rate: bool, out: str | None, as_json: bool) -> None:
+    """Say what is wrong with a run, why, and what to do.
+
+    Reads the log, the recipe, the model and the evaluation, and passes a few batches through the network. Findings are
+    "wrong" (something is broken), "doubtful" (do not rely on the model) or a "note" (it could be better).
+    """
+    if rate:
+        _test_rates(run, out, as_json)
+        return
+    if out:
+        raise UsageError("--out is for the picture of --rate: add --rate, or leave it out")
+    from neoclassic.insight.doctor.diagnosis import diagnose
+
+    found = diagnose(run)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_fitted(repr(found))
+
+
+def _test_rates(run: str, out: str | None, as_json: bool) -> None:
+    from neoclassic.base import files
+    from neoclassic.insight.doctor.rate import RateTest
+    from neoclassic.train.run import Run
+
+    Run.open(run)
+    path = Path(out) if out else Path(run) / "rates.png"
+    files.check(path)
+    test = RateTest.of(run)
+    with Ornament(str(path)):
+        test.draw(path)
+    if as_json:
+        print_json(test.to_dict() | {"picture": str(path)})
+        return
+    print_fitted(test.line, *([f"next: {test.next}"] if test.next else []), f"picture: {path}")
+
+
+@verb
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.option("--out", metavar="FOLDER", help="Draw the curves, and accuracy against cost, in this folder.")
 @as_json
@@ -87,11 +129,12 @@ def compare(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     if out:
         files.check_folder(Path(out))
     opened = compare.open_runs(runs)
+    found = compare.Comparison(tuple(opened))
     written = compare.write(opened, Path(out)) if out else {}
     if as_json:
-        print_json({"runs": [run.to_dict() for run in opened], "files": written})
+        print_json({**found.to_dict(), "files": written})
         return
-    print_fitted(compare.table(opened))
+    print_fitted(compare.table(opened), *(["", *found.lines] if found.lines else []))
     if written:
         names = ", ".join(Path(path).name for path in written.values())
         print_fitted("", f"wrote pictures and a table to {out}: {names}")

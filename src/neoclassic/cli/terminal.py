@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GAP = 2  # between two columns
-WORDS = {"error:": "red", "warning:": "yellow"}  # coloured at the beginning of a line
+# Words that are coloured at the beginning of a line.
+WORDS = {"error:": "red", "warning:": "yellow", "wrong:": "red", "doubtful:": "yellow"}
 ASCII = str.maketrans({"…": "...", "×": "x", "→": "->", "−": "-", "–": "-", "·": "*", "⌊": "[", "⌋": "]"})
 
 

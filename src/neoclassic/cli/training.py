@@ -156,7 +156,9 @@ def _print_result(result: Result | None, as_json: bool) -> None:
         return
     minutes, seconds = divmod(round(result.seconds), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{result.seconds:.1f} s"
-    click.echo(f"test accuracy {result.test_accuracy:.4f}  (epoch {result.best_epoch}, trained for {took})")
+    low, high = result.evaluation["accuracy_interval"]
+    sure = f"95 % interval {low:.4f} to {high:.4f}, {result.evaluation['n']:,} images"
+    click.echo(f"test accuracy {result.test_accuracy:.4f}  ({sure}; epoch {result.best_epoch}, trained for {took})")
     print_fitted(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
     click.echo(f"next: neoclassic predict {result.run} IMAGE")
 

@@ -109,6 +109,12 @@ def check(folder: Folder, size: tuple[int, int] = (224, 224)) -> Report:
     return Report(str(folder.root), find.count(folder), tuple(findings), fit, why, folder.notes)
 
 
+def layout_findings(folder: Folder) -> list[Finding]:
+    """What `check` finds without decoding a photo: layout, classes, files that occur twice."""
+    errors = {path: info.error for path, info in folder.infos.items() if info.error}
+    return [*find.layout(folder), *find.classes(folder, errors), *duplicates(folder)]
+
+
 def summary(folder: Folder, p: Preprocessing) -> list[str]:
     """Return a few lines to print before training: the counts, the choices made and why, and what the headers show.
 

@@ -41,11 +41,22 @@ def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> It
     if len(photos) > MOST:
         yield Finding("note", "unsought", f"near duplicates are searched only among at most {MOST:,} images")
         return
-    rows = np.array([thumbnails[photo.path].ravel() for photo in photos], np.float32).reshape(len(photos), 16 * 16)
+    roots = similar(np.array([thumbnails[photo.path] for photo in photos], np.uint8))
+    groups: dict[int, Group] = defaultdict(list)
+    for i, member in enumerate(members):
+        groups[roots[i]].append(member)
+    unlike = [group for group in groups.values() if len({folder.infos[photo.path].digest for _, photo in group}) > 1]
+    yield from _findings(unlike, "near-duplicate", "almost the same picture")
+
+
+def similar(thumbnails: np.ndarray) -> list[int]:
+    """For each of N thumbnails, uint8 N×16×16, the index of one that stands for all that look the same, directly or
+    through others; its own if there are none."""
+    rows = thumbnails.astype(np.float32).reshape(len(thumbnails), 16 * 16)
     rows -= rows.mean(1, keepdims=True)
     textured = np.flatnonzero(rows.std(1) > FLAT)
     rows = rows[textured] / np.linalg.norm(rows[textured], axis=1, keepdims=True)
-    parent = list(range(len(photos)))  # union-find
+    parent = list(range(len(thumbnails)))  # union-find
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -58,11 +69,7 @@ def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> It
         for i, j in np.argwhere(block > NEAR):
             if i < j:
                 parent[root(int(textured[start + j]))] = root(int(textured[start + i]))
-    groups: dict[int, Group] = defaultdict(list)
-    for i, member in enumerate(members):
-        groups[root(i)].append(member)
-    unlike = [group for group in groups.values() if len({folder.infos[photo.path].digest for _, photo in group}) > 1]
-    yield from _findings(unlike, "near-duplicate", "almost the same picture")
+    return [root(i) for i in range(len(parent))]
 
 
 def _all(folder: Folder) -> Group:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, Ornament
+from neoclassic.base.finding import Finding
 from neoclassic.base.records import differing
 from neoclassic.base.text import escape
 from neoclassic.insight import compare, curves, page
 from neoclassic.insight.compare import Comparison
 from neoclassic.insight.curves import MOST_NAMES
+from neoclassic.insight.doctor.diagnosis import NOTHING, Diagnosis
 from neoclassic.insight.explain import Explanation
+from neoclassic.insight.labels import Suspects
 from neoclassic.insight.maps import overlay
 from neoclassic.insight.review import Review, confusions
 from neoclassic.measure import measure
@@ -105,8 +108,9 @@ def _(model: Model) -> str:
 
 @html.register
 def _(result: Result) -> str:
-    title = _title(f"{result.network} on {result.data}: {result.test_accuracy:.2%}")
-    return cell(title, _curves(result.run), facts(result.facts), *_evaluation(Evaluation.from_dict(result.evaluation)))
+    e = Evaluation.from_dict(result.evaluation)
+    title = _title(f"{result.network} on {result.data}: {e.line}")
+    return cell(title, _curves(result.run), facts(result.facts), *_evaluation(e))
 
 
 def _curves(folder: str) -> str:
@@ -139,13 +143,41 @@ def _(run: Run) -> str:
 def _(comparison: Comparison) -> str:
     lines = [curves.Curve(run.name, run.log, run.accuracy, run.seconds) for run in comparison.runs]
     rows = _table(compare.table(comparison.runs))
+    told = "".join(map(paragraph, comparison.lines))
     chart = _chart(lambda to: curves.draw_runs(lines, to, ""), "curves of the runs")
-    return cell(rows, chart, _unlettered([run.name for run in comparison.runs]))
+    return cell(rows, told, chart, _unlettered([run.name for run in comparison.runs]))
 
 
 def _unlettered(names: Sequence[str]) -> str:
     advice = lettering.advice(names)
     return paragraph(advice) if advice else ""
+
+
+@html.register
+def _(diagnosis: Diagnosis) -> str:
+    found = [_finding(each) for each in diagnosis.findings] or [paragraph(NOTHING)]
+    unread = [paragraph(f"Only its files were examined: {diagnosis.unread}")] if diagnosis.unread else []
+    return cell(_title(f"{diagnosis.run}: {diagnosis.about}"), *unread, *found)
+
+
+@html.register
+def _(suspects: Suspects) -> str:
+    rows = suspects.rows()[: len(suspects.pixels)]
+    shown = [
+        (page.photo(pixels, row["image"]), row["label"], f"{row['likely']}? {row['probability_of_likely']:.0%}")
+        for pixels, row in zip(suspects.pixels, rows, strict=True)
+    ]
+    small = bool(len(suspects.pixels)) and max(suspects.pixels.shape[1:3]) <= 64
+    pictures = [page.gallery(shown, small=small)] if shown else []
+    return cell(_title(f"{suspects.data}: {suspects.line}"), paragraph(suspects.how), *pictures)
+
+
+def _finding(found: Finding) -> str:
+    """One finding, with its evidence folded away."""
+    rows = [("do", found.advice), ("next", found.next), ("confidence", found.confidence)]
+    shown = facts([(name, value) for name, value in rows if value])
+    evidence = details("evidence", "".join(map(paragraph, found.evidence))) if found.evidence else ""
+    return _title(f"{found.grade}: {found.text}") + shown + evidence
 
 
 # ── what a model does ────────────────────────────────────────────────────────────────────────────────
@@ -164,7 +196,7 @@ def _(review: Review) -> str:
 
 
 def _summary(e: Evaluation) -> str:
-    return _title(f"{e.accuracy:.2%} of {e.n:,} images, loss {e.loss:.4f}")
+    return _title(f"{e.line}, loss {e.loss:.4f}")
 
 
 def _evaluation(e: Evaluation) -> list[str]:

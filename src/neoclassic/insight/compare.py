@@ -11,7 +11,9 @@ from typing import Any
 from neoclassic.base import called, display, files
 from neoclassic.base.errors import UsageError
 from neoclassic.base.text import csv_table
+from neoclassic.engines.contract import Array
 from neoclassic.insight import curves
+from neoclassic.insight.mcnemar import Difference, compared
 from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
@@ -24,6 +26,7 @@ COLUMNS = (
     Column("network", rank=1),
     Column("data", rank=3),
     Column("accuracy", RIGHT),
+    Column("95 % interval", RIGHT, rank=1),
     Column("parameters", RIGHT, rank=2),
     Column("MACs", RIGHT, rank=5),
     Column("epochs", RIGHT, rank=4),
@@ -38,6 +41,9 @@ class RunSummary:
     """One run.
 
     accuracy    test accuracy; the validation accuracy of the best epoch if the run is not finished
+    interval    the 95 % interval of the test accuracy; None if the run is not finished
+    tested      the fingerprint of the test set; "" if it is not known
+    answers     label and answer of every test image; None if they are not known
     seconds     of training and evaluation
     """
 
@@ -47,12 +53,15 @@ class RunSummary:
     data: str
     log: list[dict[str, Any]]
     accuracy: float
+    interval: tuple[float, float] | None
     finished: bool
     parameters: int
     macs: int
     seconds: float
     engine: str
     device: str
+    tested: str = ""
+    answers: tuple[Array, Array] | None = None
 
     @property
     def epochs(self) -> int:
@@ -68,6 +77,8 @@ class RunSummary:
             "recipe": self.recipe.name,
             "data": self.data,
             "accuracy": self.accuracy,
+            "accuracy_low": self.interval and self.interval[0],
+            "accuracy_high": self.interval and self.interval[1],
             "finished": self.finished,
             "parameters": self.parameters,
             "macs": self.macs,
@@ -91,11 +102,21 @@ class Comparison(display.Displayed):
         return cls(tuple(open_runs(folders)))
 
     def __repr__(self) -> str:
-        return str(table(self.runs))
+        return "\n".join([str(table(self.runs)), *([""] if self.lines else []), *self.lines])
+
+    @property
+    def differences(self) -> list[Difference]:
+        """The best run beside each of the others that were tested on the same images; see `differences`."""
+        return differences(self.runs)
+
+    @property
+    def lines(self) -> list[str]:
+        """The differences in words."""
+        return [difference.line for difference in self.differences]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"runs": [run.to_dict() for run in self.runs]}
+        return {"runs": [run.to_dict() for run in self.runs], "differences": [vars(each) for each in self.differences]}
 
     def write(self, folder: str | Path) -> dict[str, str]:
         """Write the pictures and the table into a folder; return their paths by name."""
@@ -117,6 +138,7 @@ def open_run(folder: str | Path, name: str = "") -> RunSummary:
         recipe=recipe,
         data=str(model.data.get("name", recipe.data)),
         log=log,
+        interval=tuple(result.evaluation["accuracy_interval"]) if result else None,
         accuracy=result.test_accuracy if result else curves.validation(log[best - 1], "accuracy"),
         finished=result is not None,
         parameters=m.parameters,
@@ -124,6 +146,8 @@ def open_run(folder: str | Path, name: str = "") -> RunSummary:
         seconds=result.seconds if result else sum(row["seconds"] for row in log),
         engine=result.engine if result else settings.engine,
         device=result.device if result else settings.device,
+        tested=result.test_fingerprint if result else "",
+        answers=run.answers() if result else None,
     )
 
 
@@ -134,6 +158,13 @@ def open_runs(folders: Sequence[str]) -> list[RunSummary]:
         raise UsageError("a run is given twice: give each run once")
     depth = next(n for n in count(1) if len({path.parts[-n:] for path in paths}) == len(paths))
     return [open_run(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
+
+
+def differences(runs: Sequence[RunSummary]) -> list[Difference]:
+    """The best run beside each of the others, the better ones first, if both were tested on the same images."""
+    ordered = sorted(runs, key=lambda run: -run.accuracy)
+    known = [(run.name, run.answers) for run in ordered if run.answers and run.tested == ordered[0].tested != ""]
+    return compared(*known[0], known[1:]) if known else []
 
 
 def table(runs: Sequence[RunSummary]) -> Table:
@@ -149,6 +180,7 @@ def cells(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
             run.recipe.network,
             run.data,
             f"{run.accuracy:.4f}{'' if run.finished else ' so far'}",
+            f"{run.interval[0]:.3f}–{run.interval[1]:.3f}" if run.interval else "",
             f"{run.parameters:,}",
             f"{run.macs:,}",
             str(run.epochs),

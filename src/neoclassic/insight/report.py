@@ -104,9 +104,9 @@ def _short(count: int) -> str:
 
 
 def _header(title: str, result: Result, m: Measure, run: Run) -> str:
-    n = result.evaluation["n"]
+    n, (low, high) = result.evaluation["n"], result.evaluation["accuracy_interval"]
     cards = [
-        (f"{result.test_accuracy:.2%}", f"accuracy on {n:,} test images"),
+        (f"{result.test_accuracy:.2%}", f"accuracy on {n:,} test images, 95 % interval {low:.1%} to {high:.1%}"),
         (_short(m.parameters), "parameters"),
         (_short(m.macs), "multiply-accumulates per image"),
         (duration(result.seconds), f"training time, {result.epochs} epochs"),

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from neoclassic.base.errors import NeoclassicWarning
+from neoclassic.base.errors import NeoclassicWarning, Ornament
 from neoclassic.base.notebook import in_notebook
 from neoclassic.base.progress import progress_bar, say, window
+from neoclassic.insight.doctor.diagnosis import brief, diagnose
 from neoclassic.insight.events import Events
 from neoclassic.insight.growing import GrowingCurves
 from neoclassic.insight.pictures import Pictures
@@ -22,9 +23,9 @@ from neoclassic.views.table import spark
 def watchers(progress: bool = False) -> list[Listener]:
     """Everything that the command line shows of a run: pictures, events where the settings ask for them, progress.
 
-    Also, as warnings, what makes its model doubtful.
+    Also, as warnings, what makes its model doubtful, and with progress what the doctor finds.
     """
-    return [Pictures(while_training=progress), Events(), *shown(progress), Doubts()]
+    return [Pictures(while_training=progress), Events(), *shown(progress), Doubts(), *([Doctor()] if progress else [])]
 
 
 def shown(progress: bool | None) -> list[Listener]:
@@ -44,6 +45,22 @@ class Doubts(Listener):
     def finished(self, run: Run, result: Result) -> None:
         for line in result.warnings:
             warnings.warn(line, NeoclassicWarning, stacklevel=2)
+
+
+class Doctor(Listener):
+    """Says at the end of a run what else is wrong with it: the gravest finding, and the names of the others."""
+
+    job: Job | None = None
+
+    def started(self, job: Job, run: Run, state: State) -> None:
+        self.job = job
+
+    def finished(self, run: Run, result: Result) -> None:
+        if self.job is None:  # it was finished before
+            return
+        with Ornament("the diagnosis"):
+            for line in brief(diagnose(run.folder, self.job, quick=True)):
+                say(line)
 
 
 class Bar(Listener):

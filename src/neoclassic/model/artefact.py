@@ -31,6 +31,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine, Weights
 from neoclassic.engines.weights import check
 from neoclassic.measure import Shape, by, measure
+from neoclassic.model.evaluate import between
 from neoclassic.tree import Node, from_dict, to_dict
 
 FORMAT = 1
@@ -161,7 +162,11 @@ class Model(display.Displayed):
         facts = [("input", by(self.input)), classes, ("parameters", f"{m.parameters:,}")]
         test = self.metrics.get("test")
         accuracy = test.get("accuracy") if isinstance(test, dict) else None
-        return [*facts, ("test accuracy", f"{accuracy:.2%}")] if isinstance(accuracy, float) else facts
+        if not isinstance(accuracy, float):
+            return facts
+        n = int(self.metrics["test"].get("n", 0))
+        of = f" of {n:,} images ({between(round(accuracy * n), n)})" if n else ""
+        return [*facts, ("test accuracy", f"{accuracy:.2%}{of}")]
 
     @property
     def temperature(self) -> float:

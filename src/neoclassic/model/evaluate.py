@@ -79,6 +79,12 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
+def between(right: int, n: int) -> str:
+    """The 95% interval of a fraction of `right` in n trials, as text: "89.5% to 90.7%"."""
+    low, high = wilson(right, n)
+    return f"{low:.1%} to {high:.1%}"
+
+
 @dataclass(frozen=True, repr=False)
 class Evaluation(display.Displayed):
     """Accuracy over a labelled set. `confusion[i][j]` counts the images of class i that were predicted as j."""
@@ -117,10 +123,15 @@ class Evaluation(display.Displayed):
         return cls(float(accuracy), float(loss), n, classes, confusion)
 
     def __repr__(self) -> str:
-        head = f"{self.accuracy:.2%} of {self.n:,} images, loss {self.loss:.4f}"
+        head = f"{self.line}, loss {self.loss:.4f}"
         if len(self.classes) > MOST_CLASSES:
             return f"{head}, {len(self.classes):,} classes"
         return f"{head}\n\n{align([CLASS_COLUMNS, *self.class_cells], LEFT + RIGHT * 4)}"
+
+    @property
+    def line(self) -> str:
+        """The accuracy with the number of images and its 95 % interval: "90.10% of 10,000 images (89.5% to 90.7%)"."""
+        return f"{self.accuracy:.2%} of {self.n:,} images ({between(round(self.accuracy * self.n), self.n)})"
 
     @property
     def class_cells(self) -> list[tuple[str, ...]]:

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from neoclassic.base.finding import CERTAIN, DOUBTFUL, LIKELY, Finding
 from neoclassic.model import doubts
 from neoclassic.model.artefact import Model
 from neoclassic.model.calibration import at_bound
 from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
 
+NAMES = ("chance", "uncalibrated")  # of the findings
 CHANCE = "the model is no better than chance"
 LEARNT = 0.5  # of the way from guessing to perfection: from here on the training images count as learnt
 
 
-def warnings(recipe: Recipe, train_accuracy: float, test: Evaluation, model: Model) -> tuple[str, ...]:
-    """A line for each doubt about a trained model: its answers are guesses, or its calibration found no temperature.
+def findings(recipe: Recipe, train_accuracy: float, test: Evaluation, temperature: float) -> tuple[Finding, ...]:
+    """The doubts about a trained model: its answers are guesses, or its calibration found no temperature.
 
     train_accuracy: the highest that training reached, 0 to 1.
     """
     found, guessing = [], doubts.Guessing.of(test.confusion)
     if guessing.likely:
+        text = f"{CHANCE}, as far as the images tell: {_answers(test, guessing)}"
         advice = _advice(recipe, (train_accuracy - guessing.share) / (1 - guessing.share))
-        found.append(f"{CHANCE}, as far as the images tell: {_answers(test, guessing)}; {advice}")
-    if at_bound(model.temperature):
-        bound = f"the calibration stopped at its bound, temperature {model.temperature:g}"
-        found.append(f"{bound}: the probabilities are not calibrated, so rely on the predicted classes alone")
+        found.append(Finding("chance", DOUBTFUL, text, confidence=LIKELY, advice=advice))
+    if at_bound(temperature):
+        text = (
+            f"the calibration stopped at its bound, temperature {temperature:g}: the probabilities are not calibrated, "
+            "so rely on the predicted classes alone"
+        )
+        found.append(Finding("uncalibrated", DOUBTFUL, text, confidence=CERTAIN))
     return tuple(found)
+
+
+def warnings(recipe: Recipe, train_accuracy: float, test: Evaluation, model: Model) -> tuple[str, ...]:
+    """The same as lines, for `result.json`."""
+    return tuple(finding.line for finding in findings(recipe, train_accuracy, test, model.temperature))
 
 
 def _answers(test: Evaluation, guessing: doubts.Guessing) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
@@ -34,7 +36,10 @@ def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -
         exact = Evaluation.of(logits, labels, model.classes)
         model, metrics["validation"] = replace(model, calibration=fit(logits, labels)), exact.summary
         row = replace(row, validation_loss=round(exact.loss, 6), validation_accuracy=round(exact.accuracy, 6))
-    test = job.evaluate(job.splits.test, model.temperature)
+    part = job.splits.test
+    logits = logits_of(job.engine, part.images, job.preprocessing)
+    test = Evaluation.of(logits / np.float32(model.temperature), part.labels, part.classes)
+    run.save_answers(part.labels, logits.argmax(1))
     if not validated:
         row = replace(row, test_loss=round(test.loss, 6), test_accuracy=round(test.accuracy, 6))
     state.log[best - 1] = row  # evaluations between epochs are fast and inexact; the best one is made exact
@@ -83,6 +88,7 @@ def _result(job: Job, run: Run, state: State, best: int, test: Evaluation, model
         machine=machine(job.engine),
         evaluation=test.to_dict(),
         checksum=model.checksum,
+        test_fingerprint=job.splits.test.fingerprint,
         warnings=(
             *warnings(job.recipe, max(each.train_accuracy for each in state.log), test, model),
             *Changes.of(run.folder).lines(),

@@ -21,7 +21,7 @@ from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Weights
 from neoclassic.engines.contract import Array
-from neoclassic.model.evaluate import Evaluation, cross_entropy
+from neoclassic.model.evaluate import Evaluation, between, cross_entropy
 from neoclassic.model.features import PLAIN, Headless, View, ends_in_linear, features_of
 from neoclassic.train.feed import class_weights
 from neoclassic.train.logistic import Problem, Solution
@@ -61,9 +61,10 @@ class Head:
 
     def line(self, classes: tuple[str, ...]) -> str:
         """What there is to tell the user."""
-        accuracy = Evaluation.of(self.held, self.labels, classes).accuracy
+        e = Evaluation.of(self.held, self.labels, classes)
+        right = f"{e.accuracy:.4f} of {e.n:,} images ({between(int(np.trace(e.confusion)), e.n)})"
         where = f"{self.folds} folds" if self.folds > 1 else "held-out images"
-        return f"the last layer by logistic regression: accuracy {accuracy:.4f} in {where}, penalty {self.penalty:g}"
+        return f"the last layer by logistic regression: accuracy {right} in {where}, penalty {self.penalty:g}"
 
 
 def views(augmentation: Augmentation, n: int) -> tuple[View, ...]:
@@ -121,7 +122,7 @@ def fit(
     else:
         folds = [np.arange(len(labels)) >= len(training)]
     examples = Examples(features, labels, len(training.classes), weights)
-    penalty, held = _chosen(examples, folds)
+    penalty, held = out_of_fold(examples, folds)
     order = np.concatenate([np.flatnonzero(fold) for fold in folds])
     solution = examples.solution(np.ones(len(labels), bool), penalty)
     weight, bias = (np.ascontiguousarray(array, np.float32) for array in (solution.weight.T, solution.bias))
@@ -177,7 +178,7 @@ def folded(solution: Solution, mean: Array, std: Array) -> Solution:
     return Solution(weight, solution.bias - mean @ weight, solution.value, solution.iterations)
 
 
-def _chosen(examples: Examples, folds: list[Array]) -> tuple[float, Array]:
+def out_of_fold(examples: Examples, folds: list[Array]) -> tuple[float, Array]:
     """The penalty with the lowest loss on images that were held out, and their logits, fold by fold.
 
     From the strongest penalty on, until the loss has risen twice.

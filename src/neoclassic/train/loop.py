@@ -32,7 +32,7 @@ from neoclassic.train.job import Job, located, prepare, resolved
 from neoclassic.train.listener import Listener
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import Epoch, Result, Run, Settings, State, versions
+from neoclassic.train.run import Divergence, Epoch, Result, Run, Settings, State, versions
 from neoclassic.train.signals import interrupts
 
 CHECKPOINT_SECONDS = 60.0  # the longest time between two checkpoints
@@ -279,14 +279,19 @@ class Training:
 
     def look(self) -> None:
         """Move the engine's sums of loss and right answers into the state. `Diverged` if they are not finite."""
-        metrics, state = self.job.engine.metrics(), self.state
+        job, state = self.job, self.state
+        metrics = job.engine.metrics()
         state.loss_sum += metrics.loss_sum
         state.correct += metrics.correct
         state.n += metrics.n
         if not math.isfinite(state.loss_sum):
             self.save_best()
+            last = max(state.step - 1, 0)
+            rate = job.recipe.learning_rate_at(last, job.steps_per_epoch)
+            epoch = last // job.steps_per_epoch + 1
+            self.run.save_divergence(Divergence(state.step, epoch, rate, str(state.loss_sum)))
             kept = f"the best model until then is {self.run.model}" if state.best else "no model was kept"
-            slower = f"try --lr {self.job.recipe.learning_rate / 10:g}"
+            slower = f"try --lr {job.recipe.learning_rate / 10:g}"
             raise Diverged(f"the loss became {state.loss_sum} before step {state.step:,}: {slower}; {kept}")
         if metrics.n:
             for each in self.listeners:

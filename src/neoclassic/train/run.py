@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from neoclassic.base import display, files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import locked
@@ -20,11 +22,14 @@ from neoclassic.base.records import number, record
 from neoclassic.base.text import csv_table
 from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights
+from neoclassic.engines.contract import Array
 from neoclassic.model import artefact
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation
 from neoclassic.train.recipe import Recipe
 from neoclassic.views.table import LEFT, align, duration
+
+DIVERGED = "diverged.json"  # in the run folder
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class Result(display.Displayed):
     evaluation: dict[str, Any]  # of the test set, see `Evaluation.to_dict`
     checksum: str = ""  # of the model; "" in results of older versions
     warnings: tuple[str, ...] = ()  # what makes the model doubtful, see `train.doubtful`
+    test_fingerprint: str = ""  # of the test set; "" in results of older versions
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
@@ -159,9 +165,9 @@ class Result(display.Displayed):
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What matters most: names and values, for a table."""
-        n, held_out = self.evaluation["n"], self.validation_accuracy
+        held_out = self.validation_accuracy
         return [
-            ("test accuracy", f"{self.test_accuracy:.2%} of {n:,} images, loss {self.test_loss:.4f}"),
+            ("test accuracy", f"{Evaluation.from_dict(self.evaluation).line}, loss {self.test_loss:.4f}"),
             *([("validation accuracy", f"{held_out:.2%}")] if held_out is not None else []),
             ("training accuracy", f"{self.train_accuracy:.2%}"),
             ("epochs", f"{self.epochs}; the model is from epoch {self.best_epoch}"),
@@ -193,6 +199,16 @@ class State:
     best: int | None = None  # the epoch, from 1, whose model is kept
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """Where a run ended because its loss was no longer finite: `loss` is "nan" or "inf"."""
+
+    step: int  # how many were done
+    epoch: int  # from 1
+    learning_rate: float
+    loss: str
+
+
 @dataclass(frozen=True, repr=False)
 class Run(display.Displayed):
     """The files of a run, by what they hold."""
@@ -216,6 +232,11 @@ class Run(display.Displayed):
     def skipped(self) -> Path:
         """The photos that could not be read, with the reasons. The file is there only if there are any."""
         return self.folder / "skipped.csv"
+
+    @property
+    def answers_file(self) -> Path:
+        """The label of every test image, and the answer of the model."""
+        return self.folder / "answers.csv"
 
     @property
     def result_file(self) -> Path:
@@ -306,9 +327,41 @@ class Run(display.Displayed):
         """Write the artefact."""
         model.save(self.model)
 
+    def save_divergence(self, divergence: Divergence) -> None:
+        """Write `diverged.json`."""
+        files.write(self.folder / DIVERGED, _json(asdict(divergence)))
+
+    def divergence(self) -> Divergence | None:
+        """What `save_divergence` wrote; None if the run did not diverge. NeoclassicError for a damaged file."""
+        path = self.folder / DIVERGED
+        try:
+            return record(Divergence, json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise NeoclassicError(f"{path}: damaged ({error}); remove it") from None
+
+    def save_answers(self, labels: Array, answers: Array) -> None:
+        """Write `answers.csv`: label and answer of every test image, as numbers of classes."""
+        rows = zip(labels.tolist(), answers.tolist(), strict=True)
+        files.write(self.answers_file, csv_table(["label", "answer"], rows))
+
+    def answers(self) -> tuple[Array, Array] | None:
+        """What `save_answers` wrote; None for a run without the file. NeoclassicError for a damaged one."""
+        try:
+            with self.answers_file.open(encoding="utf-8", newline="") as file:
+                rows = [(int(row["label"]), int(row["answer"])) for row in csv.DictReader(file)]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+            raise NeoclassicError(f"{self.answers_file}: damaged ({error}); remove it") from None
+        both = np.array(rows, np.int64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
+
     def save_result(self, result: Result) -> None:
-        """Write `result.json`."""
+        """Write `result.json`. A run that is finished did not diverge."""
         files.write(self.result_file, _json(result.to_dict()))
+        (self.folder / DIVERGED).unlink(missing_ok=True)
 
     def result(self) -> Result | None:
         """What `save_result` wrote; None while the run is not finished. NeoclassicError for a damaged file."""
@@ -336,6 +389,12 @@ class Run(display.Displayed):
 
     def log(self) -> list[Epoch]:
         """What `save_log` wrote. UsageError for a run without an epoch, NeoclassicError for a file that is damaged."""
+        if not (log := self.epochs()):
+            raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")
+        return log
+
+    def epochs(self) -> list[Epoch]:
+        """The same; an empty list for a run without an epoch."""
         path = self.folder / "log.csv"
         try:
             with path.open(encoding="utf-8", newline="") as file:
@@ -345,8 +404,6 @@ class Run(display.Displayed):
             log = []
         except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
             raise NeoclassicError(f"{path}: damaged ({error})") from None
-        if not log:
-            raise UsageError(f"{self.folder} has not finished an epoch yet: there is no log.csv in it")
         return log
 
 

@@ -1,0 +1,59 @@
+"""Stratified folds in which copies of an image stay together.
+
+A copy in another fold would be recognised by a model that has seen its twin: its accuracy would look too good, and a
+wrong label that both share would never be found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from PIL import Image
+
+from neoclassic.data.dataset import Dataset
+from neoclassic.data.duplicates import MOST, THUMBNAIL, similar
+from neoclassic.data.preprocessing import Array
+
+
+def groups(part: Dataset, near: bool = True) -> Array:
+    """The group of each image, N int64: images with the same pixels, and, if `near`, those that look almost the same.
+
+    Near duplicates are searched among at most 20,000 images, by their thumbnails.
+    """
+    first: dict[bytes, int] = {}
+    marks = (hashlib.sha256(np.ascontiguousarray(part.images[i]).tobytes()).digest() for i in range(len(part)))
+    found = np.array([first.setdefault(mark, i) for i, mark in enumerate(marks)], np.int64)
+    if near and len(part) <= MOST:
+        thumbnails = np.stack([_thumbnail(part.images[i]) for i in range(len(part))])
+        parent = np.array(similar(thumbnails), np.int64)
+        for i, j in enumerate(parent):
+            found[found == found[i]] = found[j]
+    return found
+
+
+def _thumbnail(pixels: Array) -> Array:
+    image = Image.fromarray(np.asarray(pixels).squeeze()).convert("L")
+    return np.asarray(image.resize(THUMBNAIL, Image.Resampling.BILINEAR))
+
+
+def divided(labels: Array, group: Array, k: int, seed: int) -> Array:
+    """The fold of each image, N int64 in 0 … k − 1. Every class is spread evenly, and no group is divided.
+
+    Each group goes, the largest first and otherwise at random, to the fold that has the fewest images of its most
+    frequent class. The result depends only on the labels, the groups, k and the seed.
+    """
+    rng = np.random.default_rng([seed, 0xF01D5])
+    _, index, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(index, kind="stable"), np.cumsum(sizes)[:-1])
+    order = rng.permutation(len(members))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    counts = np.zeros((k, int(labels.max()) + 1), np.int64)
+    found = np.empty(len(labels), np.int64)
+    for g in order:
+        own = np.bincount(labels[members[g]], minlength=counts.shape[1])
+        label = int(own.argmax())
+        fold = min(range(k), key=lambda f: (counts[f, label], counts[f].sum(), f))
+        counts[fold] += own
+        found[members[g]] = fold
+    return found
