@@ -44,7 +44,7 @@ def train(page: Page) -> None:
     page.wait_for_timeout(1000)  # the knobs of its recipe
     page.fill("#knob-epochs", "3")
     page.click("#start")
-    page.wait_for_function("document.querySelectorAll('.epochs tbody tr').length === 1", timeout=300_000)
+    page.locator(".epochs tbody tr").first.wait_for(timeout=300_000)  # the page allows no eval, as wait_for_function uses
     page.wait_for_timeout(5000)
     page.click("#pause")
     page.wait_for_selector("#training[data-phase=resting]")
@@ -105,7 +105,7 @@ def draw(lab: subprocess.Popen[str]) -> None:
         for name, (view, height, act) in VIEWS.items():
             page = browser.new_page(viewport={"width": 1280, "height": height})
             page.goto(f"{address}#/{view}")
-            page.wait_for_selector("h2")
+            page.wait_for_selector("h2", state="attached")
             page.wait_for_timeout(1000)
             if act:
                 act(page)
