@@ -50,8 +50,8 @@ def execute(path: Path, cache: Path) -> tuple[NotebookNode, float]:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        resources = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources).execute(env=env)
+        settings = {"timeout": SECONDS, "kernel_name": "python3", "resources": {"metadata": {"path": folder}}}
+        NotebookClient(notebook, **settings).execute(env=env)
     for cell in notebook.cells:  # warnings and progress on standard error are not for readers
         if cell.cell_type == "code":
             cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]

@@ -25,6 +25,7 @@ OTHERS = {  # pages of the site that stand outside docs/
 }
 MARK = re.compile(r"^<!-- site: (\w+)(.*?) -->$", re.M)
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
+STAMP = re.compile(r"^<!-- english: \w+ -->$", re.M)  # see `translations`
 SWITCH = re.compile(r" ?\[(?:English|中文)\]\([^)]*\)")  # the site has its own
 
 
@@ -51,7 +52,7 @@ def stage(target: Path, language: str) -> None:
     for name, path in sources().items():
         if path.suffix == ".md":
             own = chinese(path) if language == "zh" and chinese(path).exists() else path
-            text = linked(own.read_text("utf-8"), own, name)
+            text = linked(STAMP.sub("", own.read_text("utf-8")), own, name)
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(filled(text, made, language), "utf-8")
     shutil.copytree(DOCS / "pictures", target / "pictures")
