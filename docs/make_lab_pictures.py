@@ -44,7 +44,9 @@ def train(page: Page) -> None:
     page.wait_for_timeout(1000)  # the knobs of its recipe
     page.fill("#knob-epochs", "3")
     page.click("#start")
-    page.locator(".epochs tbody tr").first.wait_for(timeout=300_000)  # the page allows no eval, as wait_for_function uses
+    page.locator(".epochs tbody tr").first.wait_for(
+        timeout=300_000
+    )  # the page allows no eval, as wait_for_function uses
     page.wait_for_timeout(5000)
     page.click("#pause")
     page.wait_for_selector("#training[data-phase=resting]")

@@ -37,6 +37,7 @@ def build(out: Path = BUILD, execute: bool = True) -> dict[str, float]:
     for process in running:
         if process.wait():
             raise subprocess.CalledProcessError(process.returncode, process.args)
+    shutil.rmtree(out / "html" / "jupyter_execute", ignore_errors=True)  # what MyST-NB leaves beside its output
     (out / "html" / "index.html").write_text(FRONT, "utf-8")
     return seconds | {"all": time.perf_counter() - start}
 

@@ -87,7 +87,8 @@ def _write(executed: NotebookNode, path: Path, target: Path, name: str, language
         if cell.cell_type == "code":
             cell.outputs = outputs.pop(0)
         else:
-            cell.source = linked(cell.source, path, name)
+            cell.source = linked(cell.source, path, name, language)
+    notebook.metadata.language_info = {"name": "python", "pygments_lexer": "ipython3"}
     place = target / "_notebooks" / Path(name).name
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(path.read_bytes())

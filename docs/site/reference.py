@@ -90,7 +90,9 @@ def public(name: str) -> Any:
     found = getattr(neoclassic, name)
     if not isinstance(found, ModuleType):
         return found
-    return getattr(verbs, name) if name in verbs.__all__ else getattr(importlib.import_module("neoclassic.measure"), name)
+    return (
+        getattr(verbs, name) if name in verbs.__all__ else getattr(importlib.import_module("neoclassic.measure"), name)
+    )
 
 
 def api(*names: str) -> str:
@@ -154,7 +156,11 @@ def _members(name: str, cls: type) -> list[str]:
     members = []
     for member, raw in vars(cls).items():
         doc = inspect.getdoc(raw.func if hasattr(raw, "func") else raw) if not member.startswith("_") else None
-        if member in fields or not doc or not (callable(raw) or isinstance(raw, property | classmethod) or hasattr(raw, "func")):
+        if (
+            member in fields
+            or not doc
+            or not (callable(raw) or isinstance(raw, property | classmethod) or hasattr(raw, "func"))
+        ):
             continue
         if isinstance(raw, property) or hasattr(raw, "func"):
             members.append(fenced("{py:attribute}", prose(doc), member))

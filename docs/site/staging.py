@@ -1,4 +1,4 @@
-"""The sources of the site: each page is copied, its links are set for its language, and its generated parts are filled in.
+"""The sources of the site: each page is copied, its links are set for its language, its generated parts are filled in.
 
 A page `X.md` may have a Chinese form `X.zh-CN.md`. Both become `X.md`, each in the folder of its language, so a link
 between pages is the same in both; a page without a Chinese form is in English on the Chinese site, too. A line such as
@@ -26,6 +26,7 @@ OTHERS = {  # pages of the site that stand outside docs/
 MARK = re.compile(r"^<!-- site: (\w+)(.*?) -->$", re.M)
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 STAMP = re.compile(r"^<!-- english: \w+ -->$", re.M)  # see `translations`
+FENCED = re.compile(r"^(`{3,}).*?^\1$", re.M | re.S)
 SWITCH = re.compile(r" ?\[(?:English|中文)\]\([^)]*\)")  # the site has its own
 
 
@@ -52,14 +53,14 @@ def stage(target: Path, language: str) -> None:
     for name, path in sources().items():
         if path.suffix == ".md":
             own = chinese(path) if language == "zh" and chinese(path).exists() else path
-            text = linked(STAMP.sub("", own.read_text("utf-8")), own, name)
+            text = linked(STAMP.sub("", own.read_text("utf-8")), own, name, language)
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(filled(text, made, language), "utf-8")
     shutil.copytree(DOCS / "pictures", target / "pictures")
     shutil.copy(DOCS / "standalone_predict.py", target)
 
 
-def linked(text: str, path: Path, name: str) -> str:
+def linked(text: str, path: Path, name: str, language: str = "en") -> str:
     """The text with its links from file to file as links from page to page. path: the file; name: its page."""
     pages = {place.resolve(): page for page, place in sources().items()}
 
@@ -68,9 +69,18 @@ def linked(text: str, path: Path, name: str) -> str:
         if place not in pages:
             return found[0]
         relative = os.path.relpath(pages[place], Path(name).parent).replace(os.sep, "/")
-        return f"{found[1]}{relative}{found[3] or ''}{found[4]}"
+        section = (found[3] or "").removeprefix("#")
+        if section and language == "zh" and chinese(place).exists():
+            section = dict(zip(sections(place), sections(chinese(place)), strict=True)).get(section, section)
+        return f"{found[1]}{relative}{'#' if section else ''}{section}{found[4]}"
 
     return LINK.sub(link, SWITCH.sub("", text))
+
+
+def sections(path: Path) -> list[str]:
+    """The addresses of the sections of a page, as GitHub and MyST make them of the headings."""
+    text = FENCED.sub("", path.read_text("utf-8"))
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ +(.*)$", text, re.M)]
 
 
 def filled(text: str, made: Path, language: str) -> str:

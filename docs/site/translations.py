@@ -1,7 +1,7 @@
 """Chinese pages that follow their English ones: `python -m docs.site.translations [--accept PAGE…]`.
 
-A Chinese page states the digest of the English page that it translates. When the English page changes, the digests differ,
-and a test fails until the Chinese page was changed too and its digest was renewed with --accept.
+A Chinese page states the digest of the English page that it translates. When the English page changes, the digests
+differ, and a test fails until the Chinese page was changed too and its digest was renewed with --accept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ BOTH_MADE = {"editions.md"}  # make_editions.py writes both languages
 
 def translated() -> dict[str, tuple[Path, Path]]:
     """(English, Chinese) of each page that people translate, by the page's name."""
-    pages = {name: path for name, path in sources().items() if name not in BOTH_MADE} | {"README.md": ROOT / "README.md"}
+    pages = {name: path for name, path in sources().items() if name not in BOTH_MADE} | {
+        "README.md": ROOT / "README.md"
+    }
     return {name: (path, chinese(path)) for name, path in pages.items() if chinese(path).exists()}
 
 
@@ -64,7 +66,9 @@ def accept(name: str) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m docs.site.translations", description="List pages to translate.")
-    parser.add_argument("--accept", nargs="+", metavar="PAGE", default=(), help="pages whose Chinese form is up to date")
+    parser.add_argument(
+        "--accept", nargs="+", metavar="PAGE", default=(), help="pages whose Chinese form is up to date"
+    )
     for name in parser.parse_args().accept:
         if name not in translated():
             parser.error(f"{name}: no page with a Chinese form; choose one of {', '.join(translated())}")

@@ -43,7 +43,8 @@ def titles(names: tuple[str, ...], language: str) -> tuple[str, ...]:
 @cache
 def _chinese() -> dict[str, str]:
     """What neoclassic says about networks, in Chinese, by the English."""
-    return dict(re.findall(r"^  '(.*?)': '(.*?)',$", FACTS.read_text("utf-8"), re.M))
+    lines = re.findall(r"""^  (?:'(.*?)'|"(.*?)"): '(.*?)',$""", FACTS.read_text("utf-8"), re.M)
+    return {plain or quoted: chinese for plain, quoted, chinese in lines}
 
 
 def family(pattern: str) -> list[Entry]:
@@ -66,7 +67,13 @@ def layers(name: str, language: str, depth: int | None = None) -> str:
     row = entry(name)
     m = nc.measure(row.tree(), row.input)
     rows = [
-        (code(r.path), code(repr(r.node)) if r.is_layer else r.type, by(r.output), *counts(r), f"{r.fields[0].size:g}" if r.fields else "")
+        (
+            code(r.path),
+            code(repr(r.node)) if r.is_layer else r.type,
+            by(r.output),
+            *counts(r),
+            f"{r.fields[0].size:g}" if r.fields else "",
+        )
         for r in at_depth(m, depth)
     ]
     return table(titles(("layer", "about", "output", "parameters", "MACs", "sees"), language), rows)

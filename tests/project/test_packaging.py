@@ -48,7 +48,7 @@ def packages(requirements):
 def test_everything_that_is_imported_is_declared():
     extras = PROJECT["optional-dependencies"]
     declared = packages(PROJECT["dependencies"]).union(
-        *(packages(needed) for extra, needed in extras.items() if extra not in ("test", "dev"))
+        *(packages(needed) for extra, needed in extras.items() if extra not in ("test", "docs", "dev"))
     )
     found = {name for name, _ in imported()}
     assert {"numpy", "h11", "torch"} <= found
@@ -69,9 +69,18 @@ def test_every_licence_that_is_named_is_there():
 
 def here():
     """The files of this source tree that belong to it, by their paths."""
-    tops = [".ci", "benchmarks", "docs", "results", "src", "tests"]
+    tops = [".ci", ".github", "benchmarks", "docs", "results", "src", "tests"]
     inside = (p for top in tops for p in (ROOT / top).rglob("*") if "__pycache__" not in p.parts)
-    single = (ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "RESULTS.md"))
+    names = (
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "Makefile",
+        "README.md",
+        "README.zh-CN.md",
+        "RESULTS.md",
+    )
+    single = (ROOT / name for name in (*names, "SECURITY.md"))
     return {str(p.relative_to(ROOT)) for p in (*inside, *single) if p.is_file()}
 
 
@@ -84,6 +93,24 @@ def test_a_source_distribution_holds_what_its_tests_read():
     assert here() <= packed
     strange = {path for path in packed if re.search(r"\.venv|__pycache__|_cache/|\.egg-info|^runs/|^\.git/", path)}
     assert not strange
+
+
+def test_the_package_page_says_what_the_readme_says_and_has_no_dead_link():
+    needs("hatchling")
+    needs("hatch_fancy_pypi_readme")
+    from hatchling.metadata.core import ProjectMetadata
+    from hatchling.plugin.manager import PluginManager
+
+    page = ProjectMetadata(str(ROOT), PluginManager()).core.readme
+    assert "neoclassic train lenet" in page
+    assert "中文" not in page
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https://")] == []
+    assert len(page) > 0.8 * len((ROOT / "README.md").read_text("utf-8"))
+
+
+def test_the_citation_is_that_of_this_version():
+    stated = dict(re.findall(r"^(version|license): (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M))
+    assert stated == {"version": PROJECT["version"], "license": PROJECT["license"]}
 
 
 @pytest.mark.slow

@@ -34,10 +34,10 @@ class NeoclassicError(Exception):
 class UsageError(NeoclassicError):
     """The call was wrong: an invalid name, option or value. Exit code 2.
 
-        >>> nc.network("lenett")
-        Traceback (most recent call last):
-        ...
-        neoclassic.base.errors.UsageError: unknown network 'lenett': did you mean 'lenet'?
+    >>> nc.network("lenett")
+    Traceback (most recent call last):
+    ...
+    neoclassic.base.errors.UsageError: unknown network 'lenett': did you mean 'lenet'?
     """
 
     exit_code = 2

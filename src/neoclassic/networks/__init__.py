@@ -56,8 +56,8 @@ _ENTRIES: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entr
 def list_networks(pattern: str = "*") -> list[str]:
     """Return the names that match a shell pattern, by year, then in the order of their files.
 
-        >>> nc.list_networks("lenet*")
-        ['lenet', 'lenet:1998', 'lenet:bn']
+    >>> nc.list_networks("lenet*")
+    ['lenet', 'lenet:1998', 'lenet:bn']
     """
     return [e.name for e in sorted(_ENTRIES.values(), key=lambda e: e.year) if fnmatchcase(e.name, pattern)]
 

@@ -72,9 +72,9 @@ class Combinator(Node):
 class Sequential(Combinator):
     """Its children one after the other.
 
-        >>> net = nc.Sequential(nc.Conv2d(6, 5), nc.ReLU(), head=nc.Sequential(nc.Flatten(), nc.Linear(10)))
-        >>> [row.path for row in nc.measure(net, (1, 28, 28)).layers]
-        ['conv', 'relu', 'head.flatten', 'head.fc']
+    >>> net = nc.Sequential(nc.Conv2d(6, 5), nc.ReLU(), head=nc.Sequential(nc.Flatten(), nc.Linear(10)))
+    >>> [row.path for row in nc.measure(net, (1, 28, 28)).layers]
+    ['conv', 'relu', 'head.flatten', 'head.fc']
     """
 
     kind = "seq"
@@ -83,9 +83,9 @@ class Sequential(Combinator):
 class Sum(Combinator):
     """Each child gets the same input; their outputs, of equal shape, are added.
 
-        >>> block = nc.Sum(path=nc.Conv2d(16, 3, padding=1), shortcut=nc.Identity())
-        >>> nc.measure(block, (16, 8, 8)).output
-        (16, 8, 8)
+    >>> block = nc.Sum(path=nc.Conv2d(16, 3, padding=1), shortcut=nc.Identity())
+    >>> nc.measure(block, (16, 8, 8)).output
+    (16, 8, 8)
     """
 
     kind = "sum"
@@ -94,8 +94,8 @@ class Sum(Combinator):
 class Concat(Combinator):
     """Each child gets the same input; their outputs are concatenated along the channels, in order.
 
-        >>> nc.measure(nc.Concat(nc.Conv2d(64, 1), nc.Conv2d(128, 3, padding=1)), (192, 28, 28)).output
-        (192, 28, 28)
+    >>> nc.measure(nc.Concat(nc.Conv2d(64, 1), nc.Conv2d(128, 3, padding=1)), (192, 28, 28)).output
+    (192, 28, 28)
     """
 
     kind = "concat"
@@ -104,9 +104,9 @@ class Concat(Combinator):
 class Product(Combinator):
     """Each child gets the same input; their outputs are multiplied. A C×1×1 output scales whole channels.
 
-        >>> gate = nc.Sequential(nc.AdaptiveAvgPool2d(), nc.Conv2d(16, 1), nc.Hardsigmoid())
-        >>> nc.measure(nc.Product(nc.Identity(), gate), (16, 8, 8)).output
-        (16, 8, 8)
+    >>> gate = nc.Sequential(nc.AdaptiveAvgPool2d(), nc.Conv2d(16, 1), nc.Hardsigmoid())
+    >>> nc.measure(nc.Product(nc.Identity(), gate), (16, 8, 8)).output
+    (16, 8, 8)
     """
 
     kind = "product"

@@ -33,8 +33,8 @@ class Conv2d(Node):
 class Linear(Node):
     """y = x Wᵀ + b over a flat input.
 
-        >>> nc.measure(nc.Linear(10), (84,)).parameters
-        850
+    >>> nc.measure(nc.Linear(10), (84,)).parameters
+    850
     """
 
     kind = "fc"
@@ -62,8 +62,8 @@ class BatchNorm2d(Node):
 class BatchNorm1d(BatchNorm2d):
     """Batch normalisation of a flat input over N.
 
-        >>> nc.measure(nc.BatchNorm1d(), (120,)).parameters
-        240
+    >>> nc.measure(nc.BatchNorm1d(), (120,)).parameters
+    240
     """
 
 
@@ -74,8 +74,8 @@ class BatchNorm1d(BatchNorm2d):
 class MaxPool2d(Node):
     """Maximum over windows. Padding, at most half the kernel, counts as −∞. `stride=None` means the kernel size.
 
-        >>> nc.measure(nc.MaxPool2d(3, 2), (96, 55, 55)).output
-        (96, 27, 27)
+    >>> nc.measure(nc.MaxPool2d(3, 2), (96, 55, 55)).output
+    (96, 27, 27)
     """
 
     kind = "pool"
@@ -93,8 +93,8 @@ class MaxPool2d(Node):
 class AvgPool2d(Node):
     """Mean over windows. `stride=None` means the kernel size. `count_include_pad`: whether padded zeros count.
 
-        >>> nc.measure(nc.AvgPool2d(2), (6, 28, 28)).output
-        (6, 14, 14)
+    >>> nc.measure(nc.AvgPool2d(2), (6, 28, 28)).output
+    (6, 14, 14)
     """
 
     kind = "pool"
@@ -120,8 +120,8 @@ def _check_pool(node: MaxPool2d | AvgPool2d) -> None:
 class AdaptiveAvgPool2d(Node):
     """Mean over windows, for an output of `output_size` × `output_size`; 1 is global average pooling.
 
-        >>> nc.measure(nc.AdaptiveAvgPool2d(), (512, 7, 7)).output
-        (512, 1, 1)
+    >>> nc.measure(nc.AdaptiveAvgPool2d(), (512, 7, 7)).output
+    (512, 1, 1)
     """
 
     kind = "pool"
@@ -149,8 +149,8 @@ class LocalResponseNorm(Node):
 class Dropout(Node):
     """In training, zeroes values with probability p and scales the others by 1/(1−p). The identity in inference.
 
-        >>> nc.measure(nc.Dropout(0.5), (4096,)).output
-        (4096,)
+    >>> nc.measure(nc.Dropout(0.5), (4096,)).output
+    (4096,)
     """
 
     kind = "dropout"
@@ -161,8 +161,8 @@ class Dropout(Node):
 class Flatten(Node):
     """C×H×W to C·H·W, with the channels outermost, as in torch.
 
-        >>> nc.measure(nc.Flatten(), (16, 5, 5)).output
-        (400,)
+    >>> nc.measure(nc.Flatten(), (16, 5, 5)).output
+    (400,)
     """
 
     kind = "flatten"
@@ -172,8 +172,8 @@ class Flatten(Node):
 class Identity(Node):
     """The input itself: the branch of a `Sum`, `Concat` or `Product` that changes nothing.
 
-        >>> nc.measure(nc.Sum(nc.Conv2d(16, 3, padding=1), nc.Identity()), (16, 8, 8)).output
-        (16, 8, 8)
+    >>> nc.measure(nc.Sum(nc.Conv2d(16, 3, padding=1), nc.Identity()), (16, 8, 8)).output
+    (16, 8, 8)
     """
 
     kind = "identity"
@@ -183,8 +183,8 @@ class Identity(Node):
 class ReLU(Node):
     """max(x, 0).
 
-        >>> nc.measure(nc.ReLU(), (6, 28, 28)).output
-        (6, 28, 28)
+    >>> nc.measure(nc.ReLU(), (6, 28, 28)).output
+    (6, 28, 28)
     """
 
     kind = "relu"
@@ -194,8 +194,8 @@ class ReLU(Node):
 class Sigmoid(Node):
     """1 / (1 + e^−x).
 
-        >>> nc.measure(nc.Sigmoid(), (6, 28, 28)).output
-        (6, 28, 28)
+    >>> nc.measure(nc.Sigmoid(), (6, 28, 28)).output
+    (6, 28, 28)
     """
 
     kind = "sigmoid"
@@ -205,8 +205,8 @@ class Sigmoid(Node):
 class Tanh(Node):
     """scale · tanh(slope · x). LeCun et al. 1998 use scale 1.7159 and slope 2/3.
 
-        >>> nc.Tanh(scale=1.7159, slope=2 / 3).scale
-        1.7159
+    >>> nc.Tanh(scale=1.7159, slope=2 / 3).scale
+    1.7159
     """
 
     kind = "tanh"
@@ -218,8 +218,8 @@ class Tanh(Node):
 class ReLU6(Node):
     """min(max(x, 0), 6).
 
-        >>> nc.measure(nc.ReLU6(), (32, 112, 112)).output
-        (32, 112, 112)
+    >>> nc.measure(nc.ReLU6(), (32, 112, 112)).output
+    (32, 112, 112)
     """
 
     kind = "relu6"
@@ -229,8 +229,8 @@ class ReLU6(Node):
 class Hardsigmoid(Node):
     """ReLU6(x + 3) / 6. Howard et al. 2019, arXiv 1905.02244, section 5.2.
 
-        >>> nc.measure(nc.Hardsigmoid(), (72, 1, 1)).output
-        (72, 1, 1)
+    >>> nc.measure(nc.Hardsigmoid(), (72, 1, 1)).output
+    (72, 1, 1)
     """
 
     kind = "hardsigmoid"
@@ -240,8 +240,8 @@ class Hardsigmoid(Node):
 class Hardswish(Node):
     """x · ReLU6(x + 3) / 6. Howard et al. 2019, arXiv 1905.02244, section 5.2.
 
-        >>> nc.measure(nc.Hardswish(), (16, 112, 112)).output
-        (16, 112, 112)
+    >>> nc.measure(nc.Hardswish(), (16, 112, 112)).output
+    (16, 112, 112)
     """
 
     kind = "hardswish"
@@ -251,8 +251,8 @@ class Hardswish(Node):
 class Select(Node):
     """The given channels of the input, in this order: a row of LeNet-5's connection table.
 
-        >>> nc.measure(nc.Select((0, 1, 2)), (6, 14, 14)).output
-        (3, 14, 14)
+    >>> nc.measure(nc.Select((0, 1, 2)), (6, 14, 14)).output
+    (3, 14, 14)
     """
 
     kind = "select"
@@ -263,8 +263,8 @@ class Select(Node):
 class PadChannels(Node):
     """Appends channels of zeros up to `out_channels`: ResNet's shortcut without parameters, option A.
 
-        >>> nc.measure(nc.PadChannels(32), (16, 8, 8)).output
-        (32, 8, 8)
+    >>> nc.measure(nc.PadChannels(32), (16, 8, 8)).output
+    (32, 8, 8)
     """
 
     kind = "pad"
@@ -275,8 +275,8 @@ class PadChannels(Node):
 class RBF(Node):
     """Logits −Σⱼ (xⱼ − wᵢⱼ)² with fixed prototypes w, one row per class: the output of LeNet-5.
 
-        >>> nc.measure(nc.RBF(((1, -1), (-1, 1), (1, 1))), (2,)).output
-        (3,)
+    >>> nc.measure(nc.RBF(((1, -1), (-1, 1), (1, 1))), (2,)).output
+    (3,)
     """
 
     kind = "rbf"
