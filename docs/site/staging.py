@@ -27,6 +27,8 @@ MARK = re.compile(r"^<!-- site: (\w+)(.*?) -->$", re.M)
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 STAMP = re.compile(r"^<!-- english: \w+ -->$", re.M)  # see `translations`
 FENCED = re.compile(r"^(`{3,}).*?^\1$", re.M | re.S)
+HAN = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef\u201c\u201d]"
+BREAK = re.compile(f"(?<={HAN})\n {{0,3}}(?={HAN})")
 SWITCH = re.compile(r" ?\[(?:English|中文)\]\([^)]*\)")  # the site has its own
 
 
@@ -74,7 +76,14 @@ def linked(text: str, path: Path, name: str, language: str = "en") -> str:
             section = dict(zip(sections(place), sections(chinese(place)), strict=True)).get(section, section)
         return f"{found[1]}{relative}{'#' if section else ''}{section}{found[4]}"
 
-    return LINK.sub(link, SWITCH.sub("", text))
+    text = LINK.sub(link, SWITCH.sub("", text))
+    return joined(text) if language == "zh" else text
+
+
+def joined(text: str) -> str:
+    """Chinese text with its lines joined, because a line break would become a space between two characters."""
+    parts = re.split(r"(^(`{3,}).*?^\2$)", text, flags=re.M | re.S)
+    return "".join(BREAK.sub("", part) if i % 3 == 0 else part for i, part in enumerate(parts) if i % 3 != 2)
 
 
 def sections(path: Path) -> list[str]:

@@ -214,6 +214,11 @@ def test_links_are_set_for_the_site():
     assert staging.linked("x [中文](books.zh-CN.md)", DOCS / "books.md", "books.md") == "x"
 
 
+def test_a_line_break_between_chinese_characters_is_no_space():
+    text = "网络\n很小，\n  也快。\n\n```\n网\n络\n```\n用\nReLU\n- 一\n"
+    assert staging.joined(text) == "网络很小，也快。\n\n```\n网\n络\n```\n用\nReLU\n- 一\n"
+
+
 def test_chinese_is_searched_by_pairs_of_characters():
     pytest.importorskip("sphinx")
     from docs.site import search
