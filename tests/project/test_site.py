@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,12 @@ def test_the_page_on_run_folders_names_all_that_a_training_writes(tmp_path, run,
     columns = next(csv.reader(io.StringIO((tmp_path / "run" / "log.csv").read_text("utf-8"))))
     entries = json.loads((tmp_path / "run" / "result.json").read_text("utf-8"))
     assert [name for name in (*columns, *entries) if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["install.md", "install.zh-CN.md"])
+def test_the_page_on_installing_names_every_extra(name):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert {*re.findall(r"^\| `(\w+)`", page(name), re.M)} == extras.keys() - {"test", "docs", "dev"}
 
 
 def test_the_page_on_http_has_every_route_and_status():
