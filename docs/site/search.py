@@ -35,10 +35,9 @@ def words(text: str) -> list[str]:
 
 
 class Chinese(SearchEnglish):
-    """English words are stemmed as on the English pages."""
+    """English words are stemmed as on the English pages, by a script that `language_name` names."""
 
     lang = "zh"
-    language_name = "Chinese"
     js_splitter_code = SPLITTER
 
     def split(self, input: str) -> list[str]:
