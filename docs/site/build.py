@@ -32,7 +32,8 @@ def build(out: Path = BUILD, execute: bool = True) -> dict[str, float]:
     for language, target in targets.items():
         staging.stage(target, language)
     seconds = notebooks.stage(targets, out / "executed", execute)
-    shutil.rmtree(out / "html", ignore_errors=True)
+    for old in (out / "html", out / "doctrees"):  # what is left of an older build could hide a warning
+        shutil.rmtree(old, ignore_errors=True)
     running = [_sphinx(target, out / "html" / language, LANGUAGES[language]) for language, target in targets.items()]
     for process in running:
         if process.wait():
@@ -45,7 +46,7 @@ def build(out: Path = BUILD, execute: bool = True) -> dict[str, float]:
 def _sphinx(source: Path, target: Path, language: str) -> subprocess.Popen[bytes]:
     """Start Sphinx, for which every warning is an error."""
     options = ["-q", "-b", "html", "-W", "--keep-going", "-c", str(Path(__file__).parent)]
-    command = [sys.executable, "-m", "sphinx", *options, "-d", str(target.parent.parent / f"doctrees-{language}")]
+    command = [sys.executable, "-m", "sphinx", *options, "-d", str(target.parents[1] / "doctrees" / language)]
     path = os.pathsep.join([str(staging.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "SITE_LANGUAGE": language, "PYTHONPATH": path}
     return subprocess.Popen([*command, str(source), str(target)], env=env, cwd=staging.ROOT)
