@@ -52,9 +52,6 @@ def execute(path: Path, cache: Path) -> tuple[NotebookNode, float]:
         env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         settings = {"timeout": SECONDS, "kernel_name": "python3", "resources": {"metadata": {"path": folder}}}
         NotebookClient(notebook, **settings).execute(env=env)
-    for cell in notebook.cells:  # warnings and progress on standard error are not for readers
-        if cell.cell_type == "code":
-            cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
     cache.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept)
     return notebook, time.perf_counter() - start
@@ -79,10 +76,15 @@ def stage(targets: dict[str, Path], cache: Path, run: bool = True) -> dict[str, 
     return {name: seconds for name, (_, seconds) in executed.items()}
 
 
+def readable(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs without warnings, and without the progress lines that were wiped."""
+    return [each for each in outputs if each.get("name") != "stderr" and each.get("text", "x").strip()]
+
+
 def _write(executed: NotebookNode, path: Path, target: Path, name: str, language: str) -> None:
     """The notebook at `path` with the outputs of the executed one, and a link to itself as it is in the sources."""
     notebook = nbformat.read(path, 4)
-    outputs = [cell.outputs for cell in executed.cells if cell.cell_type == "code"]
+    outputs = [readable(cell.outputs) for cell in executed.cells if cell.cell_type == "code"]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = outputs.pop(0)

@@ -115,7 +115,7 @@ def reached(patterns: tuple[str, ...], language: str) -> str:
     rows = [_result(file, run) for file, run in measured() if run["recipe"]["network"] in names]
     if not rows:
         return "还没有测过。" if language == "zh" else "Nothing has been measured yet."
-    heads = ("recipe", "network", "epochs", "test accuracy", "runs", "time a run", "on", "in results/")
+    heads = ("recipe", "epochs", "test accuracy", "runs", "time a run", "on", "in results/")
     return table(titles(heads, language), sorted(rows))
 
 
@@ -125,8 +125,11 @@ def _result(file: str, run: dict[str, Any]) -> tuple[str, ...]:
     printed = run.get("printed_epochs") or recipe["epochs"]
     epochs = f"{recipe['epochs']}" + (f" / {printed}" if printed != recipe["epochs"] else "")
     cores, accelerator = (run.get("machine", {}).get(key) for key in ("cores", "accelerator"))
-    where = f"{run['engine']}, {accelerator or f'CPU × {cores}'}"
+    where = f"{run['engine']}, {accelerator.split()[1] if accelerator else f'CPU × {cores}'}"  # "NVIDIA H100 80GB HBM3"
+    name = code(recipe["name"])
+    if not recipe["name"].endswith(recipe["network"]):
+        name += f" ({code(recipe['network'])})"
     return (
-        *(code(recipe["name"]), code(recipe["network"]), epochs, f"{accuracy['mean']:.4f}{spread}", str(run["n"])),
+        *(name, epochs, f"{accuracy['mean']:.4f}{spread}", str(run["n"])),
         *(f"{sum(seconds) / len(seconds):,.0f} s", where, code(file)),
     )
