@@ -44,9 +44,7 @@ def train(page: Page) -> None:
     page.wait_for_timeout(1000)  # the knobs of its recipe
     page.fill("#knob-epochs", "3")
     page.click("#start")
-    page.locator(".epochs tbody tr").first.wait_for(
-        timeout=300_000
-    )  # the page allows no eval, as wait_for_function uses
+    page.wait_for_selector(".epochs tbody tr", timeout=600_000)
     page.wait_for_timeout(5000)
     page.click("#pause")
     page.wait_for_selector("#training[data-phase=resting]")
@@ -65,7 +63,7 @@ def teach(page: Page) -> None:
         page.get_by_label("Name of the class").nth(i).press("Enter")
         page.locator(".class input[type=file]").nth(i).set_input_files(photos[:10])
         page.wait_for_selector(f".class:nth-of-type({i + 1})[data-count='10']")
-    page.select_option("#way", "scratch lenet:bn")
+    page.select_option("#way", "head lenet:bn@fashion-mnist")
     page.click("#train")
     page.wait_for_selector("[data-model]")
     page.set_input_files("#try", photos[10])
@@ -80,9 +78,9 @@ VIEWS = {
     "lab-zoo": ("zoo", 1000, None),
     "lab-network": ("zoo/mobilenet-v3-small", 1000, zoo),
     "lab-look": ("look/deepconvnet%40mnist", 1320, look),
-    "lab-train": ("train", 1700, train),
     "lab-teach": ("teach", 900, teach),
     "lab-convolution": ("convolution/grouped", 1300, convolve),
+    "lab-train": ("train", 1700, train),  # last, because a training that is paused keeps Teach from training
 }
 
 
@@ -107,7 +105,7 @@ def draw(lab: subprocess.Popen[str]) -> None:
         for name, (view, height, act) in VIEWS.items():
             page = browser.new_page(viewport={"width": 1280, "height": height})
             page.goto(f"{address}#/{view}")
-            page.wait_for_selector("h2", state="attached")
+            page.wait_for_selector("main h1")
             page.wait_for_timeout(1000)
             if act:
                 act(page)

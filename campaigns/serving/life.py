@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 from campaigns.serving.attacker import SLACK, Attacker, complaint
@@ -45,7 +46,7 @@ async def _terminated(a: Attacker, server: Server) -> None:
     clients = [asyncio.create_task(client(number)) for number in range(16)]
     await asyncio.sleep(float(a.rng.uniform(0.3, 0.8)))
     server.terminate()
-    await asyncio.sleep(0.2)
+    await _listens_no_more(server.port)
     for image, reader, writer in halves:
         problem, status = await _finished(a, image, reader, writer)
         a.count("requests begun before SIGTERM", problem, status, image)
@@ -54,6 +55,17 @@ async def _terminated(a: Attacker, server: Server) -> None:
     code = await asyncio.to_thread(server.ended, TIMEOUT + 1 + SLACK)
     a.count("ends by SIGTERM", "" if code == 0 else f"exit code {code}")
     a.count("silence", complaint(server))
+
+
+async def _listens_no_more(port: int) -> None:
+    """Wait until the server, which was asked to end, has begun to."""
+    deadline = time.monotonic() + SLACK
+    with suppress(OSError):
+        while time.monotonic() < deadline:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.transport.abort()
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)
 
 
 async def _half(a: Attacker, server: Server) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:

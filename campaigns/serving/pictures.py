@@ -47,7 +47,10 @@ class Pictures:
 
     def complaint(self, images: list[bytes], answer: Answer) -> str:
         """What is wrong with the server's answer to these images, each sent as "image"; or an empty string."""
-        found = answer.json()
+        try:
+            found = answer.json()
+        except ValueError:
+            return f"answered {answer.status} {answer.body[:200]!r}, which is not JSON"
         if images == [b""]:
             return "" if answer.status == 400 and "no image" in found["error"] else f"an empty body: {found}"
         expected = [self.predicted(content) for content in images]

@@ -242,7 +242,9 @@ def test_what_a_stopped_run_had_is_kept(trained, tmp_path):
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=60)
     assert running.returncode == 1
-    done = int(re.search(r"stopped after (\d+) of 201 images", err)[1])
+    stopped = re.search(r"stopped after (\d+) of 201 images", err)
+    assert stopped, err
+    done = int(stopped[1])
     for kept in (table(answers), json.loads(printed.read_text())):
         assert len(kept) in (done, done + 1)  # it may have been stopped between writing and counting
         assert [row["path"] for row in kept] == [str(path) for path in photos[: len(kept)]]
@@ -272,6 +274,20 @@ def test_the_memory_of_predict_does_not_grow_with_the_photos(trained, many, monk
     for _ in predict.predict(model, model.engine("numpy"), [trained[0] / "cat" / "1.jpg"] * 2000, 1):
         most = max(most, len(alive))
     assert most <= 4 * predict.BATCH
+
+
+def test_an_image_that_was_trained_on_is_left_out_of_the_test_and_told(run, run_json, tmp_path):
+    root = fill_photos(tmp_path / "pets", ("cat", "dog"), 20)
+    for photo in sorted(root.glob("*/*.jpg")):
+        shutil.copy(photo, photo.with_stem(f"{photo.stem} copy"))
+    assert run(*TRAIN, "--data", root, "--out", tmp_path / "run")[0] == 0
+    parts = Model.load(tmp_path / "run").data["photos"]
+    twice = set(parts["test"]) & {*parts["train"], *parts["validation"]}
+    assert twice
+    said = f"images that the training set has, too, are left out of the test: {len(twice)}\n"
+    assert said in run("evaluate", tmp_path / "run")[2]
+    alone = [digest for digest in parts["test"] if digest not in twice]
+    assert run_json("evaluate", tmp_path / "run")["n"] == len(alone)
 
 
 # ── crop ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -371,7 +371,7 @@ def test_the_stand_alone_predictor_is_short_and_needs_three_packages():
         )
     }
     assert imported - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
-    assert len(text.splitlines()) <= 105
+    assert len(text.splitlines()) <= 107
 
 
 def test_verify_finds_agreement(saved, run_json):
@@ -658,7 +658,8 @@ def test_the_commands_of_the_document_exist():
         options = {option for parameter in cli.commands[verb].params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= options
     serve = {parameter.opts[0]: parameter.default for parameter in cli.commands["serve"].params if parameter.opts}
-    for option, default in (("--max-body", 32), ("--max-pixels", 32), ("--queue", 256), ("--timeout", 30)):
+    for option, default in (("--max-body", 32), ("--queue", 256), ("--timeout", 30)):
         assert re.search(rf"`{option}`.*\| {default}\b", text)
         assert serve[option] == default
-    assert Limits() == Limits(32 << 20, pixels=32_000_000, queue=256, seconds=30, images=64)
+    assert re.search(r"`--max-pixels`.*\| 67 million\b", text)
+    assert Limits() == Limits(32 << 20, pixels=67_000_000, queue=256, seconds=30, images=64)

@@ -225,7 +225,6 @@ def serve(
     The server needs no PyTorch and writes no files. Ctrl-C or SIGTERM stops it.
     """
     from neoclassic.data import image_files
-    from neoclassic.engines import to_answer
     from neoclassic.model.opening import open_model
 
     if not 0 < timeout <= 86_400:  # also refuses nan
@@ -236,7 +235,7 @@ def serve(
     from neoclassic.web.service import Service
 
     limits = Limits(max_body << 20, pixels=image_files.max_pixels(), queue=queue, batch=batch, seconds=timeout)
-    run(Service(*open_model(model, to_answer(engine, device), device), limits), host, port, hosts)
+    run(Service(*open_model(model, engine, device, answering=True), limits), host, port, hosts)
 
 
 @verb

@@ -63,7 +63,6 @@ def predict(
     come, in the order of the images. With --top 0, --csv has a column for each class.
     """
     from neoclassic.base import files
-    from neoclassic.engines import to_answer
     from neoclassic.model.ensemble import MultiView, models_first, open_models
     from neoclassic.model.predict import images_in, threshold_of
     from neoclassic.model.predict import predict as run
@@ -77,7 +76,7 @@ def predict(
         raise UsageError("--json and --csv - both write to standard output: give --csv a file")
     if csv_file:
         files.check(Path(csv_file))
-    loaded, running = open_models(models, to_answer(engine, device), device, MultiView(flip, shift))
+    loaded, running = open_models(models, engine, device, MultiView(flip, shift), answering=True)
     limit = threshold_of(loaded, threshold)
     shown = _json() if as_json else nullcontext(_say_nothing if csv_to_stdout else _print)
     rows = _csv(Path(csv_file), loaded.classes if top == 0 else ()) if csv_file else nullcontext(_say_nothing)

@@ -155,7 +155,11 @@ def of_model(
         for line in (*source.layout, *source.warnings):
             note(line)
     p = model.preprocessing
-    test = source.test_set(p, model.data.get("photos", {}))
+    photos = model.data.get("photos", {})
+    test = source.test_set(p, photos)
+    trained_on = {digest for split in ("train", "validation") for digest in photos.get(split, ())}
+    if note and data is None and (twice := trained_on.intersection(photos.get("test", ()))):
+        note(f"images that the training set has, too, are left out of the test: {len(twice):,}")
     return review(engine, test.images, test.labels, test.classes, p, test.paths, model.temperature), test
 
 

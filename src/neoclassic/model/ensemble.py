@@ -78,13 +78,17 @@ def _as_expected(images: Array, given: Preprocessing, wanted: Preprocessing) -> 
 
 
 def open_models(
-    paths: Sequence[str], engine: str = "auto", device: str = "auto", views: MultiView = MultiView()
+    paths: Sequence[str],
+    engine: str = "auto",
+    device: str = "auto",
+    views: MultiView = MultiView(),
+    answering: bool = False,
 ) -> tuple[Model, Engine]:
     """Open one model as `open_model` does; of several models, or with views, the first one and an ensemble.
 
     UsageError for models whose classes or preprocessing differ.
     """
-    members = [open_model(path, engine, device) for path in paths]
+    members = [open_model(path, engine, device, answering) for path in paths]
     (first, running), *others = members
     for path, (model, _) in zip(paths[1:], others, strict=True):
         if model.classes != first.classes:

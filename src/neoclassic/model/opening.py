@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
-from neoclassic.engines import Engine
+from neoclassic.engines import Engine, to_answer
 from neoclassic.model import hub, pretrained, published, seal, timm
 from neoclassic.model.adopting import adopted_model
 from neoclassic.model.artefact import HEADER, Model, is_bounded
@@ -19,17 +19,21 @@ ONNX_FORMAT = 2  # of exported .onnx files: since 2 they have a checksum of thei
 ALTERED = "altered or damaged since it was exported (its checksum does not fit); export it again"
 
 
-def open_model(path: str | Path, engine: str = "auto", device: str = "auto") -> tuple[Model, Engine]:
+def open_model(
+    path: str | Path, engine: str = "auto", device: str = "auto", answering: bool = False
+) -> tuple[Model, Engine]:
     """Open an artefact, a run folder, an exported .onnx file or a name; return the model and the engine that runs it.
 
     Names are such as `resnet50@imagenet` (see `model.pretrained`), or an address on the Hugging Face Hub,
     `hf:OWNER/REPO`, of a model of ours or of timm's. A model from an .onnx file runs on onnxruntime, and its `weights`
-    are empty. NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an
+    are empty. answering: the engine "auto" is the one that answers fastest; see `engines.to_answer`.
+
+    NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an
     unknown name, or an engine that cannot run the model.
     """
     if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":
         model = load_model(path)
-        return model, model.engine(engine, device)
+        return model, model.engine(to_answer(engine, device) if answering else engine, device)
     if engine not in ("auto", "onnx"):
         raise UsageError(f"{path} runs on --engine onnx, not on {engine}: for {engine}, give the .safetensors file")
     if device not in ("auto", "cpu"):

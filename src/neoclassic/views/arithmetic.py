@@ -104,6 +104,8 @@ def _receptive_field(row: Row) -> str:
         case _:
             return ""
     field = row.fields[0]
+    if field.stride == 0:
+        return "the whole image: a branch before it pools over all of it"
     step = field.stride // s
     before = field.size - (k - 1) * step
     return f"{before}+({k}−1)·{step} = {field.size} pixels, a step is {step}·{s} = {field.stride}"

@@ -21,7 +21,7 @@ export function layerCard(layer, name) {
     [t('zoo.shapes'), `${shape(layer.input)} → ${shape(layer.output)}`],
     [t('zoo.parameters'), layer.parameters.toLocaleString('en')],
     ['MACs', layer.macs.toLocaleString('en')],
-    [t('zoo.sees'), layer.sees.length ? t('zoo.field', { size: seen(layer), step: layer.sees[0].step }) : t('zoo.everything')],
+    [t('zoo.sees'), layer.sees[0]?.step ? t('zoo.field', { size: seen(layer), step: layer.sees[0].step }) : t('zoo.everything')],
   ]
   return h('div', { class: 'card layer-card' },
     h('h2', {}, layer.path), h('p', {}, `${layer.text} · ${name}${layer.auxiliary ? ` · ${t('zoo.auxiliary')}` : ''}`),
