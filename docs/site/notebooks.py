@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 from docs.site.staging import ROOT, chinese, linked, sources
 
-SECONDS = 900  # that a cell may take on a busy machine; on a quiet one each notebook takes less than a minute
+SECONDS = 900  # that a cell may take, on a busy machine
 DOWNLOAD = {"en": "{{download}}`Download this notebook <{}>`", "zh": "{{download}}`下载这个 Notebook <{}>`"}
 
 

@@ -114,7 +114,7 @@ def entry(name: str, thing: Any, module: str = "neoclassic") -> str:
     is_class = inspect.isclass(thing)
     parts = [prose(inspect.getdoc(thing) or "")]
     if not (is_class and issubclass(thing, Exception)):
-        parts.append(_parameters(thing, described=bool(module != "neoclassic" or name == "Classifier")))
+        parts.append(_parameters(thing))
     if is_class:
         parts += _members(name, thing)
     kind = "py:exception" if is_class and issubclass(thing, Exception) else "py:class" if is_class else "py:function"
@@ -123,7 +123,7 @@ def entry(name: str, thing: Any, module: str = "neoclassic") -> str:
 
 
 def _signature(thing: Any) -> str:
-    """The names and defaults. A record that users only read is shown without."""
+    """The names and defaults; nothing for an exception."""
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return ""
     found = inspect.signature(thing)
@@ -131,8 +131,8 @@ def _signature(thing: Any) -> str:
     return str(found.replace(parameters=plain, return_annotation=inspect.Signature.empty))
 
 
-def _parameters(thing: Any, described: bool) -> str:
-    """Types and defaults. described: whether the docstring has a list of them, in which case types suffice."""
+def _parameters(thing: Any) -> str:
+    """A table of types and defaults, and what is returned."""
     rows = []
     for p in inspect.signature(thing).parameters.values():
         if p.name == "self" or p.annotation is inspect.Parameter.empty:
@@ -166,7 +166,7 @@ def _members(name: str, cls: type) -> list[str]:
             members.append(fenced("{py:attribute}", prose(doc), member))
         else:
             function = getattr(cls, member)
-            text = "\n\n".join(filter(None, [prose(doc), _parameters(function, described=False)]))
+            text = "\n\n".join(filter(None, [prose(doc), _parameters(function)]))
             members.append(fenced("{py:method}", text, member + _signature(function)))
     return members
 

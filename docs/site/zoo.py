@@ -112,24 +112,32 @@ def measured() -> list[tuple[str, dict[str, Any]]]:
 def reached(patterns: tuple[str, ...], language: str) -> str:
     """The accuracies that were measured with the networks of a family, and where they stand."""
     names = {e.name for pattern in patterns for e in family(pattern)}
-    rows = [_result(file, run) for file, run in measured() if run["recipe"]["network"] in names]
+    rows = [_result(file, run, language) for file, run in measured() if run["recipe"]["network"] in names]
     if not rows:
         return "还没有测过。" if language == "zh" else "Nothing has been measured yet."
     heads = ("recipe", "epochs", "test accuracy", "runs", "time a run", "on", "in results/")
     return table(titles(heads, language), sorted(rows))
 
 
-def _result(file: str, run: dict[str, Any]) -> tuple[str, ...]:
-    recipe, accuracy, seconds = run["recipe"], run["test_accuracy"], run["seconds"]["runs"]
-    spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
-    printed = run.get("printed_epochs") or recipe["epochs"]
-    epochs = f"{recipe['epochs']}" + (f" / {printed}" if printed != recipe["epochs"] else "")
-    cores, accelerator = (run.get("machine", {}).get(key) for key in ("cores", "accelerator"))
-    where = f"{run['engine']}, {accelerator.split()[1] if accelerator else f'CPU × {cores}'}"  # "NVIDIA H100 80GB HBM3"
+def _result(file: str, run: dict[str, Any], language: str) -> tuple[str, ...]:
+    recipe, accuracy, runs = run["recipe"], run["test_accuracy"], str(run["n"])
     name = code(recipe["name"])
     if not recipe["name"].endswith(recipe["network"]):
         name += f" ({code(recipe['network'])})"
-    return (
-        *(name, epochs, f"{accuracy['mean']:.4f}{spread}", str(run["n"])),
-        *(f"{sum(seconds) / len(seconds):,.0f} s", where, code(file)),
-    )
+    printed = run.get("printed_epochs") or recipe["epochs"]
+    epochs = f"{recipe['epochs']}" + (f" / {printed}" if printed != recipe["epochs"] else "")
+    spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
+    if diverged := len(run.get("diverged", ())):
+        runs += f"，另有 {diverged} 次发散" if language == "zh" else f", and {diverged} diverged"
+    cores, accelerator = (run.get("machine", {}).get(key) for key in ("cores", "accelerator"))
+    where = f"{run['engine']}, {accelerator.split()[1] if accelerator else f'CPU × {cores}'}"  # "NVIDIA H100 80GB HBM3"
+    return name, epochs, f"{accuracy['mean']:.4f}{spread}", runs, _time(run, language), where, code(file)
+
+
+def _time(run: dict[str, Any], language: str) -> str:
+    """The seconds of a run, from those that shared the machine with the fewest others."""
+    seconds = run["seconds"]["runs"]
+    shared = run.get("at_a_time", [1] * len(seconds))
+    alone = [each for each, others in zip(seconds, shared, strict=True) if others == min(shared)]
+    together = f"（同时 {min(shared)} 个）" if language == "zh" else f" ({min(shared)} at a time)"
+    return f"{sum(alone) / len(alone):,.0f} s" + (together if min(shared) > 1 else "")

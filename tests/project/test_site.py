@@ -196,6 +196,7 @@ def test_every_measured_training_is_on_a_page_with_its_file():
         runs = run["test_accuracy"]["runs"]
         assert f"| {sum(runs) / len(runs):.4f}" in row
         assert ("±" in row) == (len(runs) > 1)
+        assert ("diverged" in row) == bool(run.get("diverged"))
         assert len(runs) == 1 or f"± {np.std(runs, ddof=1):.4f} |" in row
 
 
