@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: setup check test test-all test-oldest campaign fix
+.PHONY: setup check test test-all test-oldest campaign docs fix
 
 setup: .venv/ready
 .venv/ready: pyproject.toml
@@ -29,6 +29,13 @@ test-oldest:  # with the oldest versions that pyproject.toml allows; their own d
 
 campaign: setup  # looks for faults by trying much: make campaign MINUTES=60 SEED=1 NAMES=server OUT=results/campaign.json
 	$(BIN)/python -m campaigns $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(NAMES)
+
+docs: .venv-docs/ready  # the documentation site: build/docs/html/index.html
+	.venv-docs/bin/python -m docs.site
+.venv-docs/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
 
 fix: setup
 	$(BIN)/ruff check --fix .

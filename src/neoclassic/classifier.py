@@ -75,6 +75,12 @@ class Classifier:
     After `fit`, `model_` is the artefact, and `classes_` are the labels as they were given, in the order of the columns
     of `predict_proba`. `history_` has a dict for each epoch, with losses in nats and accuracies from 0 to 1:
     `pandas.DataFrame(clf.history_)` is a table.
+
+        >>> from neoclassic.data import load
+        >>> fashion = load("fashion-mnist").train
+        >>> clf = nc.Classifier("lenet:bn", epochs=1, engine="numpy", verbose=False)
+        >>> clf.fit(fashion.images[:500], fashion.labels[:500]).predict(fashion.images[:2]).shape
+        (2,)
     """
 
     model_: Model
@@ -332,6 +338,9 @@ def load(path: str | Path, engine: str = "auto", device: str = "auto") -> Classi
 
     NeoclassicError, one line, for a file that is missing or damaged, or that neoclassic did not write; UsageError for
     an engine that is not installed.
+
+        >>> nc.load("lenet@fashion-mnist", engine="numpy").predict(["shoe.png"])
+        array(['sandal'], dtype='<U10')
     """
     model, running = open_model(path, engine, device)
     return Classifier(_network_of(model), engine=engine, device=device)._take(model, running)
@@ -350,6 +359,9 @@ def embed(model: Any, X: Any, engine: str = "auto", device: str = "auto") -> Emb
 
     UsageError for a model that has no features, such as an exported .onnx file; NeoclassicError for images that cannot
     be read.
+
+        >>> nc.embed("lenet@fashion-mnist", "shoe.png", engine="numpy").features.shape
+        (1, 84)
     """
     if isinstance(model, Classifier):
         model = model.fitted_model()

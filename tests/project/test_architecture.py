@@ -78,8 +78,8 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert set(shlex.split(commands[0])[1:]) <= targets
 
 
-def test_the_annotated_tree_of_the_readme_is_the_package():
-    tree = (ROOT / "README.md").read_text().partition("src/neoclassic/\n")[2].partition("```")[0]
+def test_the_annotated_tree_of_contributing_is_the_package():
+    tree = (ROOT / "CONTRIBUTING.md").read_text().partition("src/neoclassic/\n")[2].partition("```")[0]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("    ") and line.strip()}
     there = {p.name for p in SOURCE.iterdir() if not p.name.startswith("__") and p.name != "py.typed"}
     assert named == there

@@ -48,7 +48,7 @@ def packages(requirements):
 def test_everything_that_is_imported_is_declared():
     extras = PROJECT["optional-dependencies"]
     declared = packages(PROJECT["dependencies"]).union(
-        *(packages(needed) for extra, needed in extras.items() if extra not in ("test", "dev"))
+        *(packages(needed) for extra, needed in extras.items() if extra not in ("test", "docs", "dev"))
     )
     found = {name for name, _ in imported()}
     assert {"numpy", "h11", "torch"} <= found
@@ -69,9 +69,18 @@ def test_every_licence_that_is_named_is_there():
 
 def here():
     """The files of this source tree that belong to it, by their paths."""
-    tops = [".ci", "benchmarks", "docs", "results", "src", "tests"]
+    tops = [".ci", ".github", "benchmarks", "docs", "results", "src", "tests"]
     inside = (p for top in tops for p in (ROOT / top).rglob("*") if "__pycache__" not in p.parts)
-    single = (ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "RESULTS.md"))
+    names = (
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "Makefile",
+        "README.md",
+        "README.zh-CN.md",
+        "RESULTS.md",
+    )
+    single = (ROOT / name for name in (*names, "SECURITY.md"))
     return {str(p.relative_to(ROOT)) for p in (*inside, *single) if p.is_file()}
 
 
@@ -86,6 +95,24 @@ def test_a_source_distribution_holds_what_its_tests_read():
     assert not strange
 
 
+def test_the_package_page_says_what_the_readme_says_and_has_no_dead_link():
+    needs("hatchling")
+    needs("hatch_fancy_pypi_readme")
+    from hatchling.metadata.core import ProjectMetadata
+    from hatchling.plugin.manager import PluginManager
+
+    page = ProjectMetadata(str(ROOT), PluginManager()).core.readme
+    assert "neoclassic train lenet" in page
+    assert "中文" not in page
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https://")] == []
+    assert len(page) > 0.8 * len((ROOT / "README.md").read_text("utf-8"))
+
+
+def test_the_citation_is_that_of_this_version():
+    stated = dict(re.findall(r"^(version|license): (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M))
+    assert stated == {"version": PROJECT["version"], "license": PROJECT["license"]}
+
+
 @pytest.mark.slow
 def test_the_tests_of_a_source_distribution_pass_in_it(tmp_path):
     needs("hatchling")
@@ -95,8 +122,8 @@ def test_the_tests_of_a_source_distribution_pass_in_it(tmp_path):
     with tarfile.open(made) as archive:
         archive.extractall(tmp_path, filter="data")
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    tests = ["architecture", "bench", "cli", "compat_docs", "compat_listings", "docs_promises", "export", "packaging"]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *(f"tests/test_{name}.py" for name in tests)]
+    tests = ["project", "cli/test_command_line.py", "compat/test_documents.py", "model/test_export.py", "networks"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *(f"tests/{name}" for name in tests)]
     environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]

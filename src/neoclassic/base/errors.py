@@ -18,6 +18,11 @@ class NeoclassicError(Exception):
     """The work failed: bad data, a full disk, a diverged run. Exit code 1.
 
     The message is one line: control characters in it, of a file name or another library's error, are escaped.
+
+        >>> nc.load("missing.safetensors")
+        Traceback (most recent call last):
+        ...
+        neoclassic.base.errors.NeoclassicError: cannot read missing.safetensors: No such file or directory
     """
 
     exit_code = 1
@@ -27,7 +32,13 @@ class NeoclassicError(Exception):
 
 
 class UsageError(NeoclassicError):
-    """The call was wrong: an invalid name, option or value. Exit code 2."""
+    """The call was wrong: an invalid name, option or value. Exit code 2.
+
+    >>> nc.network("lenett")
+    Traceback (most recent call last):
+    ...
+    neoclassic.base.errors.UsageError: unknown network 'lenett': did you mean 'lenet'?
+    """
 
     exit_code = 2
 

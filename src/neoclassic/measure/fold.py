@@ -19,6 +19,10 @@ def measure(tree: Node, input: Shape) -> Measure:
 
     Raises ShapeError (a UsageError) that names the path, its input shape and the reason. If the image is too small,
     the message also gives the smallest square image that works.
+
+        >>> m = nc.measure(nc.network("lenet"), (1, 28, 28))
+        >>> m.parameters, m.macs, m["conv2"].output, m.memory(batch=64).weights
+        (61706, 416520, (16, 10, 10), 246824)
     """
     try:
         return _measure(tree, input)

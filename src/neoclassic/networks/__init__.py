@@ -54,7 +54,11 @@ _ENTRIES: dict[str, Entry] = {entry.name: entry for family in _FAMILIES for entr
 
 
 def list_networks(pattern: str = "*") -> list[str]:
-    """Return the names that match a shell pattern, by year, then in the order of their files."""
+    """Return the names that match a shell pattern, by year, then in the order of their files.
+
+    >>> nc.list_networks("lenet*")
+    ['lenet', 'lenet:1998', 'lenet:bn']
+    """
     return [e.name for e in sorted(_ENTRIES.values(), key=lambda e: e.year) if fnmatchcase(e.name, pattern)]
 
 
@@ -88,6 +92,9 @@ def network(name: str, classes: int | None = None, **knobs: object) -> Node:
 
     classes: outputs of the last layer; by default the published number. knobs: what the paper's tables vary, as keyword
     arguments. UsageError for an unknown name or knob, and for an invalid value.
+
+        >>> nc.measure(nc.network("mobilenet-v1", classes=10, width=0.5), (3, 224, 224)).parameters
+        823722
     """
     return entry(name).tree(classes, **knobs)
 

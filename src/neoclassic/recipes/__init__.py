@@ -47,12 +47,21 @@ class Recipes(list[Recipe], display.Displayed):
 
 
 def list_recipes(pattern: str = "*") -> Recipes:
-    """Return the recipes whose name or network matches a shell pattern."""
+    """Return the recipes whose name or network matches a shell pattern.
+
+    >>> [recipe.name for recipe in nc.list_recipes("dlfs:*")]
+    ['dlfs:deepconvnet']
+    """
     return Recipes(r for r in _RECIPES.values() if fnmatchcase(r.name, pattern) or fnmatchcase(r.network, pattern))
 
 
 def recipe(name: str) -> Recipe:
-    """Return a recipe by its name. UsageError if it is unknown."""
+    """Return a recipe by its name. UsageError if it is unknown.
+
+    >>> r = nc.recipe("neoclassic:lenet")
+    >>> r.epochs, r.batch_size, r.learning_rate
+    (15, 128, 0.008)
+    """
     if name not in _RECIPES:
         if rows := [row for row in _RECIPES if row.startswith(f"{name}:")]:
             raise UsageError(f"{name!r} is a source of several recipes: choose one of {', '.join(rows)}")

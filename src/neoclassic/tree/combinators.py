@@ -70,25 +70,44 @@ class Combinator(Node):
 
 
 class Sequential(Combinator):
-    """Its children one after the other."""
+    """Its children one after the other.
+
+    >>> net = nc.Sequential(nc.Conv2d(6, 5), nc.ReLU(), head=nc.Sequential(nc.Flatten(), nc.Linear(10)))
+    >>> [row.path for row in nc.measure(net, (1, 28, 28)).layers]
+    ['conv', 'relu', 'head.flatten', 'head.fc']
+    """
 
     kind = "seq"
 
 
 class Sum(Combinator):
-    """Each child gets the same input; their outputs, of equal shape, are added."""
+    """Each child gets the same input; their outputs, of equal shape, are added.
+
+    >>> block = nc.Sum(path=nc.Conv2d(16, 3, padding=1), shortcut=nc.Identity())
+    >>> nc.measure(block, (16, 8, 8)).output
+    (16, 8, 8)
+    """
 
     kind = "sum"
 
 
 class Concat(Combinator):
-    """Each child gets the same input; their outputs are concatenated along the channels, in order."""
+    """Each child gets the same input; their outputs are concatenated along the channels, in order.
+
+    >>> nc.measure(nc.Concat(nc.Conv2d(64, 1), nc.Conv2d(128, 3, padding=1)), (192, 28, 28)).output
+    (192, 28, 28)
+    """
 
     kind = "concat"
 
 
 class Product(Combinator):
-    """Each child gets the same input; their outputs are multiplied. A C×1×1 output scales whole channels."""
+    """Each child gets the same input; their outputs are multiplied. A C×1×1 output scales whole channels.
+
+    >>> gate = nc.Sequential(nc.AdaptiveAvgPool2d(), nc.Conv2d(16, 1), nc.Hardsigmoid())
+    >>> nc.measure(nc.Product(nc.Identity(), gate), (16, 8, 8)).output
+    (16, 8, 8)
+    """
 
     kind = "product"
 
@@ -98,7 +117,12 @@ class Auxiliary(Combinator):
     """A side head. Its output is its input, unchanged.
 
     In training, its children, one after the other, compute logits whose loss is added with the given weight. Szegedy et
-    al. 2014, arXiv 1409.4842, section 5."""
+    al. 2014, arXiv 1409.4842, section 5.
+
+        >>> side = nc.Auxiliary(nc.AdaptiveAvgPool2d(), nc.Flatten(), nc.Linear(10), weight=0.3)
+        >>> nc.measure(side, (512, 14, 14)).output
+        (512, 14, 14)
+    """
 
     kind = "aux"
     weight: float = 0.3

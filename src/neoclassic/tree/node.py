@@ -19,6 +19,9 @@ class Node(display.Displayed):
     A network of the zoo remembers its name and its published input, for its display in a notebook.
 
     Raises InvalidType, a TypeError, or InvalidValue, a ValueError, for an invalid argument.
+
+        >>> nc.Conv2d(6, 5) == nc.Conv2d(6, kernel_size=5)
+        True
     """
 
     kind: ClassVar[str] = "node"  # names a child that is given by position

@@ -1,0 +1,5 @@
+import sys
+
+from docs.site.build import main
+
+sys.exit(main())
