@@ -104,7 +104,9 @@ def _check_labels(
     if as_json:
         print_json(found.to_dict() | {"table": str(table), "gallery": str(table.with_suffix(".png"))})
         return
-    print_fitted(repr(found), "", f"all of them: {table}; the first, as pictures: {table.with_suffix('.png')}")
+    print_fitted(repr(found))
+    if len(found.order):
+        print_fitted("", f"all of them: {table}; the first, as pictures: {table.with_suffix('.png')}")
 
 
 @verb

@@ -132,7 +132,7 @@ class Suspects(display.Displayed):
         picture = table.with_suffix(".png")
         shown = rows[: len(self.pixels)]
         captions = [
-            (Path(row["image"]).name, row["label"], f"{row['likely']} {row['probability_of_likely']:.0%}")
+            (Path(row["image"]).name, row["label"], f"{row['likely']} ({row['probability_of_likely']:.0%})")
             for row in shown
         ]
         if shown:
@@ -185,8 +185,9 @@ def examine(
     """Find the images of a data set, or of a folder, whose labels are probably wrong.
 
     data: a name, a path, or images in memory. network, weights: with weights, the last layer is fitted to the features
-    of this network; without, the network, by default a small one, is trained k times. UsageError for a wrong call;
-    NeoclassicError for data that cannot be read.
+    of this network; without, the network, by default a small one, is trained `folds` times.
+
+    UsageError for a wrong call; NeoclassicError for data that cannot be read.
     """
     if folds < 2:
         raise UsageError(f"folds must be at least 2, not {folds}")

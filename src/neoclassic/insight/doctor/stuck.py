@@ -78,9 +78,11 @@ def dead(case: Case) -> Iterator[Finding]:
     if not now:
         return
     end = ending_rectifier(case.measure)
-    layer = next((each for each in now.rectifiers if each.dead >= (HALF if each.path == end else ALL)), None)
-    if not layer:
+    dark = [each for each in now.rectifiers if each.dead >= ALL]
+    dark += [each for each in now.rectifiers if each.path == end and (each.dead >= HALF or each.zero >= ALL)]
+    if not dark:
         return
+    layer = dark[0]
     last, whole = layer.path == end, layer.dead >= ALL or layer.zero >= ALL
     name = f"the last ReLU, {layer.path}," if last else f"the ReLU {layer.path}"
     what = "gives 0 for every image" if whole else f"gives 0 for every image in {layer.dead:.0%} of its units"
