@@ -61,8 +61,12 @@ def _similar():
 def _compare():
     log = [{"validation_accuracy": i / 60, "test_accuracy": None} for i in range(50)]
     counts = {"parameters": 61_706, "macs": 416_520, "seconds": 75.4}
-    run = RunSummary("first", Path("first"), TINY, "tiny", log, 0.9, True, **counts, engine="numpy", device="cpu")
-    other = replace(run, name="a/folder/with/a/long/name/第二", accuracy=0.85, finished=False, log=log[:3])
+    run = RunSummary(
+        "first", Path("first"), TINY, "tiny", log, 0.9, (0.894, 0.906), True, **counts, engine="numpy", device="cpu"
+    )
+    other = replace(
+        run, name="a/folder/with/a/long/name/第二", accuracy=0.85, interval=None, finished=False, log=log[:3]
+    )
     print_fitted(compare.table([run, other]))
 
 
