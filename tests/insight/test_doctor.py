@@ -110,8 +110,9 @@ def test_a_run_says_at_its_end_what_is_wrong_and_where_there_is_more(slow_run):
 
 
 def test_json_python_and_a_notebook_say_the_same(source, tmp_path, run_json):
-    out = nc.train(MLP, source(PLANTS["inverted test images"]), out=tmp_path / "run", **SOUND).run
-    printed, found = run_json("doctor", out), nc.diagnose(out)
+    plant = PLANTS["inverted test images"]
+    found = sicken(plant, tmp_path, source(plant))
+    printed = run_json("doctor", tmp_path / "run")
     assert [each["name"] for each in printed["findings"]] == list(found.names)
     assert found.worst == printed["findings"][0]["grade"] == "wrong"
     assert "black and white seem to be exchanged" in found._repr_html_()
