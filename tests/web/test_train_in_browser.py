@@ -7,8 +7,6 @@ import sys
 import time
 
 import pytest
-from browser import Browser
-from helpers import needs
 from labs import Lab
 
 from neoclassic.train.loop import resume
@@ -30,21 +28,10 @@ def lab(folder):
     assert one.end() == (0, "")
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    one = Browser(tmp_path_factory.mktemp("profile"))
-    yield one
-    one.close()
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_logged_or_requested_elsewhere(browser):
-    browser.complaints.clear()
-    browser.requests.clear()
-    browser.prefer("light", 1280)
-    yield
-    assert browser.complaints == []
-    assert [url for url in browser.requests if not re.match(r"http://127\.0\.0\.1:\d+/|data:|blob:|about:", url)] == []
+    with browser.quiet():
+        yield
 
 
 def opened(browser, lab):
@@ -131,18 +118,10 @@ def test_what_is_inside_is_shown_and_can_be_chosen(browser, lab, idx_folder):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_a_training_fits_and_has_no_serious_fault_of_access(browser, lab, scheme):
-    needs("axe_playwright_python")
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = opened(browser, lab)
+    opened(browser, lab)
     browser.wait("document.querySelector('#inside').dataset.glances > 0")  # that of the test before
-    for width in (1280, 390):
-        browser.prefer(scheme, width)
-        page.wait_for_timeout(100)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(page).response["violations"]
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
+    browser.assert_fits(scheme)
+    browser.assert_accessible()
 
 
 def test_a_training_that_is_stopped_is_resumed_from_the_page(browser, lab, folder):
