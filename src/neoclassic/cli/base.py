@@ -111,6 +111,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch or auto (torch if installed).")
 any_engine = click.option("--engine", default="auto", metavar="NAME", help="numpy, torch, onnx or auto.")
 device = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps …")
+devices = click.option(
+    "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps …; two for alexnet: cuda:0,cuda:1."
+)
 
 
 def _limit_pixels(context: click.Context, _param: click.Parameter, millions: int | None) -> None:

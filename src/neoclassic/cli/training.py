@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neoclassic.base.errors import UsageError
-from neoclassic.cli.base import as_json, data_dir, device, engine, max_pixels, print_json, verb
+from neoclassic.cli.base import as_json, data_dir, device, devices, engine, max_pixels, print_json, verb
 from neoclassic.cli.options import HEADINGS, augmentation, keep, optimization, speed, transfer
 from neoclassic.cli.terminal import print_fitted
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Stop if a photo cannot be read, instead of leaving it out.")
 @click.option("--classes", "--num-classes", type=int, help="Number of classes; must match the data set.")
 @engine
-@device
+@devices
 @speed
 @click.option("--seed", type=int, help="Random seed.")
 @click.option("--out", metavar="FOLDER", help="Run folder. Default: runs/<network>-<data>-<number>.")

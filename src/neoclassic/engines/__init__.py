@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from neoclassic.base.errors import UsageError, install, unknown
+from neoclassic.engines import towers
 from neoclassic.engines.contract import Array, Engine, Gradients, Metrics, Optimizer, Weights
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
@@ -91,7 +92,7 @@ def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
         return Speed()
     from neoclassic.engines.torch import compiles, pick_device, takes_bfloat16
 
-    place = pick_device(device)
+    place = pick_device(towers.names(device)[0])
     precision, compiling = wish.precision, wish.compile
     if precision == "auto":
         precision = "bf16" if takes_bfloat16(place) else "32"
@@ -111,15 +112,19 @@ def create(
 ) -> Engine:
     """Make an engine for a network with its weights. The engine "onnx" only predicts.
 
-    device  "auto", "cpu", "cuda", "cuda:1" or "mps"
+    device  "auto", "cpu", "cuda", "cuda:1" or "mps"; a list, such as "cuda:0,cuda:1", for a network of towers
     speed   how the torch engine trains; see `decide`
 
     Raises UsageError if the engine is not installed or cannot use the device, and NeoclassicError if the weights do not
     fit the network.
     """
     if choose(name) == "torch":
-        from neoclassic.engines.torch import TorchEngine
+        from neoclassic.engines.torch import TorchEngine, TowersEngine
 
+        if towers.several(device):
+            if speed.compile == "on":
+                raise UsageError("a network on several devices is not compiled: use --compile off")
+            return TowersEngine(tree, input, weights, device, speed.precision == "bf16")
         return TorchEngine(tree, input, weights, device, speed.precision == "bf16", speed.compile == "on")
     if device not in ("auto", "cpu"):
         raise UsageError(f"the {name} engine runs on the processor only, not on {device!r}")

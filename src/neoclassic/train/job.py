@@ -17,7 +17,7 @@ from neoclassic.data.check import summary
 from neoclassic.data.dataset import Dataset, Splits, batches, stratified_split
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, statistics
-from neoclassic.engines import Engine, Speed, Weights
+from neoclassic.engines import Engine, Speed, Weights, towers
 from neoclassic.engines import weights as arrays
 from neoclassic.measure import Shape, ShapeError, by, measure
 from neoclassic.model.artefact import LARGEST
@@ -176,6 +176,9 @@ def prepare(
     parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
     head.check(recipe, tree, world.size)
+    if towers.several(settings.device):
+        towers.plan(tree, shape, len(towers.names(settings.device)))
+        world = replace(world, divided=True)
     photos = dataset if isinstance(dataset, Folder) else None
     if note:
         schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
@@ -253,7 +256,7 @@ def _head_first(
 ) -> Weights:
     """The weights with a last layer that fits the training images; see `train.head`."""
     network = headless(recipe.network, tree, (p.channels, *p.size), weights)
-    fitted = head.fit(recipe, network, p, training, None, (settings.engine, settings.device))
+    fitted = head.fit(recipe, network, p, training, None, (settings.engine, towers.names(settings.device)[0]))
     if note:
         note(fitted.line(training.classes))
     return fitted.put(weights, network.path)

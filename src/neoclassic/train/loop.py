@@ -20,6 +20,7 @@ from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data.dataset import Splits, batches
 from neoclassic.data.image_files import pixel_limit
+from neoclassic.engines import towers
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation
@@ -207,8 +208,7 @@ class Training:
                     rate = recipe.learning_rate_at(state.step, job.steps_per_epoch)
                     rate *= changes.factor(state.step, control.factor)
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
-                    share = world.share(len(index)) if world.size > 1 else slice(None)
-                    seed = (world.rank << 56) ^ (recipe.seed << 32) ^ state.step
+                    share, seed = world.share(len(index)), world.seed(recipe.seed, state.step)
                     engine.step(*source.batch(index, rng, share), rate, seed)
                     state.step += 1
                     for each in self.listeners:
@@ -241,7 +241,7 @@ class Training:
         job, state, started = self.job, self.state, time.monotonic()
         network = headless(job.recipe.network, job.tree, job.shape, job.engine.weights())
         held_out = job.splits.validation or (job.monitored if job.recipe.validation else None)
-        where = job.settings.engine, job.settings.device
+        where = job.settings.engine, towers.names(job.settings.device)[0]
         with interrupts() as interrupted:
 
             def look(_n: int) -> None:

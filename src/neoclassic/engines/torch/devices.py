@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from neoclassic.base.errors import UsageError
+from neoclassic.engines.towers import names, several
 
 
 def pick_device(name: str) -> torch.device:
@@ -35,7 +36,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def device_name(name: str) -> str:
-    """The model of a CUDA device, such as "NVIDIA H100 80GB HBM3"; for others their type."""
+    """The model of a CUDA device, such as "NVIDIA H100 80GB HBM3"; for others their type. Of a list, those of each."""
+    if several(name):
+        return ", ".join(map(device_name, names(name)))
     device = pick_device(name)
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
 

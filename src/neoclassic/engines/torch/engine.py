@@ -60,12 +60,10 @@ class TorchEngine:
         self._bfloat16, self._compiled = bfloat16, compiled
         if compiled:
             check_compiler(self._device)
-        module = build(tree, input)
-        self._layout = memory_format(module, self._device, bfloat16)
-        self._plain = module.to(self._device, self.dtype, memory_format=self._layout)
+        self._plain, module = self._modules()
         self._auxiliary = [node.weight for _, node in walk(tree) if isinstance(node, nodes.Auxiliary)]
         self._generator = torch.Generator(self._device)
-        self._use(fastest(self._plain, self._device, triton=not compiled, fused=bfloat16))
+        self._use(module)
 
         small = bfloat16 or measure(tree, input).memory(256).training < 1 << 28  # others would fragment the heap
         self._heap = Heap(small and self._device.type == "cpu")
@@ -82,6 +80,13 @@ class TorchEngine:
         )
         self._correct = torch.zeros((), device=self._device, dtype=torch.int64)
         self.load(weights)
+
+    def _modules(self) -> tuple[nn.Module, nn.Module]:
+        """The module of the tree, and a faster one with the same parameters, both on the device."""
+        module = build(self.tree, self.input)
+        self._layout = memory_format(module, self._device, self._bfloat16)
+        plain = module.to(self._device, self.dtype, memory_format=self._layout)
+        return plain, fastest(plain, self._device, triton=not self._compiled, fused=self._bfloat16)
 
     def _use(self, module: nn.Module) -> None:
         """Run this module from now on."""
@@ -269,11 +274,15 @@ class TorchEngine:
             total = total * len(target) * self._processes / whole
         total.backward()
         if self._rule.clip:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self._rule.clip)
+            self._clip(self._rule.clip)
         self._optimizer.step()
         with torch.no_grad():
             self._loss_sum += main.detach().to(self._loss_sum.dtype) * len(target)
             self._correct += (logits.argmax(1) == (target.argmax(1) if target.ndim == 2 else target)).sum()
+
+    def _clip(self, most: float) -> None:
+        """Scale the gradients down to this norm of all of them together."""
+        nn.utils.clip_grad_norm_(self.module.parameters(), most)
 
     def swap_average(self) -> None:
         self._average.swap()

@@ -6,7 +6,7 @@ main logits only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,13 +114,23 @@ class Dropout(nn.Dropout):
     mask: Tensor | None = None
     generator: torch.Generator | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or (self.mask is None and self.generator is None):
-            return super().forward(x)
-        mask = self.mask
-        if mask is None:
-            mask = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.p
+    @property
+    def draws(self) -> bool:
+        """Whether it drops units now, by its mask or generator."""
+        return self.training and (self.mask is not None or self.generator is not None)
+
+    def drawn(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Its mask, or one from its generator."""
+        if self.mask is not None:
+            return self.mask
+        return torch.rand(shape, generator=self.generator, device=device) >= self.p
+
+    def dropped(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x without the units whose mask is 0; the others are scaled up."""
         return x * mask.to(x.dtype) / (1 - self.p) if self.p < 1 else x * 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropped(x, self.drawn(x.shape, x.device)) if self.draws else super().forward(x)
 
 
 class Tanh(nn.Module):

@@ -22,17 +22,17 @@ def create_optimizer(
     rates: what the learning rate of a parameter is multiplied by, 1 by default. With 0 the parameter is frozen: it is
     left out and needs no gradient. UsageError for an unknown rule.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, torch.device], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         rate = rates.get(name, 1.0)
         parameter.requires_grad_(rate > 0)
         if rate:
             decay = rule.weight_decay if rule.decay_all or parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
+            groups.setdefault((rate, decay, parameter.device), []).append(parameter)
     cuda = device.type == "cuda"
     lists: list[dict[str, Any]] = [
-        {"params": p, "lr": torch.tensor(1.0, device=device) if cuda else 1.0, "weight_decay": decay, "scale": rate}
-        for (rate, decay), p in groups.items()
+        {"params": p, "lr": torch.tensor(1.0, device=place) if cuda else 1.0, "weight_decay": decay, "scale": rate}
+        for (rate, decay, place), p in groups.items()
     ]
     fused = {"fused": True} if device.type in ("cpu", "cuda") else {}
     capturable = {"capturable": True} if cuda else {}
