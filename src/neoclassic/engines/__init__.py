@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ __all__ = [
 ]
 
 ENGINES = ("numpy", "torch", "onnx")
+if "torch" not in sys.modules:  # OpenMP reads it when torch is loaded
+    # A thread that waits for the others should sleep. By default it spins, and takes a core from the thread that it
+    # waits for as soon as another program runs: LeNet's training fell to a third of its speed. See benchmarks/busy.py.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # the drivers of NVIDIA and AMD, and Windows' for both
 
 
