@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from docs.site import reference, zoo
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ZH = ".zh-CN"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+ADDRESS = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["address"]  # of the sources, or ""
+TAG = f"v{PROJECT['project']['version']}"
 OTHERS = {  # pages of the site that stand outside docs/
     "project/results.md": ROOT / "RESULTS.md",
     "project/changelog.md": ROOT / "CHANGELOG.md",
