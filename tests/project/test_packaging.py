@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from helpers import needs
 
+import neoclassic
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -177,6 +179,7 @@ def test_what_is_built_passes_twine(tmp_path):
 def test_the_citation_is_that_of_this_version():
     stated = dict(re.findall(r"^([\w-]+): (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M))
     assert (stated["version"], stated["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert PROJECT["version"] == neoclassic.__version__
     assert stated.get("repository-code", "") == ADDRESS
 
 
