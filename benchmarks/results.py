@@ -192,8 +192,8 @@ def doctor_tables(found: dict[str, Any]) -> str:
 def transfer_table(found: dict[str, Any]) -> str:
     """The ways from pretrained weights and a few hundred photos to a classifier."""
     about = f"Made by `python benchmarks/transfer.py`: {found['network']} from {found['weights']} on the photos of "
-    about += f"{found['folder']}, {found['machine']['cores']} cores, load {found['machine']['load']}, {versions(found)}, "
-    about += f"{found['date']}."
+    about += f"{found['folder']}, {found['machine']['cores']} cores, load {found['machine']['load']}, "
+    about += f"{versions(found)}, {found['date']}."
     lines = ""
     for way, runs in found["ways"].items():
         accuracy, seconds = (mean(run[key] for run in runs) for key in ("accuracy", "seconds"))
