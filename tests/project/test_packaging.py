@@ -176,6 +176,14 @@ def test_what_is_built_passes_twine(tmp_path):
     assert done.stdout.count("PASSED") == 2
 
 
+def test_the_classifiers_are_pythons_that_neoclassic_ran_in():
+    named = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", each)}
+    results = (path.read_text("utf-8") for path in (ROOT / "results").glob("*.json"))
+    ran = {version for text in results for version in re.findall(r'"python": "(3\.\d+)', text)}
+    assert named
+    assert named <= ran
+
+
 def test_the_citation_is_that_of_this_version():
     stated = dict(re.findall(r"^([\w-]+): (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M))
     assert (stated["version"], stated["license"]) == (PROJECT["version"], PROJECT["license"])
