@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from neoclassic.recipes import list_recipes
@@ -189,6 +189,19 @@ def doctor_tables(found: dict[str, Any]) -> str:
     return text
 
 
+def transfer_table(found: dict[str, Any]) -> str:
+    """The ways from pretrained weights and a few hundred photos to a classifier."""
+    about = f"Made by `python benchmarks/transfer.py`: {found['network']} from {found['weights']} on the photos of "
+    about += f"{found['folder']}, {found['machine']['cores']} cores, load {found['machine']['load']}, "
+    about += f"{versions(found)}, {found['date']}."
+    lines = ""
+    for way, runs in found["ways"].items():
+        accuracy, seconds = (mean(run[key] for run in runs) for key in ("accuracy", "seconds"))
+        lines += f"| {way} | {accuracy:.4f} | {seconds:.0f} | {len(runs)} |\n"
+    head = f"| way | test accuracy | seconds | runs |\n{'|---' * 4}|\n"
+    return f"\n## From pretrained weights\n\n{about}\n\n{head}{lines}"
+
+
 def other_table(name: str, found: dict[str, Any]) -> str:
     """Any other benchmark: its values, with nested ones named by their path."""
     lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
@@ -220,6 +233,7 @@ def text(folder: Path) -> str:
         "numpy_engine": engine_table,
         "campaign": campaign_tables,
         "doctor": doctor_tables,
+        "transfer": transfer_table,
     }
     parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)

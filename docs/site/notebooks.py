@@ -16,10 +16,11 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from docs.site.staging import ROOT, chinese, linked, sources
+from docs.site.staging import ADDRESS, ROOT, TAG, chinese, linked, sources
 
 SECONDS = 900  # that a cell may take, on a busy machine
 DOWNLOAD = {"en": "{{download}}`Download this notebook <{}>`", "zh": "{{download}}`下载这个 Notebook <{}>`"}
+COLAB = {"en": "[Open in Colab]({})", "zh": "[在 Colab 中打开]({})"}
 
 
 def code_of(notebook: NotebookNode) -> list[str]:
@@ -81,6 +82,15 @@ def readable(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return [each for each in outputs if each.get("name") != "stderr" and each.get("text", "x").strip()]
 
 
+def colab(path: Path, address: str = ADDRESS) -> str:
+    """Where Colab opens a notebook of the sources. Empty unless they are on GitHub, from where Colab gets it."""
+    owner_and_name = address.removeprefix("https://github.com/")
+    if owner_and_name == address:
+        return ""
+    inside = path.relative_to(ROOT).as_posix()
+    return f"https://colab.research.google.com/github/{owner_and_name}/blob/{TAG}/{inside}"
+
+
 def _write(executed: NotebookNode, path: Path, target: Path, name: str, language: str) -> None:
     """The notebook at `path` with the outputs of the executed one, and a link to itself as it is in the sources."""
     notebook = nbformat.read(path, 4)
@@ -95,5 +105,7 @@ def _write(executed: NotebookNode, path: Path, target: Path, name: str, language
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(path.read_bytes())
     notebook.cells[0].source += "\n\n" + DOWNLOAD[language].format(f"/{place.relative_to(target).as_posix()}")
+    if there := colab(path):
+        notebook.cells[0].source += " · " + COLAB[language].format(there)
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target / name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from docs.site import reference, zoo
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ZH = ".zh-CN"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+ADDRESS = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["address"]  # of the sources, or ""
+TAG = f"v{PROJECT['project']['version']}"
 OTHERS = {  # pages of the site that stand outside docs/
     "project/results.md": ROOT / "RESULTS.md",
     "project/changelog.md": ROOT / "CHANGELOG.md",
     "project/contributing.md": ROOT / "CONTRIBUTING.md",
 }
 MARK = re.compile(r"^<!-- site: (\w+)(.*?) -->$", re.M)
-LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
+LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?((?: \"[^\"]*\")?\))")
 STAMP = re.compile(r"^<!-- english: \w+ -->$", re.M)  # see `translations`
 FENCED = re.compile(r"^(`{3,}).*?^\1$", re.M | re.S)
 HAN = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef\u201c\u201d]"
@@ -59,12 +63,14 @@ def stage(target: Path, language: str) -> None:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(filled(text, made, language), "utf-8")
     shutil.copytree(DOCS / "pictures", target / "pictures")
+    shutil.copytree(ROOT / "results", target / "results")  # the pages link to the files of their numbers
     shutil.copy(DOCS / "standalone_predict.py", target)
 
 
 def linked(text: str, path: Path, name: str, language: str = "en") -> str:
     """The text with its links from file to file as links from page to page. path: the file; name: its page."""
     pages = {place.resolve(): page for page, place in sources().items()}
+    pages |= {file: f"results/{file.name}" for file in (ROOT / "results").glob("*.json")}
 
     def link(found: re.Match[str]) -> str:
         place = Path(os.path.normpath(path.parent / found[2].replace(ZH, "")))

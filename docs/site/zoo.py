@@ -131,7 +131,8 @@ def _result(file: str, run: dict[str, Any], language: str) -> tuple[str, ...]:
         runs += f"，另有 {diverged} 次发散" if language == "zh" else f", and {diverged} diverged"
     cores, accelerator = (run.get("machine", {}).get(key) for key in ("cores", "accelerator"))
     where = f"{run['engine']}, {accelerator.split()[1] if accelerator else f'CPU × {cores}'}"  # "NVIDIA H100 80GB HBM3"
-    return name, epochs, f"{accuracy['mean']:.4f}{spread}", runs, _time(run, language), where, code(file)
+    linked = f"[{code(file)}](/results/{file})"
+    return name, epochs, f"{accuracy['mean']:.4f}{spread}", runs, _time(run, language), where, linked
 
 
 def _time(run: dict[str, Any], language: str) -> str:

@@ -373,7 +373,7 @@ def test_check_says_what_is_wrong_and_fails_where_it_spoils_the_result(run, run_
     assert found["counts"]["train"] == {"ants": 12, "bees": 12}
     code, text, err = run("check", root, "--image-size", 28)
     assert (code, err) == (0, "")
-    assert text.splitlines()[-1] == f"next: neoclassic train resnet18 --data {root}"
+    assert text.splitlines()[-1] == f"next: neoclassic train mobilenet-v2 --data {root} --weights imagenet --head"
 
     shutil.copy(root / "train/ants/000.jpg", root / "train/bees/other.jpg")
     code, text, err = run("check", root, "--image-size", 28, "--json")

@@ -50,7 +50,7 @@ def test_nothing_is_found_in_a_good_folder(good):
     text = report.text()
     assert "80 images" in text
     assert "nothing is wrong with it" in text
-    assert text.splitlines()[-1] == f"next: neoclassic train resnet18 --data {good}"
+    assert text.splitlines()[-1] == f"next: neoclassic train mobilenet-v2 --data {good} --weights imagenet --head"
 
 
 def test_files_that_cannot_be_read_are_named_with_the_reason(good):

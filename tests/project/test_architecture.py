@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import neoclassic
-
 ROOT = Path(__file__).parents[2]
-SOURCE = Path(neoclassic.__file__).parent
+SOURCE = ROOT / "src" / "neoclassic"
 
 # Each room may import those before it and no others, wherever in a file the import stands.
 ORDER = ["base", "tree", "measure", "networks", "views", "data", "engines", "model", "torch", "train", "recipes"]

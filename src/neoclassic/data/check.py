@@ -84,7 +84,7 @@ class Report:
         if any(len(finding.paths) > most or finding.shown != finding.paths for finding in self.findings):
             lines += ["", f"all paths: neoclassic check {self.folder} --out findings.csv"]
         lines += ["", f"recommended fit: {self.fit}, because {self.why}"]
-        lines += [f"next: neoclassic train resnet18 --data {self.folder}"]
+        lines += [f"next: neoclassic train mobilenet-v2 --data {self.folder} --weights imagenet --head"]
         return "\n".join(lines)
 
 
