@@ -102,6 +102,7 @@ def _bench():
         "images_per_second": 23_456,
         "seconds": 77.5,
         "test_accuracy": 0.9412,
+        "accuracy_interval": [0.9364, 0.9457],
         "reaches": ".94 " * 20,
     }
     print_fitted("", training._done([done]))

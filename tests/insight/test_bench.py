@@ -68,6 +68,8 @@ def test_recipes_one_after_the_other(run_json, run):
     found = run_json("bench", "--recipes", "d2l-zh:lenet-bn", "--max-steps", 1, "--engine", "numpy")
     assert [row["recipe"] for row in found] == ["d2l-zh:lenet-bn"]
     assert found[0]["reaches"].startswith("median .845")
+    low, high = found[0]["accuracy_interval"]
+    assert 0 < low < found[0]["test_accuracy"] < high < 1
     assert run("bench")[::2] == (2, "neoclassic: name networks, or --recipes PATTERN\n")
     assert run("bench", "--recipes", "d2l-zz")[0] == 2
 

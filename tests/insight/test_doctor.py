@@ -1,10 +1,12 @@
 """The doctor names the disease of a run, with its cause, and finds nothing wrong with healthy runs."""
 
 import csv
+import itertools
 import json
 import re
 import shlex
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from helpers import fill_photos
@@ -15,6 +17,7 @@ from neoclassic.base.finding import GRADES, WRONG
 from neoclassic.insight.doctor import setting
 from neoclassic.insight.doctor.case import Case
 from neoclassic.insight.doctor.witness import Witness
+from neoclassic.train import feed
 
 LONG = {
     "a rate that is far too high",
@@ -165,6 +168,23 @@ def test_what_check_finds_in_the_photos_is_found_in_the_run(tmp_path, monkeypatc
     assert first.next == f"neoclassic check {photos}"
 
 
+def test_small_photos_that_are_enlarged_are_told_with_a_size_that_the_network_takes(tmp_path, monkeypatch, run):
+    monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))
+    photos = fill_photos(tmp_path / "photos", ["red", "green"], 30)  # 36×48 pixels
+    nc.train("lenet:bn", photos, out=tmp_path / "run", image_size=96, epochs=1, batch_size=8, **ENGINE)
+    (found,) = (each for each in nc.diagnose(tmp_path / "run").findings if each.name == "enlarged-images")
+    assert found.text == "small photos are enlarged to 96×96, which adds work and no information"
+    assert found.evidence == (
+        "half of the photos are at most 36 pixels on the side that becomes 96",
+        "7 times the pixels",
+    )
+    assert "--image-size 72" in found.next
+    code, _, err = run(*shlex.split(found.next)[1:], "--out", tmp_path / "again")
+    assert (code, json.loads((tmp_path / "again" / "recipe.json").read_text())["image_size"]) == (0, 72), err
+    nc.train("lenet:bn", photos, out=tmp_path / "fit", image_size=64, epochs=1, batch_size=8, **ENGINE)
+    assert "enlarged-images" not in nc.diagnose(tmp_path / "fit").names
+
+
 ENGINE = {"engine": "numpy", "verbose": False, "learning_rate": 0.01}
 
 
@@ -209,6 +229,26 @@ def test_overfitting_is_dated_by_the_held_out_loss(sound, tmp_path):
     assert "from epoch 3 on" in found.text
     assert "the held-out loss is lowest in epoch 2, 0.6000, and ends at 1.2000" in found.evidence
     assert "overfitting" not in nc.diagnose(sound).names
+
+
+def test_training_that_waits_for_data_is_told(sound, tmp_path):
+    late = relogged(sound, tmp_path / "late", data_seconds=[8, 2, 2, 2], seconds=[10, 4, 4, 4])
+    (found,) = (each for each in nc.diagnose(late).findings if each.name == "waits-for-data")
+    assert (found.grade, found.confidence) == ("note", "certain")
+    assert found.text == "training waits for data 64% of the time"
+    assert found.evidence[0].startswith("log.csv: 14 of 22 seconds")
+    (late / "model.safetensors").unlink()
+    assert "waits-for-data" in nc.diagnose(late).names
+    busy = relogged(sound, tmp_path / "busy", data_seconds=[8, 2, 2, 2], seconds=[100, 4, 4, 4])
+    assert "waits-for-data" not in nc.diagnose(busy).names
+
+
+def test_the_log_has_the_seconds_that_batches_took(source, tmp_path, monkeypatch):
+    ticks = itertools.count()  # one second at each look at the clock, of which a batch takes two
+    monkeypatch.setattr(feed, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    result = nc.train(MLP, source(PLANTS["a tiny test set"]), out=tmp_path / "run", **{**SOUND, "epochs": 2})
+    log = Case.open(result.run).log
+    assert [row.data_seconds for row in log] == [result.steps / 2] * 2
 
 
 def test_an_accuracy_below_the_known_range_is_doubtful(sound):

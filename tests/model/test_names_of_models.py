@@ -1,6 +1,7 @@
 """NETWORK@DATA wherever a model stands: published weights, and models in the package."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -154,8 +155,10 @@ def test_they_are_listed(package, run, run_json, tmp_path):
     assert rows[NAME]["place"] == "in the package"
     assert rows[NAME]["accuracy"] == 0.25
     assert rows[NAME]["bytes"] == (package / "lenet@fashion-mnist.safetensors").stat().st_size
-    assert rows["resnet50@imagenet"]["place"] == "downloaded when first used"
+    assert rows["resnet50@imagenet"]["place"] == "to be downloaded"
     assert rows["resnet50@imagenet"]["accuracy"] == 0.80858
+    assert rows["resnet50@imagenet"]["accuracy_interval"] == pytest.approx([0.8051, 0.8120], abs=1e-4)  # of 50,000
+    assert re.search(r"resnet50@imagenet +0\.8086 +0\.805–0\.812 ", out)
     assert len(rows) == 2 + 22
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)

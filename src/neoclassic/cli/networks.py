@@ -75,10 +75,12 @@ def _list_models(pattern: str, as_json: bool) -> None:
     cells = []
     for row in rows:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
-        cells.append((row["model"], accuracy, f"{row['bytes'] / 2**20:.1f}", row["place"]))
+        interval = "{:.3f}–{:.3f}".format(*row["accuracy_interval"]) if row["accuracy_interval"] else ""
+        cells.append((row["model"], accuracy, interval, f"{row['bytes'] / 2**20:.1f}", row["place"]))
     columns = (
         Column("model", narrow=WRAP, least=20),
         Column("accuracy", RIGHT),
+        Column("95 % interval", RIGHT, rank=1),
         Column("MiB", RIGHT),
         Column("where", narrow=WRAP, least=12),
     )

@@ -261,10 +261,19 @@ def _done(runs: Sequence[dict[str, Any]]) -> Table:
         Column("images/s", RIGHT),
         Column("seconds", RIGHT),
         Column("accuracy", RIGHT),
+        Column("95 % interval", RIGHT, rank=1),
         Column("published", narrow=WRAP, least=24, rank=5),
     )
     keys = ("recipe", "engine", "device", "precision", "epochs", "images_per_second", "seconds")
-    rows = ((*(str(run[key]) for key in keys), f"{run['test_accuracy']:.4f}", run["reaches"]) for run in runs)
+    rows = (
+        (
+            *(str(run[key]) for key in keys),
+            f"{run['test_accuracy']:.4f}",
+            "{:.3f}–{:.3f}".format(*run["accuracy_interval"]),
+            run["reaches"],
+        )
+        for run in runs
+    )
     return Table(columns, tuple(rows))
 
 

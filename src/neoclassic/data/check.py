@@ -14,7 +14,8 @@ from PIL import Image
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.text import csv_table
 from neoclassic.data import findings as find
-from neoclassic.data.duplicates import THUMBNAIL, duplicates, near_duplicates
+from neoclassic.data.copies import THUMBNAIL
+from neoclassic.data.duplicates import duplicates, near_duplicates
 from neoclassic.data.findings import Counts, Finding
 from neoclassic.data.fit import choose_fit
 from neoclassic.data.folders import Folder

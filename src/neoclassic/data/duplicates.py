@@ -1,27 +1,21 @@
-"""Photos that occur more than once in a folder: the same file, or almost the same picture.
-
-Near duplicates are photos whose 16×16 grey thumbnails correlate above NEAR: the same picture at another size, quality
-or brightness. Mirrored, turned and cropped copies are not found.
-"""
+"""Photos that occur more than once in a folder: the same file, or the same picture; see `data.copies`."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from neoclassic.data.copies import pose, similar
 from neoclassic.data.findings import Finding
 from neoclassic.data.folders import Folder, Photo
 
-THUMBNAIL = (16, 16)
-NEAR = 0.995  # correlation
-FLAT = 4.0  # grey levels: a thumbnail with a smaller standard deviation shows nothing to compare
 FEW = 3  # photos of a group that a line names
-MOST = 20_000  # photos among which near duplicates are searched: the work grows with the square
 
 Group = list[tuple[str, Photo]]  # photos with their splits
+Changes = Mapping[Path, str]  # how a photo differs from the first of its group: "mirrored", "resized" …
 
 
 def duplicates(folder: Folder) -> Iterator[Finding]:
@@ -31,45 +25,31 @@ def duplicates(folder: Folder) -> Iterator[Finding]:
         if not folder.infos[photo.path].error:
             same[folder.infos[photo.path].digest].append((split, photo))
     groups = [group for group in same.values() if len(group) > 1]
-    yield from _findings(groups, "duplicate", "the same file")
+    yield from _findings(groups, "duplicate", "the same file", {})
 
 
 def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> Iterator[Finding]:
-    """Find photos that look the same, from their thumbnails, uint8 16×16."""
+    """Find photos that show the same picture, from their thumbnails, uint8 32×32."""
     members = [one for one in _all(folder) if one[1].path in thumbnails]
-    photos = [photo for _, photo in members]
-    if len(photos) > MOST:
-        yield Finding("note", "unsought", f"near duplicates are searched only among at most {MOST:,} images")
+    if not members:
         return
-    roots = similar(np.array([thumbnails[photo.path] for photo in photos], np.uint8))
     groups: dict[int, Group] = defaultdict(list)
-    for i, member in enumerate(members):
-        groups[roots[i]].append(member)
+    for first, member in zip(similar(np.stack([thumbnails[photo.path] for _, photo in members])), members, strict=True):
+        groups[int(first)].append(member)
     unlike = [group for group in groups.values() if len({folder.infos[photo.path].digest for _, photo in group}) > 1]
-    yield from _findings(unlike, "near-duplicate", "almost the same picture")
+    changes = {
+        photo.path: _change(folder, thumbnails, group[0][1].path, photo.path)
+        for group in unlike
+        for _, photo in group[1:]
+    }
+    yield from _findings(unlike, "near-duplicate", "almost the same picture", changes)
 
 
-def similar(thumbnails: np.ndarray) -> list[int]:
-    """For each of N thumbnails, uint8 N×16×16, the index of one that stands for all that look the same, directly or
-    through others; its own if there are none."""
-    rows = thumbnails.astype(np.float32).reshape(len(thumbnails), 16 * 16)
-    rows -= rows.mean(1, keepdims=True)
-    textured = np.flatnonzero(rows.std(1) > FLAT)
-    rows = rows[textured] / np.linalg.norm(rows[textured], axis=1, keepdims=True)
-    parent = list(range(len(thumbnails)))  # union-find
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for start in range(0, len(rows), 1024):
-        block = rows[start : start + 1024] @ rows[start:].T
-        for i, j in np.argwhere(block > NEAR):
-            if i < j:
-                parent[root(int(textured[start + j]))] = root(int(textured[start + i]))
-    return [root(i) for i in range(len(parent))]
+def _change(folder: Folder, thumbnails: Mapping[Path, np.ndarray], first: Path, copy: Path) -> str:
+    """How a copy differs from the first photo of its group; "" if neither in pose nor in size."""
+    turned = pose(thumbnails[first], thumbnails[copy])
+    sizes = [sorted((folder.infos[path].width, folder.infos[path].height)) for path in (first, copy)]
+    return " and ".join(filter(None, (turned, "resized" if sizes[0] != sizes[1] else "")))
 
 
 def _all(folder: Folder) -> Group:
@@ -79,25 +59,42 @@ def _all(folder: Folder) -> Group:
     return [(split, photo) for split, photos in splits.items() for photo in photos]
 
 
-def _findings(groups: Collection[Group], kind: str, what: str) -> Iterator[Finding]:
+def _findings(groups: Collection[Group], kind: str, what: str, changes: Changes) -> Iterator[Finding]:
     """Up to three findings: groups across classes, groups across splits, and the rest."""
     by_suffix: dict[str, list[Group]] = {"-classes": [], "-parts": [], "": []}
     for group in groups:
         labels, splits = {photo.label for _, photo in group}, {split for split, _ in group}
         suffix = "-classes" if len(labels) > 1 else "-parts" if len(splits) > 1 else ""
         by_suffix[suffix].append(group)
+    parts = " or ".join(dict.fromkeys(_parts(group) for group in by_suffix["-parts"]))
+    spoilt = "the model is tested on images it has seen, and looks too good"
     for suffix, severity, text in (
         ("-classes", "error", f"{what} is in two classes: one label is wrong"),
-        ("-parts", "error", f"{what} is in two splits: the model is tested on images it has seen, and looks too good"),
+        ("-parts", "error", f"{what} is in two splits, {parts}: {spoilt}"),
         ("", "note", f"{what} is twice in one class"),
     ):
         if found := by_suffix[suffix]:
-            cases = "1 case" if len(found) == 1 else f"{len(found):,} cases"
-            paths, brief = (tuple(_line(group, most) for group in found) for most in (None, FEW))
-            yield Finding(severity, kind + suffix, f"{text} ({cases})", paths, brief)
+            paths, brief = (tuple(_line(group, changes, most) for group in found) for most in (None, FEW))
+            yield Finding(severity, kind + suffix, f"{text} ({_cases(found, changes)})", paths, brief)
 
 
-def _line(group: Group, most: int | None = None) -> str:
-    """The paths of a group, or the first `most` of them and the number of the others."""
-    named = " = ".join(str(photo.path) for _, photo in group[:most])
+def _parts(group: Group) -> str:
+    """The splits of a group: "train and test"."""
+    return " and ".join(dict.fromkeys(split for split, _ in group))
+
+
+def _cases(groups: Collection[Group], changes: Changes) -> str:
+    """How many there are, and of which kinds: "3 cases: 2 mirrored, 1 resized"."""
+    cases = "1 case" if len(groups) == 1 else f"{len(groups):,} cases"
+    kinds = Counter(kind for group in groups for kind in {changes.get(photo.path) for _, photo in group} if kind)
+    named = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
+    return f"{cases}: {named}" if named else cases
+
+
+def _line(group: Group, changes: Changes, most: int | None = None) -> str:
+    """The photos of a group, or the first `most` of them and the number of the others."""
+    named = " = ".join(
+        f"{photo.path} ({changes[photo.path]})" if changes.get(photo.path) else str(photo.path)
+        for _, photo in group[:most]
+    )
     return named if most is None or len(group) <= most else f"{named} and {len(group) - most:,} more"

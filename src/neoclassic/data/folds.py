@@ -11,23 +11,23 @@ import hashlib
 import numpy as np
 from PIL import Image
 
+from neoclassic.data.copies import THUMBNAIL, similar
 from neoclassic.data.dataset import Dataset
-from neoclassic.data.duplicates import MOST, THUMBNAIL, similar
 from neoclassic.data.preprocessing import Array
 
 
 def groups(part: Dataset, near: bool = True) -> Array:
-    """The group of each image, N int64: images with the same pixels, and, if `near`, those that look almost the same.
+    """The group of each image, N int64: images with the same pixels, and, if `near`, those that show the same
+    picture.
 
-    Near duplicates are searched among at most 20,000 images, by their thumbnails.
+    See `data.copies`.
     """
     first: dict[bytes, int] = {}
     marks = (hashlib.sha256(np.ascontiguousarray(part.images[i]).tobytes()).digest() for i in range(len(part)))
     found = np.array([first.setdefault(mark, i) for i, mark in enumerate(marks)], np.int64)
-    if near and len(part) <= MOST:
+    if near:
         thumbnails = np.stack([_thumbnail(part.images[i]) for i in range(len(part))])
-        parent = np.array(similar(thumbnails), np.int64)
-        for i, j in enumerate(parent):
+        for i, j in enumerate(similar(thumbnails)):
             if i != j:
                 found[found == found[i]] = found[j]
     return found

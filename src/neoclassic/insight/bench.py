@@ -148,4 +148,5 @@ def recipes(
         assert result is not None  # this process is the only one
         kept = ["recipe", "network", "engine", "device", "precision", "epochs", "images_per_second", "seconds"]
         kept += ["test_accuracy"]
-        yield {key: getattr(result, key) for key in kept} | {"reaches": recipe.reaches}
+        interval = {"accuracy_interval": result.evaluation["accuracy_interval"]}
+        yield {key: getattr(result, key) for key in kept} | interval | {"reaches": recipe.reaches}

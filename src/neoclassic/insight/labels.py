@@ -272,11 +272,12 @@ def _by_training(recipe: Recipe, whole: Dataset, fold: Array, k: int, settings: 
     with files.scratch() as scratch:
         for i in range(k):
             (inside,), (outside,) = np.nonzero(fold == i), np.nonzero(fold != i)
-            splits = Splits(whole.subset(outside), whole.subset(inside))
+            held = whole.subset(inside)
+            splits = Splits(whole.subset(outside), whole.subset(inside[:1]))  # evaluated after every epoch: one image
             out = scratch / str(i)
             train(recipe, settings, out, splits, kept=False)
             model = Model.load(out / "model.safetensors")
-            logits = logits_of(model.engine(settings.engine, settings.device), splits.test.images, model.preprocessing)
+            logits = logits_of(model.engine(settings.engine, settings.device), held.images, model.preprocessing)
             found[inside] = softmax(logits)
-            say(f"fold {i + 1} of {k}: {(logits.argmax(1) == splits.test.labels).mean():.2%} right")
+            say(f"fold {i + 1} of {k}: {(logits.argmax(1) == held.labels).mean():.2%} right")
     return found

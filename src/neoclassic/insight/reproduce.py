@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from neoclassic.base.errors import UsageError
-from neoclassic.networks import OWN
+from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.sources import is_photos
+from neoclassic.networks import OWN, Entry
 from neoclassic.recipes import choose
 from neoclassic.train.recipe import Recipe
 
@@ -31,7 +32,7 @@ def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
         base = choose(network, recipe.name)
         words = ["neoclassic", "train", recipe.network, "--recipe", recipe.name]
     except UsageError:  # not a published recipe: the network's defaults
-        base = choose(network, None)
+        base = _default(network, recipe)
         words = ["neoclassic", "train", recipe.network]
     values, defaults = recipe.to_dict(), base.to_dict()
     for name, option in OPTIONS.items():
@@ -48,3 +49,14 @@ def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
     if recipe.network == OWN:  # no file names the tree
         rest = ["tree", *rest]
     return shlex.join([*words, "--engine", engine]), rest
+
+
+def _default(network: str | Entry, recipe: Recipe) -> Recipe:
+    """What `neoclassic train NETWORK` takes, which depends on the photos if they are still there."""
+    plain = choose(network, None)
+    if recipe.weights or not is_photos(recipe.data):
+        return plain
+    try:
+        return choose(network, None, recipe.data).but(data=plain.data)
+    except NeoclassicError:
+        return plain

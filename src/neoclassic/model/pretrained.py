@@ -17,12 +17,14 @@ from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.model import published
 from neoclassic.model.adopting import adopted_model
 from neoclassic.model.artefact import Model
+from neoclassic.model.evaluate import wilson
 from neoclassic.model.published import PUBLISHED, Published
 from neoclassic.model.weight_files import read
 from neoclassic.networks import list_networks
 
 PACKAGE = Path(__file__).parents[1] / "pretrained"
 ENDING = ".safetensors"
+IMAGES = 50_000  # in ImageNet's validation set
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,28 @@ def known() -> dict[str, Known]:
 def rows(pattern: str) -> list[dict[str, Any]]:
     """What there is to say of each model whose name matches a shell pattern, as plain JSON values.
 
-    accuracy: on the test images of its data, or on ImageNet's validation images as torchvision states it.
+    accuracy: on the test images of its data, or on ImageNet's validation images as torchvision states it; n: how many
+    there are; accuracy_interval: the 95 % interval. None where they are not known.
     """
     found = []
     for name, model in known().items():
         if not fnmatchcase(name, pattern):
             continue
         if row := model.published:
-            place = "on this machine" if published.present(row) else "downloaded when first used"
-            facts = {"accuracy": round(row.top1 / 100, 5), "bytes": round(row.size * 2**20), "place": place}
+            place = "on this machine" if published.present(row) else "to be downloaded"
+            facts = _accuracy(round(row.top1 / 100, 5), IMAGES) | {"bytes": round(row.size * 2**20), "place": place}
             found.append({"model": name, **facts, "address": row.address})
         elif model.file:
-            accuracy = Model.load(model.file).metrics.get("test", {}).get("accuracy")
-            facts = {"accuracy": accuracy, "bytes": model.file.stat().st_size, "place": "in the package"}
+            test = Model.load(model.file).metrics.get("test", {})
+            facts = _accuracy(test.get("accuracy"), test.get("n"))
+            facts |= {"bytes": model.file.stat().st_size, "place": "in the package"}
             found.append({"model": name, **facts, "address": None})
     return found
+
+
+def _accuracy(accuracy: float | None, n: int | None) -> dict[str, Any]:
+    interval = None if accuracy is None or n is None else list(wilson(round(accuracy * n), n))
+    return {"accuracy": accuracy, "n": n, "accuracy_interval": interval}
 
 
 def is_name(model: str | os.PathLike[str]) -> bool:
@@ -121,5 +130,5 @@ def _of_published(row: Published) -> Model:
         model, _ = adopted_model(row.network, read(path).arrays, published.classes(), row.preprocessing, data)
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: {error}") from None
-    metrics = {"published": {"accuracy": round(row.top1 / 100, 5), "n": 50_000}}
+    metrics = {"published": {"accuracy": round(row.top1 / 100, 5), "n": IMAGES}}
     return replace(model, metrics=metrics, source=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from neoclassic.model.inputs import resident
 from neoclassic.train.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass
 class Feed:
     """A training set, ready to be sampled.
 
@@ -28,6 +29,9 @@ class Feed:
     weights        float32 K, the weight of each class in the loss; None where all are 1
     colours        principal colours, if the augmentation shifts colours
     xp, put        numpy or torch, and the function that copies a NumPy array to the device
+    device         where the network is
+    seconds        that training has waited for batches; on a GPU, which augments while this processor goes on, only for
+                   images that are read from host memory
     """
 
     pixels: Any
@@ -39,17 +43,24 @@ class Feed:
     colours: Array | None
     xp: Any
     put: Put
+    device: str
+    seconds: float = 0.0
 
     def batch(self, index: Array, rng: np.random.Generator, share: slice = slice(None)) -> tuple[Any, Any]:
         """The images at `index`, float32 N×C×H×W, with their labels, N, or targets, N×K; or a slice of that batch.
 
         Random numbers are drawn for the whole batch, so that the slices of a batch together equal the batch.
         """
+        started = time.monotonic()
         draw = self.augmentation.draw(len(index), self.preprocessing.size, rng, self.colours)
         if share != slice(None) and draw.mixture is None:
             draw, index, share = draw.select(share), index[share], slice(None)
+        host = isinstance(self.pixels, np.ndarray | Resized)
+        pixels = self.pixels[index] if host else None
+        if self.device != "cpu":
+            self.seconds += time.monotonic() - started
         place = self.put(index)
-        pixels = self.put(self.pixels[index]) if isinstance(self.pixels, np.ndarray | Resized) else self.pixels[place]
+        pixels = self.put(pixels) if host else self.pixels[place]
         x_NHWC = augment(pixels, draw, self.preprocessing, self.xp, self.put)
         labels = self.labels[place]
         if self.targets is not None:
@@ -58,6 +69,8 @@ class Feed:
                 x_NHWC, labels = mix(x_NHWC, labels, draw.mixture, self.put)
             if self.weights is not None:
                 labels = labels * self.weights
+        if self.device == "cpu":
+            self.seconds += time.monotonic() - started
         return self.xp.moveaxis(x_NHWC, 3, 1)[share], labels[share]
 
 
@@ -76,6 +89,7 @@ def feed(engine: Engine, training: Dataset, p: Preprocessing, recipe: Recipe) ->
         colours=principal_colours(images) if augmentation.colour else None,
         xp=engine.xp,
         put=engine.put,
+        device=engine.device,
     )
 
 

@@ -203,6 +203,7 @@ class Training:
                 if epoch in job.plan and first == 0 < epoch:
                     job.begin(epoch)
                 before, started = state.epoch_seconds, time.monotonic()
+                waited = state.data_seconds - source.seconds
                 looked, rate = started, 0.0
                 for index in batches(images, recipe.batch_size, recipe.seed, epoch, alone=job.lone_image)[first:]:
                     rate = recipe.learning_rate_at(state.step, job.steps_per_epoch)
@@ -210,6 +211,7 @@ class Training:
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
                     share, seed = world.share(len(index)), world.seed(recipe.seed, state.step)
                     engine.step(*source.batch(index, rng, share), rate, seed)
+                    state.data_seconds = waited + source.seconds
                     state.step += 1
                     for each in self.listeners:
                         each.stepped(epoch + 1, len(index))
@@ -305,9 +307,10 @@ class Training:
         evaluation = job.evaluate(job.monitored, exact=False)
         seconds = state.epoch_seconds + time.monotonic() - started
         row = Epoch.of(epoch, rate, sums, evaluation, not job.recipe.validation, seconds, state.epoch_seconds)
+        row = replace(row, data_seconds=round(state.data_seconds, 3))
         state.log.append(row)
         state.seconds += seconds
-        state.loss_sum, state.correct, state.n, state.epoch_seconds = 0.0, 0, 0, 0.0
+        state.loss_sum, state.correct, state.n, state.epoch_seconds, state.data_seconds = 0.0, 0, 0, 0.0, 0.0
         best = not job.recipe.validation or state.best is None or row.better_than(state.log[state.best - 1])
         if best:
             state.best = len(state.log)

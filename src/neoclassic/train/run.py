@@ -69,7 +69,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of `log.csv`. Accuracies are fractions, losses nats; None where nothing was measured."""
+    """One row of `log.csv`. Accuracies are fractions, losses nats; None where nothing was measured.
+
+    seconds       of training and evaluation together
+    data_seconds  of them, those in which training waited for batches; see `train.feed.Feed.seconds`
+    """
 
     epoch: int
     learning_rate: float
@@ -81,6 +85,7 @@ class Epoch:
     test_accuracy: float | None
     seconds: float
     images_per_second: float
+    data_seconds: float | None = None
 
     @classmethod
     def of(
@@ -194,6 +199,7 @@ class State:
     correct: int = 0
     n: int = 0
     epoch_seconds: float = 0.0
+    data_seconds: float = 0.0
     seconds: float = 0.0
     log: list[Epoch] = field(default_factory=list)
     best: int | None = None  # the epoch, from 1, whose model is kept

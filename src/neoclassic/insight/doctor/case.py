@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.data import SOURCES, Folder, scan
 from neoclassic.data.augmentation import Augmentation, Draw, augment, principal_colours
 from neoclassic.data.image_files import pixel_limit
 from neoclassic.data.preprocessing import to_input
+from neoclassic.data.sources import is_photos
 from neoclassic.engines import Weights
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.numpy import NumpyEngine
@@ -166,6 +168,27 @@ class Case:
         except NeoclassicError as error:
             self.problem = str(error)
             return None
+
+    @cached_property
+    def photos(self) -> Folder | None:
+        """The folder or table of photos; None if there is none, or if it cannot be read, and in quick cases."""
+        place = self.settings.place
+        if self.quick or not place or not is_photos(place):
+            return None
+        try:
+            return scan(place)
+        except NeoclassicError:
+            return None
+
+    @cached_property
+    def own_side(self) -> int | None:
+        """Pixels on that side of the images that becomes the network's side; the median of photos; None if unknown."""
+        if self.recipe.data in SOURCES:
+            return SOURCES[self.recipe.data].shape[1]
+        padded = self.model is not None and self.model.preprocessing.fit == "pad"
+        infos = self.photos.infos.values() if self.photos else ()
+        sides = [(max if padded else min)(info.width, info.height) for info in infos if not info.error]
+        return int(np.median(sides)) if sides else None
 
     @cached_property
     def measure(self) -> Measure:

@@ -7,22 +7,23 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 
-from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.finding import CERTAIN, DOUBTFUL, LIKELY, NOTE, POSSIBLE, WRONG, Finding
 from neoclassic.base.records import differing
-from neoclassic.data import SOURCES, scan
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.data.check import layout_findings
-from neoclassic.data.sources import is_photos
 from neoclassic.insight.doctor.case import Case
 from neoclassic.insight.doctor.course import held_out
 from neoclassic.insight.doctor.stuck import ending_rectifier
+from neoclassic.measure import ShapeError, measure
+from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax, wilson
 
 TINY = 8  # images in a batch: of fewer, statistics say little
 STRONGER = 0.1  # accuracy that images lose by augmentation, beyond which it may be too strong
 UNLEARNT = 0.7  # of the way from guessing to perfection: a run that learns as much stands its augmentation
 ENLARGED = 2.0  # times the side of the data's own images
+WAITING = 0.3  # share of the time of training that goes by until batches are made
+LONG = 5.0  # seconds of it that are worth mentioning
 LARGE = 10_000  # parameters for each training image
 UNREAD = 0.05  # share of the photos
 GRADES = {"error": WRONG, "warning": DOUBTFUL, "note": NOTE}  # of what `neoclassic check` finds
@@ -38,6 +39,7 @@ def findings(case: Case) -> Iterator[Finding]:
     yield from tiny_batches(case)
     yield from rectified(case)
     yield from enlarged(case)
+    yield from waiting(case)
     yield from oversized(case)
 
 
@@ -49,15 +51,10 @@ def faults(case: Case) -> Iterator[Finding]:
             text = f"{case.result.skipped:,} photos could not be read"
             evidence = (f"{case.run.skipped} lists them; about {n:,} were found",)
             yield Finding("skipped", DOUBTFUL, text, evidence, CERTAIN, "convert them, or remove them")
-    place = case.settings.place
-    if case.quick or not place or not is_photos(place):
+    if not case.photos:
         return
-    try:
-        found = layout_findings(scan(place))
-    except NeoclassicError:
-        return
-    command = f"neoclassic check {shlex.quote(place)}"
-    for each in found:
+    command = f"neoclassic check {shlex.quote(case.settings.place or '')}"
+    for each in layout_findings(case.photos):
         if each.severity != "note":
             shown = each.shown[:3]
             yield Finding(each.kind, GRADES[each.severity], each.text, shown, CERTAIN, "", command)
@@ -151,19 +148,54 @@ def rectified(case: Case) -> Iterator[Finding]:
 
 def enlarged(case: Case) -> Iterator[Finding]:
     """Images that are enlarged, which costs time and adds no information."""
-    if case.recipe.data not in SOURCES or not case.model:
+    if not case.model or case.recipe.weights or not (own := case.own_side):
         return
-    side, own = case.model.input[1], SOURCES[case.recipe.data].shape[1]
+    side = min(case.model.input[1:])
     if side < ENLARGED * own:
         return
+    smaller = fitting(case.model, 2 * own)
+    what = "small photos" if case.photos else f"images of {own}×{own} pixels"
+    evidence = [f"half of the photos are at most {own} pixels on the side that becomes {side}"] if case.photos else []
     yield Finding(
         "enlarged-images",
         NOTE,
-        f"images of {own}×{own} pixels are enlarged to {side}×{side}, which adds work and no information",
-        (f"{(side / own) ** 2:.0f} times the pixels",),
+        f"{what} are enlarged to {side}×{side}, which adds work and no information",
+        (*evidence, f"{(side / own) ** 2:.0f} times the pixels"),
         CERTAIN,
-        f"try a smaller --image-size, such as {2 * own}, if the network takes it",
+        f"try a smaller --image-size, such as {2 * own}" + ("" if smaller else ", with a network that takes it"),
+        case.again(image_size=smaller) if smaller else "",
     )
+
+
+def waiting(case: Case) -> Iterator[Finding]:
+    """Training that waits for its batches."""
+    rows = [row for row in case.log if row.data_seconds is not None]
+    waited, total = sum(row.data_seconds or 0.0 for row in rows), sum(row.seconds for row in rows)
+    if waited < max(LONG, WAITING * total):
+        return
+    evidence = f"log.csv: {waited:.0f} of {total:.0f} seconds went by until batches were read, resized and augmented"
+    smaller = fitting(case.model, min(case.model.input[1:]) // 2) if case.model else None
+    advice = ["put the data and the cache (NEOCLASSIC_CACHE) on a fast disk"]
+    advice += [f"make the images smaller (--image-size {smaller})"] if smaller else []
+    advice += ["augment less"] if case.recipe.augmentation != Augmentation() else []
+    yield Finding(
+        "waits-for-data",
+        NOTE,
+        f"training waits for data {waited / total:.0%} of the time",
+        (evidence,),
+        CERTAIN,
+        ", or ".join(advice),
+        case.again(image_size=smaller) if smaller else "",
+    )
+
+
+def fitting(model: Model, side: int) -> int | None:
+    """The side, if the network of a model takes images of that side."""
+    try:
+        measure(model.tree, (model.input[0], side, side))
+    except ShapeError:
+        return None
+    return side
 
 
 def oversized(case: Case) -> Iterator[Finding]:
