@@ -126,6 +126,7 @@ called.register("neoclassic.measure.fold", "neoclassic.measure")
 called.register("neoclassic.verbs", *_CALLED.values())
 display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
 display.register("neoclassic.insight.cells", "Recipe", "Recipes", "Model", "Result", "Run")
+display.register("neoclassic.insight.cells", "CrossValidation")
 display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
 display.register("neoclassic.insight.cells", "Diagnosis", "Suspects")
 

@@ -25,6 +25,7 @@ from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import CLASS_COLUMNS, Evaluation
 from neoclassic.recipes import Recipes
+from neoclassic.train.cross_validation import CrossValidation
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run
 from neoclassic.views import drawing, lettering
@@ -158,6 +159,13 @@ def _(diagnosis: Diagnosis) -> str:
     found = [_finding(each) for each in diagnosis.findings] or [paragraph(NOTHING)]
     unread = [paragraph(f"Only its files were examined: {diagnosis.unread}")] if diagnosis.unread else []
     return cell(_title(f"{diagnosis.run}: {diagnosis.about}"), *unread, *found)
+
+
+@html.register
+def _(done: CrossValidation) -> str:
+    first, shown = done.results[0], done.table
+    title = _title(f"{first.network} on {first.data}, {len(done.results)} folds")
+    return cell(title, table([column.title for column in shown.columns], shown.rows), *map(paragraph, done.lines))
 
 
 @html.register

@@ -28,6 +28,11 @@ def watchers(progress: bool = False) -> list[Listener]:
     return [Pictures(while_training=progress), Events(), *shown(progress), Doubts(), *([Doctor()] if progress else [])]
 
 
+def of_folds(progress: bool = False) -> list[Listener]:
+    """The same for each of several folds, without the doctor."""
+    return [each for each in watchers(progress) if not isinstance(each, Doctor)]
+
+
 def shown(progress: bool | None) -> list[Listener]:
     """What is shown of a run that leaves no files.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.measure import by
-from neoclassic.model import hub, pretrained
+from neoclassic.model import folds, hub, pretrained
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import open_model
@@ -86,8 +86,11 @@ def open_models(
 ) -> tuple[Model, Engine]:
     """Open one model as `open_model` does; of several models, or with views, the first one and an ensemble.
 
+    The first one then says of all of them what they were trained on. A folder of `train --folds` is several models.
+
     UsageError for models whose classes or preprocessing differ.
     """
+    paths = [member for path in paths for member in folds.trained(path) or [path]]
     members = [open_model(path, engine, device, answering) for path in paths]
     (first, running), *others = members
     for path, (model, _) in zip(paths[1:], others, strict=True):
@@ -102,7 +105,20 @@ def open_models(
             raise UsageError(f"{path} needs other images than {paths[0]} ({what}): an ensemble needs the same")
     if not others and views == MultiView():
         return first, running
-    return replace(first, calibration={}), Ensemble(members, views)
+    data = {**first.data, **_trained_on([model for model, _ in members])}
+    return replace(first, data=data, calibration={}), Ensemble(members, views)
+
+
+def _trained_on(models: Sequence[Model]) -> dict[str, Any]:
+    """What the photos of several models are to all of them: a photo is a test photo if none was trained on it."""
+    photos = [model.data.get("photos", {}) for model in models]
+    if not any(photos):
+        return {}
+    found = {
+        split: {mark for each in photos for mark in each.get(split, ())} for split in ("train", "validation", "test")
+    }
+    found["test"] -= found["train"] | found["validation"]
+    return {"photos": {split: sorted(marks) for split, marks in found.items()}}
 
 
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -118,4 +134,6 @@ def _is_model(given: str) -> bool:
     if hub.is_address(given) or pretrained.is_known(given):
         return True
     path = Path(given)
-    return path.suffix.lower() in (".safetensors", ".onnx") or (path / "model.safetensors").is_file()
+    return path.suffix.lower() in (".safetensors", ".onnx") or any(
+        (path / name).is_file() for name in ("model.safetensors", folds.FOLDS)
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,13 +60,15 @@ def train(
     world: World | None = None,
     kept: bool = True,
     control: Control = UNSTEERED,
+    begin: Callable[[], object] = lambda: None,
 ) -> Result | None:
     """Run a recipe; return what `result.json` holds.
 
     out: the run folder; `runs/<network>-<data>-<number>` when omitted. splits: replaces the data set that the recipe
     names. world: this process's place among several, which the environment tells when omitted; only the first of them
     writes and has a result, the others return None. kept: whether the folder will be there afterwards, so that it is
-    worth naming. control: steers the run; only where it is one process.
+    worth naming. control: steers the run; only where it is one process. begin: called when everything is prepared,
+    before the folder is made.
 
     UsageError for an impossible call, before anything is written; `Interrupted` after Ctrl-C; `Diverged` for a loss
     that is not finite; NeoclassicError for bad data or a folder that cannot be written.
@@ -97,6 +99,7 @@ def train(
     with pixel_limit(settings.max_pixels):
         job = prepare(recipe, settings, splits, world, note if listeners else None)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
+    begin()
     run = Run.create(out, name, job.recipe, settings)
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)

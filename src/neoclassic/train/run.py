@@ -23,9 +23,10 @@ from neoclassic.base.text import csv_table
 from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines.contract import Array
-from neoclassic.model import artefact
+from neoclassic.model import artefact, folds
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation
+from neoclassic.model.folds import FOLDS
 from neoclassic.train.recipe import Recipe
 from neoclassic.views.table import LEFT, align, duration
 
@@ -256,7 +257,7 @@ class Run(display.Displayed):
     @classmethod
     def check(cls, out: str | Path | None) -> None:
         """Raise what `create` would raise, before any work is done. Nothing is written."""
-        if out is not None and (Path(out) / "recipe.json").exists():
+        if out is not None and any((Path(out) / name).exists() for name in ("recipe.json", FOLDS)):
             raise UsageError(f"{out} holds a run already: use --resume {out}, or choose another --out")
         files.check_folder(Path(out or "runs"))
 
@@ -283,6 +284,9 @@ class Run(display.Displayed):
             data = json.loads((run.folder / "recipe.json").read_text("utf-8"))
             settings = Settings.from_dict(data.pop("run"))
         except (FileNotFoundError, NotADirectoryError):
+            if members := folds.members(folder):
+                several = f"{folder} holds {len(members)} runs, one for each fold"
+                raise UsageError(f"{several}: name one of them, such as {members[0]}") from None
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None
