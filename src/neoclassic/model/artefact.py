@@ -198,7 +198,9 @@ class Model(display.Displayed):
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the artefact, atomically. NeoclassicError when it cannot be written."""
+        """Write the artefact, atomically. NeoclassicError when it cannot be written, or without weights."""
+        if not self.weights and measure(self.tree, self.input).parameters:
+            raise NeoclassicError(f"cannot write {path}: an ensemble or an .onnx file has no weights to write")
         write(Path(path), "model", self.weights, self.header())
 
     @classmethod

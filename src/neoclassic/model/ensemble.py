@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from neoclassic.model import folds, hub, pretrained
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import open_model
+
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,10 @@ def open_models(
     views: MultiView = MultiView(),
     answering: bool = False,
 ) -> tuple[Model, Engine]:
-    """Open one model as `open_model` does; of several models, or with views, the first one and an ensemble.
+    """Open one model as `open_model` does; with views, it and an ensemble.
 
-    The first one then says of all of them what they were trained on. A folder of `train --folds` is several models.
-
-    UsageError for models whose classes or preprocessing differ.
+    Of several models, a model without weights, whose classes, preprocessing and data are theirs, and an ensemble. A
+    folder of `train --folds` is several models. UsageError for models whose classes or preprocessing differ.
     """
     paths = [member for path in paths for member in folds.trained(path) or [path]]
     members = [open_model(path, engine, device, answering) for path in paths]
@@ -103,22 +104,21 @@ def open_models(
             if first.input == model.input:
                 what = "; ".join(f"{k} {x} and {y}" for k, x, y in differ)
             raise UsageError(f"{path} needs other images than {paths[0]} ({what}): an ensemble needs the same")
-    if not others and views == MultiView():
-        return first, running
-    data = {**first.data, **_trained_on([model for model, _ in members])}
-    return replace(first, data=data, calibration={}), Ensemble(members, views)
+    if not others:
+        return (first, running) if views == MultiView() else (replace(first, calibration={}), Ensemble(members, views))
+    return _of_all([model for model, _ in members]), Ensemble(members, views)
 
 
-def _trained_on(models: Sequence[Model]) -> dict[str, Any]:
-    """What the photos of several models are to all of them: a photo is a test photo if none was trained on it."""
-    photos = [model.data.get("photos", {}) for model in models]
-    if not any(photos):
-        return {}
-    found = {
-        split: {mark for each in photos for mark in each.get(split, ())} for split in ("train", "validation", "test")
-    }
-    found["test"] -= found["train"] | found["validation"]
-    return {"photos": {split: sorted(marks) for split, marks in found.items()}}
+def _of_all(models: Sequence[Model]) -> Model:
+    """What is true of several models together: no weights, no metrics, and what their photos are to all of them.
+
+    A photo is a test photo if none of them was trained on it.
+    """
+    first, photos = models[0], [model.data.get("photos", {}) for model in models]
+    train, validation, test = ({mark for each in photos for mark in each.get(part, ())} for part in PARTS)
+    marks = zip(PARTS, (train, validation, test - train - validation), strict=True)
+    data = first.data | ({"photos": {part: sorted(found) for part, found in marks}} if any(photos) else {})
+    return replace(first, data=data, weights={}, metrics={}, calibration={})
 
 
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
