@@ -170,7 +170,7 @@ def train(
     recipe = transfer.resolved(recipe.checked())
     settings = located(recipe, resolved(recipe, settings))
     Run.check(out)
-    folder = Path(out) if out is not None else _unused(recipe, k)
+    folder = Path(out) if out is not None else _unused(recipe.network, Path(settings.place or recipe.data).name, k)
     plan = Plan(folder, recipe, k, settings)
     with ExitStack() as held:
 
@@ -192,9 +192,9 @@ def resume(folder: str | Path, listeners: Sequence[Listener] = ()) -> CrossValid
         return plan.run(listeners)
 
 
-def _unused(recipe: Recipe, k: int) -> Path:
+def _unused(network: str, data: str, k: int) -> Path:
     """A folder that is not there yet."""
-    name = f"{recipe.network}-{Path(recipe.data).name}-{k}-folds".replace(":", "-").replace("/", "-")
+    name = f"{network}-{data}-{k}-folds".replace(":", "-").replace("/", "-")
     return next(path for i in count(1) if not (path := Path("runs") / f"{name}-{i}").exists())
 
 
