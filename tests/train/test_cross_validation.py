@@ -13,6 +13,7 @@ import neoclassic as nc
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data import load
 from neoclassic.data.preprocessing import to_input
+from neoclassic.insight.reproduce import command
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import load_model, open_model
@@ -115,6 +116,7 @@ def test_a_fold_is_an_ordinary_run(trained, run_json):
     assert Run.open(first)[1].fold == (1, 3)
     assert loop.resume(first).checksum == trained.results[0].checksum
     assert nc.diagnose(first).run == first
+    assert "--folds 3" in command(Run.open(first)[1], "numpy")[0]
 
 
 def test_the_ensemble_is_tested_once_on_a_test_set_of_its_own(tested, idx_folder, run_json):

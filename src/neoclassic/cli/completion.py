@@ -153,10 +153,12 @@ def _names_in(path: str) -> list[str]:
 
 
 def _run_folders(typed: str) -> list[str]:
-    """The run folders whose paths begin as typed: where the path leads, and those in `runs`."""
+    """The folders of runs and of folds whose paths begin as typed: where the path leads, and those in `runs`."""
+    from neoclassic.model.folds import FOLDS
+
     parent = typed[: typed.rfind("/") + 1]
     found = (place + path.name for place in ([parent] if parent else ["", "runs/"]) for path in _entries(place))
-    return [folder for folder in found if Path(folder, "recipe.json").is_file()]
+    return [folder for folder in found if any(Path(folder, name).is_file() for name in ("recipe.json", FOLDS))]
 
 
 def _entries(folder: str) -> list[Path]:
