@@ -133,6 +133,21 @@ def test_the_ensemble_is_tested_once_on_a_test_set_of_its_own(tested, idx_folder
     assert kept["result"]["ensemble"]["accuracy"] == tested.ensemble.accuracy
 
 
+def test_a_validation_set_is_the_test_set_of_the_ensemble_or_divided(tmp_path, run, run_json):
+    fill_photos(tmp_path / "fruit" / "train", ["apple", "banana"], 6)
+    fill_photos(tmp_path / "fruit" / "val", ["apple", "banana"], 4, first=1)
+    given = recipe(tmp_path / "fruit").but(epochs=1, validation=0.2)
+    done = train(given, 2, NUMPY, tmp_path / "apart")
+    assert (done.n, done.ensemble.n) == (12, 8)
+    assert run_json("evaluate", done.folder, "--engine", "numpy")["accuracy"] == done.ensemble.accuracy
+    done = train(given.but(test=0.0), 2, NUMPY, tmp_path / "divided")
+    assert (done.n, done.ensemble) == (20, None)
+    assert run_json("evaluate", f"{done.folder}/fold2", "--engine", "numpy")["n"] == done.results[1].evaluation["n"]
+    assert "trained on all of it" in run("evaluate", done.folder)[2]
+    done = train(given.but(test=0.5), 2, NUMPY, tmp_path / "held out")
+    assert (done.n, done.ensemble.n) == (6 + 8, 6)
+
+
 def test_the_folder_is_a_model_wherever_a_model_answers(trained, photos, run, run_json, tmp_path):
     def asked(model):
         found = run_json("predict", model, photos / "apple" / "1.jpg", "--engine", "numpy")
@@ -159,7 +174,7 @@ def test_what_needs_one_model_says_how_to_name_it(line, trained, run, tmp_path, 
     assert f"{trained.folder}/fold1" in err
 
 
-def test_wrong_calls_write_nothing(photos, trained, tmp_path, monkeypatch, run):
+def test_wrong_calls_write_nothing(photos, trained, idx_folder, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="class 'apple' has 9 different images, too few for 10 folds"):
         train(recipe(photos), 10, NUMPY)
@@ -168,6 +183,8 @@ def test_wrong_calls_write_nothing(photos, trained, tmp_path, monkeypatch, run):
     for fold in ((1,), (0, 5), (6, 5), (1, 1)):
         with pytest.raises(UsageError, match="fold must be two numbers"):
             recipe(photos).but(fold=fold).checked()
+    with pytest.raises(UsageError, match="has a test set of its own"):
+        train(recipe(idx_folder).but(test=0.0), 2, NUMPY)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="holds a run already"):
         train(recipe(photos), 3, NUMPY, trained.folder)

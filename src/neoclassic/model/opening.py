@@ -33,7 +33,7 @@ def open_model(
     unknown name, or an engine that cannot run the model.
     """
     if members := folds.trained(path):
-        from neoclassic.model.ensemble import open_models
+        from neoclassic.model.ensemble import open_models  # which opens each of them here
 
         return open_models(members, engine, device, answering=answering)
     if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":

@@ -225,7 +225,7 @@ class Plan:
             place, data_dir = (path and files.on_disk(path) for path in (settings.place, settings.data_dir))
             settings, result = replace(settings, place=place, data_dir=data_dir), found["result"]
             ensemble = Evaluation.from_dict(result["ensemble"]) if result and result["ensemble"] else None
-        except (NeoclassicError, ValueError, TypeError, KeyError) as error:
+        except (NeoclassicError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{folder / FOLDS}: damaged ({error})") from None
         return cls(folder, recipe, found["folds"], settings), ensemble, bool(result)
 

@@ -35,10 +35,11 @@ def whole(recipe: Recipe, photos: Folder) -> Folder:
 
 
 def _divide_test(recipe: Recipe, dataset: Splits | Folder) -> bool:
-    """Whether the folds divide the test images, too."""
-    if recipe.test is not None:
-        return recipe.test == 0
-    return isinstance(dataset, Folder) and dataset.test_of == "train"
+    """Whether the folds divide the test images, too. UsageError for `test` 0 where there is a test set."""
+    test_of = dataset.test_of if isinstance(dataset, Folder) else "test"
+    if recipe.test == 0 and test_of == "test":
+        raise UsageError(f"{recipe.data} has a test set of its own: leave out --test")
+    return test_of == "train" if recipe.test is None else recipe.test == 0
 
 
 def of_fold(recipe: Recipe, dataset: Splits | Folder, splits: Splits) -> Splits:
@@ -64,7 +65,8 @@ def of_fold(recipe: Recipe, dataset: Splits | Folder, splits: Splits) -> Splits:
 def digests(photos: Folder, splits: Splits) -> dict[str, list[str]]:
     """`Folder.digests` of a fold: what is trained on is "validation" if the folder calls it so, else "train"."""
     marks = {str(path): info.digest[:12] for path, info in photos.infos.items()}
-    held_out = {str(photo.path) for photo in photos.splits.get("validation", ())}
+    called = "test" if photos.test_of == "validation" else "validation"  # how the folder's validation set is used
+    held_out = {str(photo.path) for photo in photos.splits.get(called, ())}
     paths = splits.train.paths
     return {
         "train": [marks[path] for path in paths if path not in held_out],
