@@ -146,6 +146,7 @@ def test_a_validation_set_is_the_test_set_of_the_ensemble_or_divided(tmp_path, r
     assert "trained on all of it" in run("evaluate", done.folder)[2]
     done = train(given.but(test=0.5), 2, NUMPY, tmp_path / "held out")
     assert (done.n, done.ensemble.n) == (6 + 8, 6)
+    assert run_json("evaluate", done.folder, "--engine", "numpy")["accuracy"] == done.ensemble.accuracy
 
 
 def test_the_folder_is_a_model_wherever_a_model_answers(trained, photos, run, run_json, tmp_path):

@@ -18,9 +18,8 @@ def members(folder: str | Path) -> list[str]:
 
     NeoclassicError for a damaged `folds.json`.
     """
-    return (
-        [] if (found := read(folder)) is None else [str(Path(folder) / f"fold{i + 1}") for i in range(found["folds"])]
-    )
+    found = read(folder)
+    return [str(Path(folder) / f"fold{i + 1}") for i in range(found["folds"])] if found else []
 
 
 def trained(folder: str | Path) -> list[str]:

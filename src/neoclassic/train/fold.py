@@ -55,7 +55,9 @@ def of_fold(recipe: Recipe, dataset: Splits | Folder, splits: Splits) -> Splits:
     for label, name in enumerate(every.classes):
         n = len(np.unique(group[every.labels == label]))
         if n < k:
-            raise UsageError(f"class {name!r} has {n} different images, too few for {k} folds: choose at most {n}")
+            raise UsageError(
+                f"class {name!r} has {n} different images, too few for {k} folds: choose fewer, or add images"
+            )
     seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
     fold = divided(every.labels, group, k, seed)
     training = replace(every.subset(np.flatnonzero(fold != i - 1)), origin=every.fingerprint)
@@ -65,8 +67,8 @@ def of_fold(recipe: Recipe, dataset: Splits | Folder, splits: Splits) -> Splits:
 def digests(photos: Folder, splits: Splits) -> dict[str, list[str]]:
     """`Folder.digests` of a fold: what is trained on is "validation" if the folder calls it so, else "train"."""
     marks = {str(path): info.digest[:12] for path, info in photos.infos.items()}
-    called = "test" if photos.test_of == "validation" else "validation"  # how the folder's validation set is used
-    held_out = {str(photo.path) for photo in photos.splits.get(called, ())}
+    as_test = photos.splits["test"] if photos.test_of == "validation" else ()  # where no other test set was asked for
+    held_out = {str(photo.path) for photo in photos.splits.get("validation", as_test)}
     paths = splits.train.paths
     return {
         "train": [marks[path] for path in paths if path not in held_out],
