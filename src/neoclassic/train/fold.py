@@ -55,9 +55,8 @@ def of_fold(recipe: Recipe, dataset: Splits | Folder, splits: Splits) -> Splits:
     for label, name in enumerate(every.classes):
         n = len(np.unique(group[every.labels == label]))
         if n < k:
-            raise UsageError(
-                f"class {name!r} has {n} different images, too few for {k} folds: choose fewer, or add images"
-            )
+            few = f"class {name!r} has {n} different images, too few for {k} folds"
+            raise UsageError(f"{few}: choose fewer folds, or add images")
     seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
     fold = divided(every.labels, group, k, seed)
     training = replace(every.subset(np.flatnonzero(fold != i - 1)), origin=every.fingerprint)
