@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from helpers import missing, needs
@@ -71,6 +74,32 @@ class Browser:
         """Set the colour scheme, light or dark, and the width of the window in pixels."""
         self.page.emulate_media(color_scheme=scheme)
         self.page.set_viewport_size({"width": width, "height": 800})
+
+    @contextmanager
+    def quiet(self, own: str = r"http://127\.0\.0\.1:\d+/|data:|blob:|about:", width: int = 1280) -> Iterator[None]:
+        """Nothing is logged, and nothing requested but URLs that match `own`, while the body runs. It begins light."""
+        self.complaints.clear()
+        self.requests.clear()
+        self.prefer("light", width)
+        yield
+        assert self.complaints == []
+        assert [url for url in self.requests if not re.match(own, url)] == []
+
+    def assert_fits(self, scheme: str) -> None:
+        """Assert that the page does not scroll sideways, in a wide and in a narrow window."""
+        for width in (1280, 390):
+            self.prefer(scheme, width)
+            self.page.wait_for_timeout(100)
+            assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+
+    def assert_accessible(self) -> None:
+        """Assert that axe finds no serious fault on the page."""
+        needs("axe_playwright_python")
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
 
     def close(self) -> None:
         self.context.close()

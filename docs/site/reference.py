@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import inspect
@@ -180,7 +181,7 @@ def commands(heading: Callable[[str], str] = "## {}".format) -> str:
 
 
 def _command(name: str, heading: Callable[[str], str]) -> str:
-    command = cli.commands[name]
+    command = copy.copy(cli.commands[name])  # click keeps the option --help that it makes for a context
     context = click.Context(command, info_name=f"neoclassic {name}")
     usage = " ".join([f"neoclassic {name}", *command.collect_usage_pieces(context)])
     parts = [heading(name), fenced("text", usage), prose(inspect.cleandoc(command.help or ""))]

@@ -235,7 +235,14 @@ def test_what_a_stopped_run_had_is_kept(trained, tmp_path):
     answers, printed = tmp_path / "all.csv", tmp_path / "out.json"
     command = [sys.executable, "-m", "neoclassic", "predict", trained[1], *photos, "-", "--csv", answers, "--json"]
     with printed.open("w") as out:
-        running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )
         while not (answers.exists() and answers.read_text().count("\n") > 64):
             assert running.poll() is None
             time.sleep(0.05)

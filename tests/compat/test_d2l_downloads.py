@@ -92,6 +92,8 @@ def tarred():
 
 @pytest.mark.parametrize(("name", "body"), [("shapes.zip", zipped()), ("shapes.tar.gz", tarred())])
 def test_archives_are_unpacked_beside_themselves_and_nowhere_else(monkeypatch, tmp_path, name, body):
+    if name.endswith(".tar.gz") and not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python cannot unpack a tar archive safely")
     with mirror(body) as (address, _):
         monkeypatch.setitem(d2l.DATA_HUB, "shapes", (f"{address}{name}", hashlib.sha1(body).hexdigest()))
         assert d2l.download_extract("shapes") == "../data/shapes"

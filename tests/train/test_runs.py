@@ -262,13 +262,14 @@ def test_without_a_validation_set_the_last_model_is_kept_and_the_test_set_is_log
 
 
 def test_the_model_is_the_best_by_validation_and_the_test_set_is_read_once(splits, tmp_path, monkeypatch):
-    from neoclassic.train import job
+    from neoclassic.train import finishing, job
 
     seen = []
-    original = job.evaluate
-    monkeypatch.setattr(job, "evaluate", lambda *a, **k: seen.append(len(a[2])) or original(*a, **k))
+    evaluate, logits_of = job.evaluate, finishing.logits_of
+    monkeypatch.setattr(job, "evaluate", lambda *a, **k: seen.append(len(a[2])) or evaluate(*a, **k))
+    monkeypatch.setattr(finishing, "logits_of", lambda *a, **k: seen.append(len(a[1])) or logits_of(*a, **k))
     result = train(TINY.but(epochs=3), Settings("torch"), tmp_path / "run", splits)
-    assert seen == [101, 101, 101, 300]  # a tenth of each class, rounded, is held out; the 300 test images come last
+    assert seen == [101, 101, 101, 101, 300]  # a tenth of each class, rounded, is held out; the test images come last
     assert Model.load(tmp_path / "run").metrics["epoch"] == result.best_epoch
 
 

@@ -1,7 +1,15 @@
-"""A served model; each module of tests starts a server of its own."""
+"""A served model and a browser; each module of tests starts a server and a browser of its own."""
 
 import pytest
+from browser import Browser
 from serving import Running, make_model
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    one = Browser(tmp_path_factory.mktemp("profile"))
+    yield one
+    one.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
 """The view Convolution in Chromium: the numbers that it shows are those of the NumPy engine."""
 
-import re
-
 import numpy as np
 import pytest
-from browser import Browser
-from helpers import needs
 from labs import Lab
 
 from neoclassic.engines.numpy import NumpyEngine
@@ -19,24 +15,12 @@ def lab():
     assert one.end() == (0, "")
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    one = Browser(tmp_path_factory.mktemp("profile"))
-    yield one
-    one.close()
-
-
 @pytest.fixture(autouse=True)
 def page(browser, lab):
-    browser.complaints.clear()
-    browser.requests.clear()
-    browser.prefer("light", 1280)
-    browser.open(f"{lab.page}#/convolution")
-    browser.page.wait_for_selector("#output button[data-value]")
-    yield browser.page
-    assert browser.complaints == []
-    own = rf"http://127\.0\.0\.1:{lab.port}/|data:|blob:|about:"
-    assert [url for url in browser.requests if not re.match(own, url)] == []
+    with browser.quiet(rf"http://127\.0\.0\.1:{lab.port}/|data:|blob:|about:"):
+        browser.open(f"{lab.page}#/convolution")
+        browser.page.wait_for_selector("#output button[data-value]")
+        yield browser.page
 
 
 def values(page, place, shape):
@@ -134,16 +118,8 @@ def test_settings_that_do_not_fit_are_told(browser, page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_in_both_languages_and_has_no_serious_fault_of_access(browser, page, scheme):
-    needs("axe_playwright_python")
-    from axe_playwright_python.sync_playwright import Axe
-
     for _ in "en", "zh":
-        for width in (1280, 390):
-            browser.prefer(scheme, width)
-            page.wait_for_timeout(100)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.assert_fits(scheme)
         page.click("#language")
         page.wait_for_selector("#output button[data-value]")
-    found = Axe().run(page).response["violations"]
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
+    browser.assert_accessible()

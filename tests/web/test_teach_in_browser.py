@@ -2,13 +2,10 @@
 
 import base64
 import io
-import re
 import zipfile
 
 import numpy as np
 import pytest
-from browser import Browser
-from helpers import needs
 from labs import Lab
 from PIL import Image
 
@@ -16,13 +13,6 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.predict import predict
 
 KINDS = ("<b>stripes</b>", "dots")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    one = Browser(tmp_path_factory.mktemp("profile"))
-    yield one
-    one.close()
 
 
 @pytest.fixture
@@ -35,15 +25,10 @@ def lab():
 @pytest.fixture
 def page(browser, lab):
     browser.page.goto("about:blank")  # what the page of the test before still asks for is not this one's
-    browser.complaints.clear()
-    browser.requests.clear()
-    browser.prefer("light", 1280)
-    browser.open(f"{lab.page}#/teach")
-    browser.page.wait_for_selector(".class")
-    yield browser.page
-    assert browser.complaints == []
-    own = rf"http://127\.0\.0\.1:{lab.port}/|data:|blob:|about:"
-    assert [url for url in browser.requests if not re.match(own, url)] == []
+    with browser.quiet(rf"http://127\.0\.0\.1:{lab.port}/|data:|blob:|about:"):
+        browser.open(f"{lab.page}#/teach")
+        browser.page.wait_for_selector(".class")
+        yield browser.page
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +55,7 @@ def name(page, i, text):
 
 
 def counted(browser, i, n):
-    browser.wait(f"document.querySelectorAll('.class')[{i}].dataset.count === '{n}'")
+    browser.wait(f"document.querySelectorAll('.class')[{i}]?.dataset.count === '{n}'")
 
 
 def drop(page, selector, file):
@@ -167,9 +152,6 @@ def test_photos_and_classes_are_removed_and_faults_are_told(browser, page, files
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_in_both_languages_and_has_no_serious_fault_of_access(browser, page, files, scheme):
-    needs("axe_playwright_python")
-    from axe_playwright_python.sync_playwright import Axe
-
     for i in range(2):
         page.locator(".class input[type=file]").nth(i).set_input_files(files[i][:3])
         counted(browser, i, 3)
@@ -177,12 +159,7 @@ def test_the_page_fits_in_both_languages_and_has_no_serious_fault_of_access(brow
     page.wait_for_selector("[data-model]")
     page.set_input_files("#try", files[0][10])
     for _ in "en", "zh":
-        for width in (1280, 390):
-            browser.prefer(scheme, width)
-            page.wait_for_timeout(100)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.assert_fits(scheme)
         page.click("#language")
         page.wait_for_selector("[data-model]")
-    found = Axe().run(page).response["violations"]
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
+    browser.assert_accessible()

@@ -107,6 +107,10 @@ class Dataset:
             digest.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
         return digest.hexdigest()[:16]
 
+    def evenly(self, n: int) -> Array:
+        """Return the indices of at most n images, evenly spread: of all classes, where the images are sorted."""
+        return np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).astype(int))
+
     def subset(self, indices: Array) -> Self:
         """Return the images at these indices, in this order."""
         paths = tuple(self.paths[i] for i in indices) if self.paths else ()

@@ -49,7 +49,8 @@ def groups(part: Dataset, near: bool = True) -> Array:
         thumbnails = np.stack([_thumbnail(images[i]) for i in range(len(part))])
         parent = np.array(similar(thumbnails), np.int64)
         for i, j in enumerate(parent):
-            found[found == found[i]] = found[j]
+            if i != j:
+                found[found == found[i]] = found[j]
     return found
 
 

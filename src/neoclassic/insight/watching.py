@@ -10,7 +10,6 @@ from typing import Any
 from neoclassic.base.errors import NeoclassicWarning, Ornament
 from neoclassic.base.notebook import in_notebook
 from neoclassic.base.progress import progress_bar, say, window
-from neoclassic.insight.doctor.diagnosis import brief, diagnose
 from neoclassic.insight.events import Events
 from neoclassic.insight.growing import GrowingCurves
 from neoclassic.insight.pictures import Pictures
@@ -63,6 +62,8 @@ class Doctor(Listener):
     def finished(self, run: Run, result: Result) -> None:
         if self.job is None:  # it was finished before
             return
+        from neoclassic.insight.doctor.diagnosis import brief, diagnose  # not before the first step: it is a large room
+
         with Ornament("the diagnosis"):
             for line in brief(diagnose(run.folder, self.job, quick=True)):
                 say(line)

@@ -187,9 +187,7 @@ def evaluate(
     classes: tuple[str, ...],
     preprocessing: Preprocessing,
     tick: Callable[[int], object] = lambda n: None,
-    temperature: float = 1.0,
     exact: bool = True,
 ) -> Evaluation:
-    """Evaluate uint8 images, N×H×W×C, against their labels, N. The loss is that of logits / temperature."""
-    logits = logits_of(engine, pixels, preprocessing, tick, exact)
-    return Evaluation.of(logits / np.float32(temperature), labels, classes)
+    """Evaluate uint8 images, N×H×W×C, against their labels, N."""
+    return Evaluation.of(logits_of(engine, pixels, preprocessing, tick, exact), labels, classes)

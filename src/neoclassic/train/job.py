@@ -120,10 +120,10 @@ class Job:
         """The factors of the learning rates by the epoch in which they begin to apply; see `train.rates`."""
         return rates.plan(self.recipe, arrays.parameter_shapes(self.tree, self.shape), self.afresh)
 
-    def evaluate(self, part: Dataset, temperature: float = 1.0, exact: bool = True) -> Evaluation:
+    def evaluate(self, part: Dataset, exact: bool = True) -> Evaluation:
         """Loss and accuracy of the network as it is now."""
         p = self.preprocessing
-        return evaluate(self.engine, part.images, part.labels, part.classes, p, temperature=temperature, exact=exact)
+        return evaluate(self.engine, part.images, part.labels, part.classes, p, exact=exact)
 
     def begin(self, epoch: int) -> None:
         """Give each parameter its learning rate of an epoch, which counts from 0.

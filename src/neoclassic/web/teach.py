@@ -15,11 +15,8 @@ A trained model is offered to the other views, too: under its name it is asked t
 
 from __future__ import annotations
 
-import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -161,15 +158,8 @@ class Teach(View):
             self.models.given[self._taught[-1]].model.save(path)
             return Response(path.read_bytes(), media_type="application/octet-stream")
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The lifespan: at its end a training that is in progress is stopped."""
-        try:
-            yield
-        finally:
-            await asyncio.get_running_loop().run_in_executor(None, self._end)
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Stop the training that is in progress, if any."""
         if self._progress and self._thread:
             self._progress.stopping = True
             self._thread.join(SECONDS)

@@ -15,7 +15,6 @@ import asyncio
 import math
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,15 +96,8 @@ class Train(View):
         """Show a run that another process trains. UsageError if there is no run in the folder."""
         self.watched = Watched(folder, self.story)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The lifespan: at its end a training that is in progress is saved."""
-        try:
-            yield
-        finally:
-            await asyncio.get_running_loop().run_in_executor(None, self._end)
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Save the training that is in progress, if any."""
         if self.watched:
             self.watched.end()
         if self.session and self.session.thread:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,10 +41,16 @@ class View:
         """The paths, for an application."""
         raise NotImplementedError
 
+    def end(self) -> None:
+        """End what goes on in the view, when the server stops. It may take a while."""
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The lifespan. A view that has something to end overrides it."""
-        yield
+        """The lifespan."""
+        try:
+            yield
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, self.end)
 
     def route(self, method: str, name: str, work: Work) -> Route:
         """A path that answers what `work` returns, in the thread that computes, or 400 for its NeoclassicError."""

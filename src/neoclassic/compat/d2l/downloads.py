@@ -71,6 +71,8 @@ def extract(filename: str, folder: str | None = None) -> None:
                 archive.extractall(place)
         else:
             with tarfile.open(filename) as archive:
+                if not hasattr(tarfile, "data_filter"):
+                    raise NeoclassicError(f"cannot unpack {filename} safely with this Python: use 3.11.4 or newer")
                 archive.extractall(place, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise NeoclassicError(f"cannot unpack {filename} ({error}): remove it and download it again") from None

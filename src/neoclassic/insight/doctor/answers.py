@@ -83,7 +83,7 @@ def statistics(case: Case) -> Iterator[Finding]:
     """Batch norms whose running statistics do not fit: the network is good with those of the batch alone."""
     if case.learnt < 0.2 or case.quick or not case.norms or not case.evaluation or not case.now:
         return
-    if case.learnt - (case.evaluation.accuracy - case.share) / (1 - case.share) < 0.2:
+    if case.learnt - case.knows(case.evaluation.accuracy) < 0.2:
         return
     now = case.now
     stored, batch = (float((logits.argmax(1) == now.labels).mean()) for logits in (now.logits, now.trained))
@@ -113,11 +113,11 @@ def differing_pixels(case: Case) -> Iterator[Finding]:
     """Test images that are far brighter or darker than the training images, and an accuracy that suffers."""
     if not case.job or not case.evaluation or case.learnt < LEARNT:
         return
-    if case.learnt - (case.evaluation.accuracy - case.share) / (1 - case.share) < 0.2:
+    if case.learnt - case.knows(case.evaluation.accuracy) < 0.2:
         return
     means = []
     for part in (case.job.training, case.job.splits.test):
-        pixels = np.asarray(part.images[np.unique(np.linspace(0, len(part) - 1, min(256, len(part))).astype(int))])
+        pixels = np.asarray(part.images[part.evenly(256)])
         means.append((float(pixels.mean()), float(pixels.mean((1, 2, 3)).std())))
     (train, deviation), (test, _) = means
     if abs(test - train) <= BRIGHTER * max(deviation, 8.0):

@@ -133,11 +133,14 @@ class Case:
         p = self.job.training.counts / len(self.job.training)
         return float(-(p[p > 0] * np.log(p[p > 0])).sum())
 
+    def knows(self, accuracy: float) -> float:
+        """How far an accuracy is from guessing, 0, to perfection, 1."""
+        return (accuracy - self.share) / (1 - self.share) if self.share < 1 else 1.0
+
     @property
     def learnt(self) -> float:
-        """How far training came on its own images, from guessing, 0, to perfection, 1."""
-        best = max((row.train_accuracy for row in self.log), default=0.0)
-        return (best - self.share) / (1 - self.share) if self.share < 1 else 1.0
+        """How far training came on its own images; see `knows`."""
+        return self.knows(max((row.train_accuracy for row in self.log), default=0.0))
 
     @property
     def guesses(self) -> bool:
@@ -206,7 +209,7 @@ class Case:
         n = int(min(max(LOOKED / max(self.measure.macs, 1), 8), MOST, len(part)))
         if n < 2:
             return None
-        chosen = np.unique(np.linspace(0, len(part) - 1, n).astype(int))  # of all classes, where the images are sorted
+        chosen = part.evenly(n)
         images = to_input(np.asarray(part.images[chosen]), self.job.preprocessing)
         return look(self.job.tree, self.measure, weights, images, part.labels[chosen])
 
@@ -216,7 +219,7 @@ class Case:
         assert self.weights
         part, p = self.job.training, self.job.preprocessing
         n = int(min(max(LOOKED / max(self.measure.macs, 1), 64), 512, len(part)))
-        chosen = np.unique(np.linspace(0, len(part) - 1, n).astype(int))
+        chosen = part.evenly(n)
         engine = NumpyEngine(self.job.tree, self.job.shape, self.weights)
         changes = replace(self.recipe.augmentation, mixup=0.0, cutmix=0.0)
         colours = principal_colours(part.images) if changes.colour else None

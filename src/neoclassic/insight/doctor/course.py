@@ -53,7 +53,7 @@ def collapsed(case: Case) -> Iterator[Finding]:
     """A run that had learnt something, and lost it again; or whose loss has begun to rise."""
     log, last = case.log, case.log[-1]
     best = max(log, key=lambda row: row.train_accuracy)
-    learnt, left = case.learnt, (last.train_accuracy - case.share) / (1 - case.share)
+    learnt, left = case.learnt, case.knows(last.train_accuracy)
     lowest = min(log, key=lambda row: row.train_loss)
     changes = {"learning_rate": case.recipe.learning_rate / 10}
     advice = f"train again with {options(**changes)}, or clip the gradients with --clip 1"

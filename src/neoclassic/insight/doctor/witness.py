@@ -33,7 +33,7 @@ class Witness:
         """From a sample of a data set; None if it has too few images."""
         if len(part) < FEWEST:
             return None
-        chosen = np.unique(np.linspace(0, len(part) - 1, min(MOST, len(part))).astype(int))
+        chosen = part.evenly(MOST)
         labels = part.labels[chosen]
         answers = _neighbours(_reduced(np.asarray(part.images[chosen])), labels, len(part.classes))
         return cls(Guessing.of(confusion_of(labels, answers, len(part.classes))))
