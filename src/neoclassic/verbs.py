@@ -32,7 +32,7 @@ from neoclassic.insight.doctor.diagnosis import Diagnosis
 from neoclassic.insight.explain import Explanation
 from neoclassic.insight.labels import Suspects
 from neoclassic.insight.review import Review
-from neoclassic.insight.watching import Doubts, of_folds, watchers
+from neoclassic.insight.watching import Doubts, of_folds, of_search, watchers
 from neoclassic.measure import Shape
 from neoclassic.measure import measure as measured
 from neoclassic.model import export as exporting
@@ -41,13 +41,15 @@ from neoclassic.model.ensemble import Ensemble, MultiView, open_models
 from neoclassic.model.export import Exported
 from neoclassic.model.folds import members
 from neoclassic.model.opening import from_any_folder, load_model, open_model
-from neoclassic.recipes import choose, list_recipes, recipe
+from neoclassic.recipes import choose, is_file, list_recipes, recipe
 from neoclassic.recipes.neoclassic import layers_asked, with_layers
 from neoclassic.train import cross_validation, loop
 from neoclassic.train.cross_validation import CrossValidation
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run, Settings
+from neoclassic.train.search import searching
+from neoclassic.train.search.trials import Search
 from neoclassic.tree import Node
 from neoclassic.views import blocks as maps
 from neoclassic.views import drawing
@@ -66,6 +68,7 @@ __all__ = [
     "export",
     "list_recipes",
     "recipe",
+    "search",
     "train",
 ]
 
@@ -144,6 +147,56 @@ def train(
     return result
 
 
+def search(
+    networks: Sequence[Recipe | Node | str] | Recipe | Node | str = (),
+    data: Named | None = None,
+    *,
+    minutes: float = 15,
+    trials: int | None = None,
+    storage: str = "",
+    out: Named | None = None,
+    resume: Named | None = None,
+    weights: Named | None = None,
+    head: bool = False,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    compile: str = "auto",
+    data_dir: Named | None = None,
+    verbose: bool = True,
+    **changes: Any,
+) -> Search:
+    """Search the best network, learning rate and augmentation, as `neoclassic search` does; it needs Optuna.
+
+        >>> found = nc.search(["lenet", "lenet:bn"], minutes=15, out="runs/search")  # doctest: +SKIP
+        >>> found.table, found.best, nc.load(found.folder)  # doctest: +SKIP
+
+    networks: one, or a list; each is a network, a recipe, or a name or file of one, as for `train`. minutes: for all
+    trials together. trials: the most trials. storage: the address of an Optuna storage that several processes share.
+    out: the folder, which becomes the run of the winner; `runs/<network>-<data>-search-<number>` when omitted. resume:
+    a search that was stopped, in place of everything but storage. Everything else is as for `train`.
+
+    A NeoclassicWarning says what makes the winner doubtful. UsageError for a wrong call, before anything is written;
+    KeyboardInterrupt after Ctrl-C, whose message says how to resume; NeoclassicError if no trial ends well.
+    """
+    watching, of_winner = of_search(verbose)
+    of_winner = [each for each in of_winner if not isinstance(each, Doubts)]  # told below, where the call is
+    given = [networks] if isinstance(networks, Recipe | Node | str) else list(networks)
+    if resume is not None:
+        if given or data is not None or changes:
+            raise UsageError("resume= uses the search's own settings: leave out the others")
+        found = searching.resume(os.fspath(resume), storage, watching, of_winner)
+    else:
+        recipes = [_chosen(each, data, weights, head, dict(changes)) for each in given]
+        folder = None if data_dir is None else os.fspath(data_dir)
+        settings = Settings(engine, device, Speed(precision, compile), folder)
+        place = None if out is None else os.fspath(out)
+        found = searching.search(recipes, minutes, settings, place, trials, storage, watching, of_winner)
+    for line in found.warnings:
+        warnings.warn(line, NeoclassicWarning, stacklevel=2)
+    return found
+
+
 def _chosen(
     given: Recipe | Node | str | None, data: Named | None, weights: Named | None, head: bool, changes: dict[str, Any]
 ) -> Recipe:
@@ -168,6 +221,8 @@ def _chosen(
 
 def _named(given: Node | str | None) -> tuple[Node | str | None, str | None]:
     """The network and the name of the recipe that are meant."""
+    if isinstance(given, str) and is_file(given):
+        return None, given
     if isinstance(given, str) and not networks.in_zoo(given):
         names = [each.name for each in list_recipes()]
         if given not in names:

@@ -26,6 +26,7 @@ EXAMPLES = {
     "show": "neoclassic show lenet --batch 256",
     "diff": "neoclassic diff alexnet alexnet:torchvision",
     "train": "neoclassic train lenet --epochs 5 --out runs/first",
+    "search": "neoclassic search lenet lenet:bn --data fashion-mnist --minutes 15",
     "recipes": "neoclassic recipes 'd2l-zh:*'",
     "import": "neoclassic import weights.pth --network resnet18 --classes names.txt",
     "evaluate": "neoclassic evaluate runs/first",

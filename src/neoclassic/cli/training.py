@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     help="A data set, or a folder of photos or IDX files.",
 )
 @data_dir
-@click.option("--recipe", metavar="NAME", help="A name that 'neoclassic recipes' lists. Default: neoclassic's own.")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    help="A name that 'neoclassic recipes' lists, or the recipe.json of a run. Default: neoclassic's own.",
+)
 @click.option("--epochs", "--num-epochs", type=int, help="Passes over the training set.")
 @click.option("--batch-size", "--batch", "-b", type=int, help="Images per step.")
 @optimization
@@ -110,7 +114,7 @@ def train(
     from neoclassic.train.parallel import World
     from neoclassic.train.run import Settings
 
-    chosen = _recipe(context, network, recipe, optimizer, overrides)
+    chosen = chosen_recipe(context, network, recipe, optimizer, overrides)
     used = choose(engine)
     if tensorboard:
         events.need()
@@ -137,7 +141,7 @@ def _resume(folder: str, as_json: bool) -> None:
         _print_result(loop.resume(folder, listeners=watchers(progress=True)), as_json)
 
 
-def _recipe(
+def chosen_recipe(
     context: click.Context, network: str | None, recipe: str | None, optimizer: str | None, overrides: dict[str, Any]
 ) -> Recipe:
     """The recipe with the options that override it. UsageError for options that exclude each other."""

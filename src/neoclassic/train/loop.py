@@ -61,6 +61,7 @@ def train(
     kept: bool = True,
     control: Control = UNSTEERED,
     begin: Callable[[], object] = lambda: None,
+    finishing: bool = True,
 ) -> Result | None:
     """Run a recipe; return what `result.json` holds.
 
@@ -68,7 +69,8 @@ def train(
     names. world: this process's place among several, which the environment tells when omitted; only the first of them
     writes and has a result, the others return None. kept: whether the folder will be there afterwards, so that it is
     worth naming. control: steers the run; only where it is one process. begin: called when everything is prepared,
-    before the folder is made.
+    before the folder is made. finishing: False to stop after the last epoch and return None; the test set is then not
+    used until `resume` finishes the run.
 
     UsageError for an impossible call, before anything is written; `Interrupted` after Ctrl-C; `Diverged` for a loss
     that is not finite; NeoclassicError for bad data or a folder that cannot be written.
@@ -107,7 +109,7 @@ def train(
         images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
         note(f"{images} left out{f', listed in {run.skipped}' if kept else ''}: {first}", essential=True)
     with run.held():
-        return Training(job, run, State(), listeners, control).run_to_end()
+        return Training(job, run, State(), listeners, control).run_to_end(finishing)
 
 
 def resume(
@@ -116,6 +118,7 @@ def resume(
     listeners: Sequence[Listener] = (),
     world: World | None = None,
     control: Control = UNSTEERED,
+    finishing: bool = True,
 ) -> Result | None:
     """Continue a run that was stopped; see `train`. Of a finished run, return the result."""
     run, recipe, settings = Run.open(folder)
@@ -139,7 +142,7 @@ def resume(
         if world.rank:
             _assist(job, state, folder)
             return None
-        return Training(job, run, state, listeners, control).run_to_end()
+        return Training(job, run, state, listeners, control).run_to_end(finishing)
 
 
 def _assist(job: Job, state: State, out: str | Path | None) -> None:
@@ -168,8 +171,8 @@ class Training:
     best: Model | None = None
     held: tuple[Array, Array] | None = None
 
-    def run_to_end(self) -> Result:
-        """Train the epochs that are left, evaluate the test set, save the result."""
+    def run_to_end(self, finishing: bool = True) -> Result | None:
+        """Train the epochs that are left; and, if that is wanted, evaluate the test set and save the result."""
         for each in self.listeners:
             each.started(self.job, self.run, self.state)
         try:
@@ -180,6 +183,8 @@ class Training:
         finally:
             for each in self.listeners:
                 each.stopped()
+        if not finishing:
+            return None
         result, uncalibrated = finish(self.job, self.run, self.state, self.held)
         for each in self.listeners:
             if uncalibrated:

@@ -31,6 +31,7 @@ from neoclassic.train.recipe import Recipe
 from neoclassic.views.table import LEFT, align, duration
 
 DIVERGED = "diverged.json"  # in the run folder
+SEARCH = "search.json"  # in the folder of a search, which becomes the run of its winner; see `train.search`
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class Run(display.Displayed):
     @classmethod
     def check(cls, out: str | Path | None) -> None:
         """Raise what `create` would raise, before any work is done. Nothing is written."""
-        if out is not None and any((Path(out) / name).exists() for name in ("recipe.json", FOLDS)):
+        if out is not None and any((Path(out) / name).exists() for name in ("recipe.json", FOLDS, SEARCH)):
             raise UsageError(f"{out} holds a run already: use --resume {out}, or choose another --out")
         files.check_folder(Path(out or "runs"))
 
@@ -273,8 +274,12 @@ class Run(display.Displayed):
             folder = Path(out)
             files.make_folder(folder)
         run = cls(folder)
-        files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": settings.to_dict()}))
+        run.save_recipe(recipe, settings)
         return run
+
+    def save_recipe(self, recipe: Recipe, settings: Settings) -> None:
+        """Write `recipe.json`."""
+        files.write(self.folder / "recipe.json", _json({**recipe.to_dict(), "run": settings.to_dict()}))
 
     @classmethod
     def open(cls, folder: str | Path) -> tuple[Self, Recipe, Settings]:
