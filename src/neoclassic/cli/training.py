@@ -157,7 +157,7 @@ def chosen_recipe(
     if optimizer:
         chosen = chosen.but(optimizer=chosen.optimizer.as_rule(optimizer))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
-    if chosen.weights and overrides["standardise"] is not None:
+    if chosen.weights and overrides.get("standardise") is not None:
         option = "--standardise" if overrides["standardise"] else "--no-standardise"
         raise UsageError(f"{option} cannot be used with --weights, which fix how pixels are normalised: leave it out")
     return chosen

@@ -24,14 +24,13 @@ from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines.contract import Array
 from neoclassic.model import artefact, folds
-from neoclassic.model.artefact import Model
+from neoclassic.model.artefact import SEARCH, Model
 from neoclassic.model.evaluate import Evaluation
 from neoclassic.model.folds import FOLDS
 from neoclassic.train.recipe import Recipe
 from neoclassic.views.table import LEFT, align, duration
 
 DIVERGED = "diverged.json"  # in the run folder
-SEARCH = "search.json"  # in the folder of a search, which becomes the run of its winner; see `train.search`
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import locked
 from neoclassic.base.records import number, whole
 from neoclassic.base.text import json_text
+from neoclassic.model.artefact import SEARCH
 from neoclassic.train import loop
 from neoclassic.train.listener import Listener
 from neoclassic.train.recipe import Recipe
-from neoclassic.train.run import SEARCH, Run, Settings
+from neoclassic.train.run import Run, Settings
 from neoclassic.train.search import studies
 from neoclassic.train.search.space import Space, shortened
 from neoclassic.train.search.trials import COMPLETE, DIVERGED, LATE, PRUNED, Search, Trial
