@@ -175,12 +175,11 @@ class Plan:
         assert ended is not None
         trials, winner = ended
         with self.held():
-            run = Run(self.place(winner))
-            if (run.folder / "recipe.json").exists() and (saved := run.load_checkpoint()):
-                _, recipe, settings = Run.open(run.folder)  # of a trial that was out of time: it ends where it stopped
-                run.save_recipe(recipe, replace(settings, max_steps=saved[2].step))
-            if run.folder.exists():
-                for path in sorted(run.folder.iterdir(), key=lambda path: path.name == "recipe.json"):
+            place = self.place(winner)
+            if place.exists():
+                if next(each for each in trials if each.number == winner and each.ours).outcome == LATE:
+                    _end(place)
+                for path in place.iterdir():
                     path.replace(self.folder / path.name)
             shutil.rmtree(self.folder / TRIALS, ignore_errors=True)
         result = loop.resume(self.folder, listeners=listeners)
@@ -203,6 +202,15 @@ def found(folder: Path) -> tuple[tuple[Trial, ...], int] | None:
 def _kept(trials: Sequence[Trial]) -> Trial | None:
     """The best trial of those whose run can be finished; None if there is none."""
     return max((each for each in trials if each.ours and each.outcome in (COMPLETE, LATE)), key=_rank, default=None)
+
+
+def _end(folder: Path) -> None:
+    """Let the run of a trial that was out of time be over at the step where it stopped."""
+    if (folder / "recipe.json").exists():  # not in the folder of the search yet
+        run, recipe, settings = Run.open(folder)
+        saved = run.load_checkpoint()
+        assert saved is not None
+        run.save_recipe(recipe, replace(settings, max_steps=saved[2].step))
 
 
 def _rank(trial: Trial) -> tuple[bool, float, float, int]:

@@ -19,7 +19,7 @@ from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run, Settings
 from neoclassic.train.search import studies
-from neoclassic.train.search.plan import Plan, found
+from neoclassic.train.search.plan import STORAGE, TRIALS, Plan, found
 from neoclassic.train.search.space import Space
 from neoclassic.train.search.trials import Search
 
@@ -54,8 +54,10 @@ def search(
     space = Space(tuple(transfer.resolved(recipe.checked()) for recipe in recipes)).checked()
     settings = located(space.recipes[0], settings)
     Run.check(out)
-    told = _check(space, settings)
     folder = Path(out) if out is not None else _unused(space.recipes[0], settings)
+    if taken := [name for name in (TRIALS, STORAGE) if (folder / name).exists()]:
+        raise UsageError(f"{folder} holds {taken[0]!r} already: choose another --out")
+    told = _check(space, settings)
     plan = Plan(folder, space, minutes, settings, trials, storage, secrets.token_hex(8))
     for each in listeners:
         for line in told:
