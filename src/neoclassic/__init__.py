@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # a type checker sees the functions
         export,
         list_recipes,
         recipe,
+        search,
         train,
     )
 else:  # a module, which can be called
@@ -103,6 +104,7 @@ __all__ = [
     "measure",
     "network",
     "recipe",
+    "search",
     "train",
 ]
 __version__ = "0.1.0"
@@ -112,7 +114,7 @@ __version__ = "0.1.0"
 _LATER = {
     **dict.fromkeys(("Classifier", "embed", "load"), "neoclassic.classifier"),
     **dict.fromkeys(("list_recipes", "recipe"), "neoclassic.recipes"),
-    **dict.fromkeys(("check", "check_labels", "diagnose", "diff", "draw", "evaluate"), "neoclassic.verbs"),
+    **dict.fromkeys(("check", "check_labels", "diagnose", "diff", "draw", "evaluate", "search"), "neoclassic.verbs"),
 }
 _CALLED = {
     "compare": "neoclassic.insight.compare",
@@ -126,6 +128,7 @@ called.register("neoclassic.measure.fold", "neoclassic.measure")
 called.register("neoclassic.verbs", *_CALLED.values())
 display.register("neoclassic.views.cells", "Node", "Measure", "Diff", "Drawing")
 display.register("neoclassic.insight.cells", "Recipe", "Recipes", "Model", "Result", "Run")
+display.register("neoclassic.insight.cells", "CrossValidation", "Search")
 display.register("neoclassic.insight.cells", "Evaluation", "Review", "Explanation", "Comparison")
 display.register("neoclassic.insight.cells", "Diagnosis", "Suspects")
 

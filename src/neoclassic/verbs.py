@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from neoclassic import networks
 from neoclassic.base import files
@@ -32,20 +32,24 @@ from neoclassic.insight.doctor.diagnosis import Diagnosis
 from neoclassic.insight.explain import Explanation
 from neoclassic.insight.labels import Suspects
 from neoclassic.insight.review import Review
-from neoclassic.insight.watching import Doubts, watchers
+from neoclassic.insight.watching import Doubts, of_folds, of_search, watchers
 from neoclassic.measure import Shape
 from neoclassic.measure import measure as measured
 from neoclassic.model import export as exporting
 from neoclassic.model.artefact import Model
 from neoclassic.model.ensemble import Ensemble, MultiView, open_models
 from neoclassic.model.export import Exported
+from neoclassic.model.folds import members
 from neoclassic.model.opening import from_any_folder, load_model, open_model
-from neoclassic.recipes import choose, list_recipes, recipe
+from neoclassic.recipes import choose, is_file, list_recipes, recipe
 from neoclassic.recipes.neoclassic import layers_asked, with_layers
-from neoclassic.train import loop
+from neoclassic.train import cross_validation, loop
+from neoclassic.train.cross_validation import CrossValidation
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Result, Run, Settings
+from neoclassic.train.search import searching
+from neoclassic.train.search.trials import Search
 from neoclassic.tree import Node
 from neoclassic.views import blocks as maps
 from neoclassic.views import drawing
@@ -64,6 +68,7 @@ __all__ = [
     "export",
     "list_recipes",
     "recipe",
+    "search",
     "train",
 ]
 
@@ -74,10 +79,19 @@ AnyModel = Named | Model | Classifier
 # ── training ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@overload
+def train(
+    recipe: Recipe | Node | str | None = None, data: Named | None = None, *, folds: int, **others: Any
+) -> CrossValidation: ...
+@overload
+def train(
+    recipe: Recipe | Node | str | None = None, data: Named | None = None, *, folds: None = None, **others: Any
+) -> Result: ...
 def train(
     recipe: Recipe | Node | str | None = None,
     data: Named | None = None,
     *,
+    folds: int | None = None,
     out: Named | None = None,
     resume: Named | None = None,
     weights: Named | None = None,
@@ -91,37 +105,96 @@ def train(
     strict: bool = False,
     verbose: bool = True,
     **changes: Any,
-) -> Result:
+) -> Result | CrossValidation:
     """Train a network, as `neoclassic train` does, and return its result; the run folder is `result.run`.
 
         >>> result = nc.train("lenet", epochs=1, max_steps=20, engine="numpy", out="runs/second", verbose=False)
         >>> nc.load(result.run).predict(["shoe.png"])  # doctest: +SKIP
 
     recipe: the name of a network or of a recipe, a tree of one's own, or a `Recipe`. data: a data set, or a folder of
-    photos or arrays; the recipe's own when omitted. out: the run folder; `runs/<network>-<data>-<number>` when omitted.
-    resume: a run that was stopped, in place of everything else. weights, head: see `Classifier`. max_steps: stop after
-    this many steps. strict: stop at a photo that cannot be read. verbose: show progress. changes: fields of `Recipe`,
-    and of its `Optimizer` and `Augmentation`, such as `epochs`, `learning_rate`, `weight_decay` and `flip`.
+    photos or arrays; the recipe's own when omitted. folds: cross-validation: train this many times, each time without
+    one part of the images, and test on it; the result is a `CrossValidation`. out: the run folder;
+    `runs/<network>-<data>-<number>` when omitted. resume: a run or folds that were stopped, in place of everything
+    else. weights, head: see `Classifier`. max_steps: stop after this many steps. strict: stop at a photo that cannot be
+    read. verbose: show progress. changes: fields of `Recipe`, and of its `Optimizer` and `Augmentation`, such as
+    `epochs`, `learning_rate`, `weight_decay` and `flip`.
 
     A NeoclassicWarning says what makes the model doubtful. UsageError for a wrong call, before anything is written;
     KeyboardInterrupt after Ctrl-C, whose message says how to resume; NeoclassicError if training fails.
     """
     if World.here().size > 1:
         raise UsageError("nc.train runs in one process: torchrun starts the command neoclassic train")
-    listeners = [each for each in watchers(verbose) if not isinstance(each, Doubts)]  # told below, where the call is
+    several = folds is not None or (resume is not None and bool(members(os.fspath(resume))))
+    watching = (of_folds if several else watchers)(verbose)
+    listeners = [each for each in watching if not isinstance(each, Doubts)]  # told below, where the call is
+    result: Result | CrossValidation | None
     if resume is not None:
-        if recipe is not None or data is not None or changes:
+        if recipe is not None or data is not None or folds is not None or changes:
             raise UsageError("resume= uses the run's own settings: leave out the others")
-        result = loop.resume(resume, listeners=listeners)
+        result = (cross_validation.resume if several else loop.resume)(os.fspath(resume), listeners=listeners)
     else:
         chosen = _chosen(recipe, data, weights, head, changes)
         folder = None if data_dir is None else os.fspath(data_dir)
         settings = Settings(engine, device, Speed(precision, compile), folder, max_steps, strict)
-        result = loop.train(chosen, settings, None if out is None else os.fspath(out), listeners=listeners)
+        place = None if out is None else os.fspath(out)
+        if folds is not None:
+            result = cross_validation.train(chosen, folds, settings, place, listeners)
+        else:
+            result = loop.train(chosen, settings, place, listeners=listeners)
     assert result is not None  # this process is the only one
     for line in result.warnings:
         warnings.warn(line, NeoclassicWarning, stacklevel=2)
     return result
+
+
+def search(
+    networks: Sequence[Recipe | Node | str] | Recipe | Node | str = (),
+    data: Named | None = None,
+    *,
+    minutes: float = 15,
+    trials: int | None = None,
+    storage: str = "",
+    out: Named | None = None,
+    resume: Named | None = None,
+    weights: Named | None = None,
+    head: bool = False,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    compile: str = "auto",
+    data_dir: Named | None = None,
+    verbose: bool = True,
+    **changes: Any,
+) -> Search:
+    """Search the best network, learning rate and augmentation, as `neoclassic search` does; it needs Optuna.
+
+        >>> found = nc.search(["lenet", "lenet:bn"], minutes=15, out="runs/search")  # doctest: +SKIP
+        >>> found.table, found.best, nc.load(found.folder)  # doctest: +SKIP
+
+    networks: one, or a list; each is a network, a recipe, or a name or file of one, as for `train`. minutes: for all
+    trials together. trials: the most trials. storage: the address of an Optuna storage that several processes share.
+    out: the folder, which becomes the run of the winner; `runs/<network>-<data>-search-<number>` when omitted. resume:
+    a search that was stopped, in place of everything but storage. Everything else is as for `train`.
+
+    A NeoclassicWarning says what makes the winner doubtful. UsageError for a wrong call, before anything is written;
+    KeyboardInterrupt after Ctrl-C, whose message says how to resume; NeoclassicError if no trial ends well.
+    """
+    watching, of_winner = of_search(verbose)
+    of_winner = [each for each in of_winner if not isinstance(each, Doubts)]  # told below, where the call is
+    given = [networks] if isinstance(networks, Recipe | Node | str) else list(networks)
+    if resume is not None:
+        if given or data is not None or changes:
+            raise UsageError("resume= uses the search's own settings: leave out the others")
+        found = searching.resume(os.fspath(resume), storage, watching, of_winner)
+    else:
+        recipes = [_chosen(each, data, weights, head, dict(changes)) for each in given]
+        folder = None if data_dir is None else os.fspath(data_dir)
+        settings = Settings(engine, device, Speed(precision, compile), folder)
+        place = None if out is None else os.fspath(out)
+        found = searching.search(recipes, minutes, settings, place, trials, storage, watching, of_winner)
+    for line in found.warnings:
+        warnings.warn(line, NeoclassicWarning, stacklevel=2)
+    return found
 
 
 def _chosen(
@@ -148,6 +221,8 @@ def _chosen(
 
 def _named(given: Node | str | None) -> tuple[Node | str | None, str | None]:
     """The network and the name of the recipe that are meant."""
+    if isinstance(given, str) and is_file(given):
+        return None, given
     if isinstance(given, str) and not networks.in_zoo(given):
         names = [each.name for each in list_recipes()]
         if given not in names:

@@ -18,11 +18,11 @@ BREAKS = " \t\n\"'@><=;|&(:"  # where Bash divides words
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with two runs in `runs`, one elsewhere, a folder of photos and a photo."""
+    """A folder with a run and folds in `runs`, a run elsewhere, a folder of photos and a photo."""
     monkeypatch.chdir(tmp_path)
     for name in ("runs/first", "runs/second", "elsewhere/third"):
         (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "recipe.json").write_text("{}")
+        (tmp_path / name / ("folds.json" if name == "runs/second" else "recipe.json")).write_text("{}")
     (tmp_path / "runs" / "no run").mkdir()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photo.jpg").write_bytes(b"")

@@ -4,7 +4,7 @@ Importing a module adds its verbs. A verb imports what it needs when it is calle
 quick.
 """
 
-from neoclassic.cli import features, importing, insight, models, networks, photos, predicting, training
+from neoclassic.cli import features, importing, insight, models, networks, photos, predicting, searching, training
 from neoclassic.cli.base import EXAMPLES, cli, main
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "networks",
     "photos",
     "predicting",
+    "searching",
     "training",
 ]

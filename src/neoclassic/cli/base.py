@@ -39,6 +39,7 @@ EXAMPLES = {
     "doctor": "neoclassic doctor runs/first",
     "compare": "neoclassic compare runs/* --out compared",
     "report": "neoclassic report runs/first",
+    "search": "neoclassic search lenet lenet:bn --data fashion-mnist --minutes 15",
     "bench": "neoclassic bench lenet resnet18:taught --batch-size 64",
     "check": "neoclassic check photos/",
     "cache": "neoclassic cache --clear 'decoded'",

@@ -52,10 +52,10 @@ def networks(_context: click.Context, typed: str) -> Offered:
 
 
 def recipes(_context: click.Context, typed: str) -> Offered:
-    """Offer the names of recipes."""
+    """Offer the names of recipes, or else files."""
     from neoclassic.recipes import list_recipes
 
-    return _names((recipe.name for recipe in list_recipes()), typed)
+    return _names((recipe.name for recipe in list_recipes()), typed, "file")
 
 
 def patterns(context: click.Context, typed: str) -> Offered:
@@ -153,10 +153,13 @@ def _names_in(path: str) -> list[str]:
 
 
 def _run_folders(typed: str) -> list[str]:
-    """The run folders whose paths begin as typed: where the path leads, and those in `runs`."""
+    """The folders of runs, folds and searches whose paths begin as typed: where the path leads, and those in `runs`."""
+    from neoclassic.model.artefact import SEARCH
+    from neoclassic.model.folds import FOLDS
+
     parent = typed[: typed.rfind("/") + 1]
     found = (place + path.name for place in ([parent] if parent else ["", "runs/"]) for path in _entries(place))
-    return [folder for folder in found if Path(folder, "recipe.json").is_file()]
+    return [folder for folder in found if any(Path(folder, name).is_file() for name in ("recipe.json", FOLDS, SEARCH))]
 
 
 def _entries(folder: str) -> list[Path]:

@@ -9,8 +9,8 @@ import click
 
 HEADINGS = {
     "Data": (
-        *("data", "data_dir", "classes", "validation", "test", "split_seed", "image_size", "fit", "keep"),
-        *("channels", "standardise", "max_pixels", "strict"),
+        *("data", "data_dir", "classes", "validation", "test", "folds", "split_seed", "image_size", "fit"),
+        *("keep", "channels", "standardise", "max_pixels", "strict"),
     ),
     "Recipe": ("recipe", "epochs", "batch_size", "initialisation", "patience", "seed"),
     "Optimisation": (

@@ -15,6 +15,7 @@ from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
     from neoclassic.insight.bench import Row
+    from neoclassic.train.cross_validation import CrossValidation
     from neoclassic.train.recipe import Recipe
     from neoclassic.train.run import Result
     from neoclassic.views.table import Table
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
     help="A data set, or a folder of photos or IDX files.",
 )
 @data_dir
-@click.option("--recipe", metavar="NAME", help="A name that 'neoclassic recipes' lists. Default: neoclassic's own.")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    help="A name that 'neoclassic recipes' lists, or the recipe.json of a run. Default: neoclassic's own.",
+)
 @click.option("--epochs", "--num-epochs", type=int, help="Passes over the training set.")
 @click.option("--batch-size", "--batch", "-b", type=int, help="Images per step.")
 @optimization
@@ -47,6 +52,12 @@ if TYPE_CHECKING:
     "--test", type=float, help="Fraction of each class for the test set, if a folder has none; 0: no test set."
 )
 @click.option("--split-seed", type=int, help="Random seed of the validation and test sets.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    metavar="K",
+    help="Cross-validation: train K times, each time without one of K parts, and test on it.",
+)
 @click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
 @click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
 @keep
@@ -61,7 +72,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FOLDER", help="Run folder. Default: runs/<network>-<data>-<number>.")
 @click.option("--max-steps", type=click.IntRange(1), help="Stop after this many steps.")
 @click.option("--tensorboard", is_flag=True, help="Also write the curves as TensorBoard events.")
-@click.option("--resume", metavar="RUN", help="Resume a run that was stopped.")
+@click.option("--resume", metavar="RUN", help="Resume a run that was stopped, or folds.")
 @as_json
 @click.pass_context
 def train(
@@ -76,6 +87,7 @@ def train(
     compiling: str,
     data_dir: str | None,
     max_steps: int | None,
+    folds: int | None,
     strict: bool,
     out: str | None,
     resume: str | None,
@@ -91,20 +103,18 @@ def train(
         given = [p for p in context.params if context.get_parameter_source(p) == click.core.ParameterSource.COMMANDLINE]
         if surplus := set(given) - {"resume", "as_json"}:
             raise UsageError(f"--resume uses the run's own settings: leave out {sorted(surplus)[0]!r}")
-        from neoclassic.insight.watching import watchers
-        from neoclassic.train.loop import resume as go_on
-
-        _print_result(go_on(resume, listeners=watchers(progress=True)), as_json)
+        _resume(resume, as_json)
         return
     from neoclassic.data.image_files import max_pixels as limit
     from neoclassic.engines import Speed, choose
     from neoclassic.insight import events
-    from neoclassic.insight.watching import watchers
+    from neoclassic.insight.watching import of_folds, watchers
+    from neoclassic.train import cross_validation
     from neoclassic.train.loop import train as run
     from neoclassic.train.parallel import World
     from neoclassic.train.run import Settings
 
-    chosen = _recipe(context, network, recipe, optimizer, overrides)
+    chosen = chosen_recipe(context, network, recipe, optimizer, overrides)
     used = choose(engine)
     if tensorboard:
         events.need()
@@ -113,10 +123,25 @@ def train(
         click.echo(f"{chosen.network} on {chosen.data}, recipe {chosen.name}, {used} engine", err=True)
     speed = Speed(precision, compiling)
     settings = Settings(used, device, speed, data_dir, max_steps, strict, tensorboard, max_pixels=limit())
+    if folds:
+        _print_folds(cross_validation.train(chosen, folds, settings, out, of_folds(progress=True)), as_json)
+        return
     _print_result(run(chosen, settings, out, listeners=watchers(progress=True), world=world), as_json)
 
 
-def _recipe(
+def _resume(folder: str, as_json: bool) -> None:
+    """Continue a run, or the runs of several folds."""
+    from neoclassic.insight.watching import of_folds, watchers
+    from neoclassic.model.folds import members
+    from neoclassic.train import cross_validation, loop
+
+    if members(folder):
+        _print_folds(cross_validation.resume(folder, of_folds(progress=True)), as_json)
+    else:
+        _print_result(loop.resume(folder, listeners=watchers(progress=True)), as_json)
+
+
+def chosen_recipe(
     context: click.Context, network: str | None, recipe: str | None, optimizer: str | None, overrides: dict[str, Any]
 ) -> Recipe:
     """The recipe with the options that override it. UsageError for options that exclude each other."""
@@ -132,7 +157,7 @@ def _recipe(
     if optimizer:
         chosen = chosen.but(optimizer=chosen.optimizer.as_rule(optimizer))
     chosen = chosen.but(**{name: value for name, value in overrides.items() if value not in (None, ())})
-    if chosen.weights and overrides["standardise"] is not None:
+    if chosen.weights and overrides.get("standardise") is not None:
         option = "--standardise" if overrides["standardise"] else "--no-standardise"
         raise UsageError(f"{option} cannot be used with --weights, which fix how pixels are normalised: leave it out")
     return chosen
@@ -161,6 +186,15 @@ def _print_result(result: Result | None, as_json: bool) -> None:
     click.echo(f"test accuracy {result.test_accuracy:.4f}  ({sure}; epoch {result.best_epoch}, trained for {took})")
     print_fitted(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
     click.echo(f"next: neoclassic predict {result.run} IMAGE")
+
+
+def _print_folds(done: CrossValidation, as_json: bool) -> None:
+    if as_json:
+        print_json(done.to_dict())
+        return
+    print_fitted(done.table, "", *done.lines)
+    print_fitted(f"everything is in {done.folder}: folds.json, and the runs fold1 to fold{len(done.results)}")
+    click.echo(f"next: neoclassic predict {done.folder} IMAGE, which averages the models")
 
 
 @verb

@@ -7,6 +7,9 @@ wrong label that both share would never be found.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,6 +17,21 @@ from PIL import Image
 from neoclassic.data.copies import THUMBNAIL, similar
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Array
+from neoclassic.data.resizing import Resized
+
+
+def pooled(parts: Sequence[Dataset]) -> Dataset:
+    """All images of these parts of one data set, each file once."""
+    if len(parts) == 1:
+        return parts[0]
+    images, labels = np.concatenate([np.asarray(p.images) for p in parts]), np.concatenate([p.labels for p in parts])
+    paths = tuple(path for part in parts for path in part.paths)
+    skipped = tuple(dict.fromkeys(pair for part in parts for pair in part.skipped))
+    every = replace(parts[0], images=images, labels=labels, paths=paths, skipped=skipped, origin="")
+    if not paths:
+        return every
+    _, once = np.unique(np.array(paths), return_index=True)  # one set may serve as two parts
+    return every.subset(np.sort(once))
 
 
 def groups(part: Dataset, near: bool = True) -> Array:
@@ -22,11 +40,14 @@ def groups(part: Dataset, near: bool = True) -> Array:
 
     See `data.copies`.
     """
+    images: Any = part.images
+    if isinstance(images, Resized):
+        images = images.images
     first: dict[bytes, int] = {}
-    marks = (hashlib.sha256(np.ascontiguousarray(part.images[i]).tobytes()).digest() for i in range(len(part)))
+    marks = (hashlib.sha256(np.ascontiguousarray(images[i]).tobytes()).digest() for i in range(len(part)))
     found = np.array([first.setdefault(mark, i) for i, mark in enumerate(marks)], np.int64)
     if near:
-        thumbnails = np.stack([_thumbnail(part.images[i]) for i in range(len(part))])
+        thumbnails = np.stack([_thumbnail(images[i]) for i in range(len(part))])
         for i, j in enumerate(similar(thumbnails)):
             if i != j:
                 found[found == found[i]] = found[j]

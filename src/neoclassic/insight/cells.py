@@ -13,7 +13,7 @@ from neoclassic.base.errors import NeoclassicError, Ornament
 from neoclassic.base.finding import Finding
 from neoclassic.base.records import differing
 from neoclassic.base.text import escape
-from neoclassic.insight import compare, curves, page
+from neoclassic.insight import compare, curves, page, trials
 from neoclassic.insight.compare import Comparison
 from neoclassic.insight.curves import MOST_NAMES
 from neoclassic.insight.doctor.diagnosis import NOTHING, Diagnosis
@@ -25,8 +25,10 @@ from neoclassic.measure import measure
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import CLASS_COLUMNS, Evaluation
 from neoclassic.recipes import Recipes
+from neoclassic.train.cross_validation import CrossValidation
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Result, Run
+from neoclassic.train.search.trials import Search
 from neoclassic.views import drawing, lettering
 from neoclassic.views.cells import html, network_cost, picture
 from neoclassic.views.html import cell, details, facts, matrix, paragraph, table
@@ -158,6 +160,21 @@ def _(diagnosis: Diagnosis) -> str:
     found = [_finding(each) for each in diagnosis.findings] or [paragraph(NOTHING)]
     unread = [paragraph(f"Only its files were examined: {diagnosis.unread}")] if diagnosis.unread else []
     return cell(_title(f"{diagnosis.run}: {diagnosis.about}"), *unread, *found)
+
+
+@html.register
+def _(done: CrossValidation) -> str:
+    first, shown = done.results[0], done.table
+    title = _title(f"{first.network} on {first.data}, {len(done.results)} folds")
+    return cell(title, table([column.title for column in shown.columns], shown.rows), *map(paragraph, done.lines))
+
+
+@html.register
+def _(done: Search) -> str:
+    networks = ", ".join(dict.fromkeys(each.network for each in done.trials))
+    chart = _chart(lambda to: trials.draw(done.trials, done.winner, to, ""), "accuracy of the trials")
+    rows = table([column.title for column in done.table.columns], done.table.rows)
+    return cell(_title(f"search of {networks} on {done.result.data}"), rows, *map(paragraph, done.lines), chart)
 
 
 @html.register

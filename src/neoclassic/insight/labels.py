@@ -21,7 +21,7 @@ from neoclassic.base.progress import say
 from neoclassic.base.text import csv_table, printable
 from neoclassic.data.augmentation import Augmentation
 from neoclassic.data.dataset import Dataset, Splits
-from neoclassic.data.folds import divided, groups
+from neoclassic.data.folds import divided, groups, pooled
 from neoclassic.data.sources import SOURCES, is_photos
 from neoclassic.engines.contract import Array
 from neoclassic.insight import gallery
@@ -197,7 +197,7 @@ def examine(
     given = data if isinstance(data, Dataset) else None
     splits = Splits(given, given.subset(np.arange(1))) if given else None
     job = prepare(recipe, settings if weights else _on_cpu(settings), splits, World())
-    whole = (given and job.splits.train) or pooled(job.splits)
+    whole = (given and job.splits.train) or pooled(_parts(job.splits))
     group = groups(whole, near=not (isinstance(data, str) and data in SOURCES))
     fold = divided(whole.labels, group, folds, seed)
     if weights:
@@ -236,16 +236,8 @@ def _on_cpu(settings: Settings) -> Settings:
     return Settings("numpy", data_dir=settings.data_dir, max_pixels=settings.max_pixels)
 
 
-def pooled(splits: Splits) -> Dataset:
-    """All images of all parts, each once."""
-    parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
-    images, labels = np.concatenate([np.asarray(p.images) for p in parts]), np.concatenate([p.labels for p in parts])
-    paths = tuple(path for part in parts for path in part.paths)
-    every = Dataset(splits.train.name, images, labels, splits.classes, paths)
-    if not paths:
-        return every
-    _, once = np.unique(np.array(paths), return_index=True)  # one set may serve as two parts
-    return every.subset(np.sort(once))
+def _parts(splits: Splits) -> list[Dataset]:
+    return [part for part in (splits.train, splits.validation, splits.test) if part is not None]
 
 
 def _numbered(splits: Splits) -> tuple[str, ...]:

@@ -26,7 +26,10 @@ OPTIMIZER_OPTIONS = {"name": "--optimizer", "momentum": "--momentum", "weight_de
 
 
 def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
-    """The command line that trains this recipe again, and the fields of the recipe that it has no option for."""
+    """The command line that trains this recipe again, and the fields of the recipe that it has no option for.
+
+    That of one fold trains the other folds, too.
+    """
     network = recipe.network if recipe.tree is None else recipe.entry
     try:
         base = choose(network, recipe.name)
@@ -44,7 +47,9 @@ def command(recipe: Recipe, engine: str) -> tuple[str, list[str]]:
         value = values["optimizer"][name]
         if value != defaults["optimizer"][name]:
             words += [option, str(value)]
-    covered = {*OPTIONS, "standardise", "optimizer", "name", "network", "source", "about", "reaches", "tree"}
+    if recipe.fold:
+        words += ["--folds", str(recipe.fold[1])]
+    covered = {*OPTIONS, "fold", "standardise", "optimizer", "name", "network", "source", "about", "reaches", "tree"}
     rest = [name for name in values if name not in covered and values[name] != defaults[name]]
     if recipe.network == OWN:  # no file names the tree
         rest = ["tree", *rest]

@@ -13,6 +13,7 @@ from neoclassic.base.progress import progress_bar, say, window
 from neoclassic.insight.events import Events
 from neoclassic.insight.growing import GrowingCurves
 from neoclassic.insight.pictures import Pictures
+from neoclassic.insight.trials import PictureOfTrials
 from neoclassic.train.job import Job
 from neoclassic.train.listener import Listener
 from neoclassic.train.run import Epoch, Result, Run, State
@@ -27,6 +28,11 @@ def watchers(progress: bool = False) -> list[Listener]:
     return [Pictures(while_training=progress), Events(), *shown(progress), Doubts(), *([Doctor()] if progress else [])]
 
 
+def of_folds(progress: bool = False) -> list[Listener]:
+    """The same for each of several folds, without the doctor."""
+    return [each for each in watchers(progress) if not isinstance(each, Doctor)]
+
+
 def shown(progress: bool | None) -> list[Listener]:
     """What is shown of a run that leaves no files.
 
@@ -36,6 +42,12 @@ def shown(progress: bool | None) -> list[Listener]:
     if progress is False:
         return []
     return [Progress() if progress else Bar(), *([GrowingCurves()] if in_notebook() else [])]
+
+
+def of_search(progress: bool = False) -> tuple[list[Listener], list[Listener]]:
+    """What is shown of the trials of a search, and of the end of the winner's run."""
+    drawn: list[Listener] = [Pictures(), PictureOfTrials()]
+    return [TrialBar()] if progress else [], [*drawn, Doubts(), *([Doctor()] if progress else [])]
 
 
 class Doubts(Listener):
@@ -96,6 +108,17 @@ class Bar(Listener):
 
     def stopped(self) -> None:
         self.bar.close()
+
+
+class TrialBar(Bar):
+    """A progress bar for each trial of a search; what everyone must know is said once, not for each trial."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def advised(self, line: str) -> None:
+        say(line, line not in self.said)
+        self.said.add(line)
 
 
 class Progress(Bar):

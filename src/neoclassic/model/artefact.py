@@ -35,6 +35,7 @@ from neoclassic.model.evaluate import between
 from neoclassic.tree import Node, from_dict, to_dict
 
 FORMAT = 1
+SEARCH = "search.json"  # in the folder of a search, which becomes the run of its winner; see `train.search`
 LARGEST = 1 << 30  # bytes of activations for one image; VGG takes half of it at 1024×1024 pixels
 HEADER = 16 << 20  # bytes of a header; 700,000 photos fit
 BRACKETS = 1_000_000  # lists and objects in a header, which take twenty times their bytes in memory
@@ -198,7 +199,9 @@ class Model(display.Displayed):
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the artefact, atomically. NeoclassicError when it cannot be written."""
+        """Write the artefact, atomically. NeoclassicError when it cannot be written, or without weights."""
+        if not self.weights and measure(self.tree, self.input).parameters:
+            raise NeoclassicError(f"cannot write {path}: an ensemble or an .onnx file has no weights to write")
         write(Path(path), "model", self.weights, self.header())
 
     @classmethod
@@ -244,7 +247,8 @@ class Model(display.Displayed):
         path = Path(path)
         if path.is_dir():
             if not (path / "model.safetensors").exists():
-                raise NeoclassicError(f"{path}: no model.safetensors in this folder")
+                rest = f": finish it with neoclassic search --resume {path}" if (path / SEARCH).exists() else ""
+                raise NeoclassicError(f"{path}: no model.safetensors in this folder{rest}")
             path = path / "model.safetensors"
         weights, header = read(path, "model")
         try:

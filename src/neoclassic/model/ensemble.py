@@ -17,10 +17,12 @@ from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.measure import by
-from neoclassic.model import hub, pretrained
+from neoclassic.model import folds, hub, pretrained
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import softmax
 from neoclassic.model.opening import open_model
+
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,12 @@ def open_models(
     views: MultiView = MultiView(),
     answering: bool = False,
 ) -> tuple[Model, Engine]:
-    """Open one model as `open_model` does; of several models, or with views, the first one and an ensemble.
+    """Open one model as `open_model` does; with views, it and an ensemble.
 
-    UsageError for models whose classes or preprocessing differ.
+    Of several models, a model without weights, whose classes, preprocessing and data are theirs, and an ensemble. A
+    folder of `train --folds` is several models. UsageError for models whose classes or preprocessing differ.
     """
+    paths = [member for path in paths for member in folds.trained(path) or [path]]
     members = [open_model(path, engine, device, answering) for path in paths]
     (first, running), *others = members
     for path, (model, _) in zip(paths[1:], others, strict=True):
@@ -100,9 +104,21 @@ def open_models(
             if first.input == model.input:
                 what = "; ".join(f"{k} {x} and {y}" for k, x, y in differ)
             raise UsageError(f"{path} needs other images than {paths[0]} ({what}): an ensemble needs the same")
-    if not others and views == MultiView():
-        return first, running
-    return replace(first, calibration={}), Ensemble(members, views)
+    if not others:
+        return (first, running) if views == MultiView() else (replace(first, calibration={}), Ensemble(members, views))
+    return _of_all([model for model, _ in members]), Ensemble(members, views)
+
+
+def _of_all(models: Sequence[Model]) -> Model:
+    """What is true of several models together: no weights, no metrics, and what their photos are to all of them.
+
+    A photo is a test photo if none of them was trained on it.
+    """
+    first, photos = models[0], [model.data.get("photos", {}) for model in models]
+    train, validation, test = ({mark for each in photos for mark in each.get(part, ())} for part in PARTS)
+    marks = zip(PARTS, (train, validation, test - train - validation), strict=True)
+    data = first.data | ({"photos": {part: sorted(found) for part, found in marks}} if any(photos) else {})
+    return replace(first, data=data, weights={}, metrics={}, calibration={})
 
 
 def models_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -118,4 +134,6 @@ def _is_model(given: str) -> bool:
     if hub.is_address(given) or pretrained.is_known(given):
         return True
     path = Path(given)
-    return path.suffix.lower() in (".safetensors", ".onnx") or (path / "model.safetensors").is_file()
+    return path.suffix.lower() in (".safetensors", ".onnx") or any(
+        (path / name).is_file() for name in ("model.safetensors", folds.FOLDS)
+    )

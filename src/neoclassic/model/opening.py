@@ -10,7 +10,7 @@ from typing import cast
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.engines import Engine, to_answer
-from neoclassic.model import hub, pretrained, published, seal, timm
+from neoclassic.model import folds, hub, pretrained, published, seal, timm
 from neoclassic.model.adopting import adopted_model
 from neoclassic.model.artefact import HEADER, Model, is_bounded
 from neoclassic.model.weight_files import Found, read
@@ -24,6 +24,7 @@ def open_model(
 ) -> tuple[Model, Engine]:
     """Open an artefact, a run folder, an exported .onnx file or a name; return the model and the engine that runs it.
 
+    The runs of several folds, which `train --folds` makes, are opened as one ensemble; see `model.ensemble`.
     Names are such as `resnet50@imagenet` (see `model.pretrained`), or an address on the Hugging Face Hub,
     `hf:OWNER/REPO`, of a model of ours or of timm's. A model from an .onnx file runs on onnxruntime, and its `weights`
     are empty. answering: the engine "auto" is the one that answers fastest; see `engines.to_answer`.
@@ -31,6 +32,10 @@ def open_model(
     NeoclassicError, one line, for a file that is damaged or that neoclassic did not write; UsageError for an
     unknown name, or an engine that cannot run the model.
     """
+    if members := folds.trained(path):
+        from neoclassic.model.ensemble import open_models  # which opens each of them here
+
+        return open_models(members, engine, device, answering=answering)
     if hub.is_address(path) or Path(path).suffix.lower() != ".onnx":
         model = load_model(path)
         return model, model.engine(to_answer(engine, device) if answering else engine, device)
@@ -74,6 +79,10 @@ def load_model(path: str | Path) -> Model:
         raise UsageError(f"{path} is a network, not a model: train it first, and name its run folder here")
     if hub.is_address(path):
         return _of_hub(path)
+    if members := folds.members(path):
+        raise UsageError(
+            f"{path} holds {len(members)} models, and one is needed: name {members[0]}, or another of them"
+        )
     return pretrained.named(str(path)) if pretrained.is_name(path) else Model.load(path)
 
 

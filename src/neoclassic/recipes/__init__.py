@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from neoclassic import networks
 from neoclassic.base import display
-from neoclassic.base.errors import UsageError, unknown
+from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.data.folders import Folder, scan
 from neoclassic.data.sources import SOURCES, is_photos, load
 from neoclassic.networks import Entry
@@ -56,17 +58,40 @@ def list_recipes(pattern: str = "*") -> Recipes:
 
 
 def recipe(name: str) -> Recipe:
-    """Return a recipe by its name. UsageError if it is unknown.
+    """Return a recipe by its name, or from a file such as the `recipe.json` of a run.
 
     >>> r = nc.recipe("neoclassic:lenet")
     >>> r.epochs, r.batch_size, r.learning_rate
     (15, 128, 0.008)
+
+    UsageError if the name is unknown; NeoclassicError for a file that cannot be read.
     """
+    if is_file(name):
+        return _read(name)
     if name not in _RECIPES:
         if rows := [row for row in _RECIPES if row.startswith(f"{name}:")]:
             raise UsageError(f"{name!r} is a source of several recipes: choose one of {', '.join(rows)}")
         raise unknown("recipe", name, _RECIPES, see="'neoclassic recipes' shows them all")
     return _RECIPES[name]
+
+
+def is_file(name: str) -> bool:
+    """Whether `recipe` takes this for a file."""
+    return name.endswith(".json")
+
+
+def _read(name: str) -> Recipe:
+    """The recipe in a file. Data that are not found at a relative path are those that the run was trained on."""
+    try:
+        found = json.loads(Path(name).read_text("utf-8"))
+        run = found.pop("run", None)
+        chosen = Recipe.from_dict(found)
+    except FileNotFoundError:
+        raise UsageError(f"{name} does not exist: name the recipe.json of a run") from None
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, NeoclassicError) as error:
+        raise NeoclassicError(f"{name}: not a recipe ({error})") from None
+    place = run.get("place") if isinstance(run, dict) else None
+    return chosen.but(data=place) if isinstance(place, str) and not Path(chosen.data).exists() else chosen
 
 
 def choose(

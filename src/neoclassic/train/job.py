@@ -24,7 +24,7 @@ from neoclassic.model.artefact import LARGEST
 from neoclassic.model.evaluate import Evaluation, evaluate
 from neoclassic.model.features import headless
 from neoclassic.model.provenance import path_of
-from neoclassic.train import head, pace, rates, transfer, tuned
+from neoclassic.train import fold, head, pace, rates, transfer, tuned
 from neoclassic.train.parallel import World
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Settings
@@ -157,10 +157,10 @@ def prepare(
     that cannot be run on these data; NeoclassicError for data or weights that cannot be read.
     """
     source = path_of(recipe.data, settings.place)
-    dataset = splits or _opened(recipe, source, settings.data_dir)
+    dataset = splits or opened(recipe, source, settings.data_dir)
     if recipe.head and isinstance(dataset, Folder) and dataset.splits.get("validation") == ():
         recipe = replace(recipe, validation=0.0)  # the last layer is validated on folds
-        dataset = _opened(recipe, source, settings.data_dir)
+        dataset = opened(recipe, source, settings.data_dir)
     if recipe.classes not in (None, len(dataset.classes)):
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     size = size_of(recipe, dataset)
@@ -187,6 +187,10 @@ def prepare(
         for line in _about(photos, recipe, preprocessing):
             note(line, essential=True)
     splits = dataset.prepare(preprocessing, settings.strict)
+    digests = photos.digests if photos else {}
+    if recipe.fold:
+        splits = fold.of_fold(recipe, dataset, splits)
+        digests = fold.digests(photos, splits) if photos else {}
     training, monitored = _parts(recipe, splits)
     if norms and min(len(training), recipe.batch_size) < 2:
         wish = "--batch-size 2" if len(training) > 1 else "more images"
@@ -214,7 +218,7 @@ def prepare(
         splits=splits,
         training=training,
         monitored=monitored,
-        digests=photos.digests if photos else {},
+        digests=digests,
         afresh=start.afresh,
         last_step=last_step,
         steps_per_epoch=len(sizes),
@@ -222,9 +226,10 @@ def prepare(
     )
 
 
-def _opened(recipe: Recipe, source: str, data_dir: str | None) -> Splits | Folder:
-    """The data of a recipe, divided as it says."""
-    return data.open_dataset(source, data_dir, None, recipe.validation, recipe.seed, recipe.test, recipe.split_seed)
+def opened(recipe: Recipe, source: str, data_dir: str | None) -> Splits | Folder:
+    """The data of a recipe, divided as it says; where it says a fold, they are whole, and `prepare` divides them."""
+    validation, test = 0.0 if recipe.fold else recipe.validation, fold.test_fraction(recipe)
+    return data.open_dataset(source, data_dir, None, validation, recipe.seed, test, recipe.split_seed)
 
 
 def _sizes(recipe: Recipe, training: Dataset, norms: Sequence[str]) -> list[int]:
@@ -263,11 +268,13 @@ def _head_first(
 
 
 def _about(photos: Folder | None, recipe: Recipe, p: Preprocessing) -> list[str]:
-    """What there is to say of a folder of photos: advice if they are few, and a summary."""
-    if photos is None:
+    """What there is to say of a folder of photos, with the first fold if there are several: advice, and a summary."""
+    if photos is None or recipe.fold[:1] > (1,):
         return []
     labels = [photo.label for photo in photos.splits.get("train", ())]
     advice = None if recipe.weights else transfer.advice(recipe.network, list(Counter(labels).values()))
+    if recipe.fold:
+        photos = fold.whole(recipe, photos)
     return [*([advice] if advice else []), *summary(photos, p)]
 
 

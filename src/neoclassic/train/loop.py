@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,13 +61,17 @@ def train(
     world: World | None = None,
     kept: bool = True,
     control: Control = UNSTEERED,
+    begin: Callable[[], object] = lambda: None,
+    finishing: bool = True,
 ) -> Result | None:
     """Run a recipe; return what `result.json` holds.
 
     out: the run folder; `runs/<network>-<data>-<number>` when omitted. splits: replaces the data set that the recipe
     names. world: this process's place among several, which the environment tells when omitted; only the first of them
     writes and has a result, the others return None. kept: whether the folder will be there afterwards, so that it is
-    worth naming. control: steers the run; only where it is one process.
+    worth naming. control: steers the run; only where it is one process. begin: called when everything is prepared,
+    before the folder is made. finishing: False to stop after the last epoch and return None; the test set is then not
+    used until `resume` finishes the run.
 
     UsageError for an impossible call, before anything is written; `Interrupted` after Ctrl-C; `Diverged` for a loss
     that is not finite; NeoclassicError for bad data or a folder that cannot be written.
@@ -98,6 +102,7 @@ def train(
     with pixel_limit(settings.max_pixels):
         job = prepare(recipe, settings, splits, world, note if listeners else None)
     name = f"{recipe.network}-{job.splits.train.name}".replace(":", "-").replace("/", "-")
+    begin()
     run = Run.create(out, name, job.recipe, settings)
     if skipped := job.splits.skipped:
         run.save_skipped(skipped)
@@ -105,7 +110,7 @@ def train(
         images = f"{len(skipped):,} images that cannot be read are" if skipped[1:] else "1 image that cannot be read is"
         note(f"{images} left out{f', listed in {run.skipped}' if kept else ''}: {first}", essential=True)
     with run.held():
-        return Training(job, run, State(), listeners, control).run_to_end()
+        return Training(job, run, State(), listeners, control).run_to_end(finishing)
 
 
 def resume(
@@ -114,6 +119,7 @@ def resume(
     listeners: Sequence[Listener] = (),
     world: World | None = None,
     control: Control = UNSTEERED,
+    finishing: bool = True,
 ) -> Result | None:
     """Continue a run that was stopped; see `train`. Of a finished run, return the result."""
     run, recipe, settings = Run.open(folder)
@@ -137,7 +143,7 @@ def resume(
         if world.rank:
             _assist(job, state, folder)
             return None
-        return Training(job, run, state, listeners, control).run_to_end()
+        return Training(job, run, state, listeners, control).run_to_end(finishing)
 
 
 def _assist(job: Job, state: State, out: str | Path | None) -> None:
@@ -166,8 +172,8 @@ class Training:
     best: Model | None = None
     held: tuple[Array, Array] | None = None
 
-    def run_to_end(self) -> Result:
-        """Train the epochs that are left, evaluate the test set, save the result."""
+    def run_to_end(self, finishing: bool = True) -> Result | None:
+        """Train the epochs that are left; and, if that is wanted, evaluate the test set and save the result."""
         for each in self.listeners:
             each.started(self.job, self.run, self.state)
         try:
@@ -178,6 +184,8 @@ class Training:
         finally:
             for each in self.listeners:
                 each.stopped()
+        if not finishing:
+            return None
         result, uncalibrated = finish(self.job, self.run, self.state, self.held)
         for each in self.listeners:
             if uncalibrated:

@@ -66,7 +66,9 @@ class Recipe(display.Displayed):
     test              the fraction of each class of a folder of photos that is the test set, where it has none; 0: the
                       validation set serves as one. None: a fifth, or the folder's validation set
     seed              of initial weights, order, augmentation, dropout and the validation set
-    split_seed        of the validation set and the test set; None: `seed` chooses the validation set alone
+    fold              (i, k): the i-th of k folds, from 1, is the test set, and the others are trained on; see
+                      `train.fold`
+    split_seed        of the validation set, the test set and the folds; None: `seed`, but not of the test set
     """
 
     name: str
@@ -108,6 +110,7 @@ class Recipe(display.Displayed):
     test: float | None = None
     seed: int = 0
     split_seed: int | None = None
+    fold: tuple[int, ...] = ()
     tree: Node | None = None
 
     @property
@@ -151,6 +154,8 @@ class Recipe(display.Displayed):
             ("split seed", self.split_seed, 0 <= (self.split_seed or 0) < 1 << 32, "from 0 to 4294967295"),
         ):
             require(what, given, possible, wish)
+        if self.fold and not (len(self.fold) == 2 and 1 <= self.fold[0] <= self.fold[1] >= 2):
+            raise UsageError(f"fold must be two numbers, such as (1, 5) for the first of five, not {self.fold}")
         if self.keep is not None and self.fit not in (None, "crop"):
             raise UsageError(f"keep is the share that a centre crop keeps, and fit is {self.fit!r}: leave one out")
         if self.schedule == "step" and not self.milestones:
@@ -201,9 +206,11 @@ class Recipe(display.Displayed):
         return replace(self, **parts, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the tree is left out for a network of the zoo."""
+        """Plain JSON values; the tree is left out for a network of the zoo, and the fold where there is none."""
         values = asdict(replace(self, tree=None))
         del values["tree"]
+        if not self.fold:
+            del values["fold"]
         return values if self.tree is None else values | {"tree": to_dict(self.tree)}
 
     @classmethod

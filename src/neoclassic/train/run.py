@@ -23,9 +23,10 @@ from neoclassic.base.text import csv_table
 from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights
 from neoclassic.engines.contract import Array
-from neoclassic.model import artefact
-from neoclassic.model.artefact import Model
+from neoclassic.model import artefact, folds
+from neoclassic.model.artefact import SEARCH, Model
 from neoclassic.model.evaluate import Evaluation
+from neoclassic.model.folds import FOLDS
 from neoclassic.train.recipe import Recipe
 from neoclassic.views.table import LEFT, align, duration
 
@@ -262,7 +263,7 @@ class Run(display.Displayed):
     @classmethod
     def check(cls, out: str | Path | None) -> None:
         """Raise what `create` would raise, before any work is done. Nothing is written."""
-        if out is not None and (Path(out) / "recipe.json").exists():
+        if out is not None and any((Path(out) / name).exists() for name in ("recipe.json", FOLDS, SEARCH)):
             raise UsageError(f"{out} holds a run already: use --resume {out}, or choose another --out")
         files.check_folder(Path(out or "runs"))
 
@@ -278,8 +279,12 @@ class Run(display.Displayed):
             folder = Path(out)
             files.make_folder(folder)
         run = cls(folder)
-        files.write(folder / "recipe.json", _json({**recipe.to_dict(), "run": settings.to_dict()}))
+        run.save_recipe(recipe, settings)
         return run
+
+    def save_recipe(self, recipe: Recipe, settings: Settings) -> None:
+        """Write `recipe.json`."""
+        files.write(self.folder / "recipe.json", _json({**recipe.to_dict(), "run": settings.to_dict()}))
 
     @classmethod
     def open(cls, folder: str | Path) -> tuple[Self, Recipe, Settings]:
@@ -289,6 +294,9 @@ class Run(display.Displayed):
             data = json.loads((run.folder / "recipe.json").read_text("utf-8"))
             settings = Settings.from_dict(data.pop("run"))
         except (FileNotFoundError, NotADirectoryError):
+            if members := folds.members(folder):
+                several = f"{folder} holds {len(members)} runs, one for each fold"
+                raise UsageError(f"{several}: name one of them, such as {members[0]}") from None
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None

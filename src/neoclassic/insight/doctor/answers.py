@@ -227,5 +227,5 @@ def few(e: Evaluation) -> Iterator[Finding]:
         f"{e.n:,} test images are too few to tell two models apart",
         (f"accuracy {e.accuracy:.1%}, 95 % interval from {low:.1%} to {high:.1%}",),
         CERTAIN,
-        "hold out more images (--test 0.3), or cross-validate; compare models only if their intervals are apart",
+        "hold out more images (--test 0.3), or train with --folds 5; compare models only if their intervals are apart",
     )

@@ -83,7 +83,7 @@ export const en = {
   'look.plain': 'Image only',
   'look.patch': 'Drag the grey patch, or move it with the arrow keys: the answer changes with it.',
   'look.layers': 'All layers',
-  'look.no_layers': 'An .onnx file gives answers only. To look into its layers, open the .safetensors file.',
+  'look.no_layers': 'An .onnx file and a folder of folds give answers only. To look into the layers, open one .safetensors file.',
   'look.click': 'Blue is positive, orange is negative; each layer has one scale. Click a map to enlarge it.',
   'look.classes': '{n} classes',
   'look.accuracy': 'accuracy {p}',

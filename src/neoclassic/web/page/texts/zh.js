@@ -83,7 +83,7 @@ export const zh = {
   'look.plain': '仅显示图像',
   'look.patch': '拖动灰色方块，或用方向键移动：答案随之改变。',
   'look.layers': '所有层',
-  'look.no_layers': '.onnx 文件只能给出答案。要观察各层，请打开 .safetensors 文件。',
+  'look.no_layers': '.onnx 文件和交叉验证的文件夹只能给出答案。要观察各层，请打开一个 .safetensors 文件。',
   'look.click': '蓝色为正，橙色为负；同一层使用同一标尺。点击特征图可放大。',
   'look.classes': '{n} 个类别',
   'look.accuracy': '精度 {p}',
