@@ -35,7 +35,7 @@ SIZE, BATCH, RATE = 224, 16, 3e-4
 
 
 def plain(given: argparse.Namespace, seed: int) -> float:
-    """The accuracy after the training that a tutorial would write: all layers, Adam, a cosine, random crops, mirrors."""
+    """The accuracy after the training that a tutorial would write: all layers, Adam, cosine, random crops, mirrors."""
     import torch
     import torchvision
     from torch import nn
