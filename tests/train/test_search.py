@@ -228,26 +228,24 @@ def test_of_the_last_layer_alone_there_is_nothing_to_search(weights, idx_folder,
     assert Model.load(out / "model.safetensors").recipe["head"]
 
 
-def test_fine_tuning_is_searched_from_the_weights(weights, idx_folder, tmp_path):
+def test_fine_tuning_is_searched_from_the_weights(weights, idx_folder, tmp_path, run):
     out = tmp_path / "tuned"
-    done = nc.search(
-        "lenet:bn", idx_folder, weights=weights, epochs=1, trials=2, engine="numpy", out=out, verbose=False
-    )
-    assert len(done.trials) == 2
+    given = ("search", "lenet:bn", "--data", idx_folder, "--weights", weights, "--epochs", "1", "--trials", "2")
+    code, _, err = run(*given, "--engine", "numpy", "--out", out)
+    assert code == 0, err
     assert Run.open(out)[1].weights == str(weights)
-    fresh = nc.search("lenet:bn", idx_folder, epochs=1, trials=1, engine="numpy", out=tmp_path / "fresh", verbose=False)
-    assert done.best.accuracy > fresh.best.accuracy + 0.1
+    assert max(row["right"] / row["n"] for row in found(out)[1]) > 0.3  # after an epoch
 
 
 def test_processes_share_a_storage(idx_folder, tmp_path, run):
     given = ["search", "lenet", "--data", idx_folder, "--engine", "numpy", "--epochs", "1"]
     shared = ("--storage", f"sqlite:///{tmp_path}/shared.db")
-    assert run(*given, *shared, "--trials", "2", "--out", tmp_path / "first")[0] == 0
-    code, _, err = run(*given, *shared, "--trials", "3", "--out", tmp_path / "second")
+    assert run(*given, *shared, "--trials", "1", "--out", tmp_path / "first")[0] == 0
+    code, _, err = run(*given, *shared, "--trials", "2", "--out", tmp_path / "second")
     assert code == 0, err
     _, trials = found(tmp_path / "second")
-    assert [row["ours"] for row in trials] == [False, False, True]
-    assert trials[:2] == [row | {"ours": False} for row in found(tmp_path / "first")[1]]
+    assert [row["ours"] for row in trials] == [False, True]
+    assert trials[:1] == [row | {"ours": False} for row in found(tmp_path / "first")[1]]
     assert not (tmp_path / "second" / "trials.db").exists()
     assert "shared.db" not in (tmp_path / "second" / "search.json").read_text("utf-8")  # it may hold a password
     code, _, err = run("search", "--resume", tmp_path / "second")

@@ -103,7 +103,6 @@ class Plan:
         again = f"neoclassic search --resume {shlex.quote(str(self.folder))}"
         try:
             with studies.opened(self.folder / STORAGE, self.storage, self.space) as study:
-                studies.forget(study, self.worker, bool(self.storage))
                 used = sum(each.seconds for each in studies.trials(study, self.worker, every=True) if each.ours)
                 deadline = began + 60 * self.minutes - used
                 while self.run_next(study, deadline, listeners):
@@ -112,28 +111,45 @@ class Plan:
         except KeyboardInterrupt:
             raise loop.Interrupted(f"the search was stopped; resume with: {again}") from None
         if not (kept := _kept(trials)):
-            raise NeoclassicError(f"none of the {len(trials)} trials ended well: see {self.folder / STORAGE}")
+            pruned = any(each.outcome == PRUNED for each in trials if each.ours)
+            reason = "was pruned: another process has a better one" if pruned else "diverged: name other networks"
+            raise NeoclassicError(f"every trial of this process {reason}")
         self.write(trials, kept.number)
 
     def run_next(self, study: optuna.Study, deadline: float, listeners: Sequence[Listener]) -> bool:
         """Train one more trial; return False if there is no time for it, or if there were enough."""
-        before, now = studies.count(study), time.monotonic()
-        most = min(each for each in (self.most, self.space.size, before + 1) if each is not None)
-        if before and (before >= most or now >= deadline):
+        now = time.monotonic()
+        if left := studies.left(study, self.worker, bool(self.storage)):
+            trial, about, reported = left
+            now -= about.seconds
+        elif begun := self.begin(study, deadline - now):
+            (trial, about), reported = begun, -1
+        else:
             return False
-        trial, recipe, augmentation = studies.ask(study, self.space, before, self.worker if self.storage else "")
+        recipe, _ = self.space.variant(trial)
         longest: float | None = min(60 * self.minutes / SHARE, max(deadline - now, 0.0))
         if known := studies.last_of(study, recipe.network, self.worker):
-            if before >= len(self.space.recipes) and known.length * known.pace > deadline - now:
-                studies.drop(study, trial)
-                return False
             recipe, longest = shortened(recipe, known.length), None
-        studies.describe(trial, before + 1, recipe, augmentation, self.worker)
-        outcome = self.train(recipe, Watch(trial, now, deadline, longest), self.place(before + 1), listeners)
+        watch = Watch(trial, now, deadline, longest, reported)
+        outcome = self.train(recipe, watch, self.place(about.number), listeners)
         ended = studies.tell(study, trial, outcome, time.monotonic() - now)
         for each in listeners:
             each.advised(ended.line)
         return outcome != LATE
+
+    def begin(self, study: optuna.Study, left: float) -> tuple[optuna.Trial, Trial] | None:
+        """A new trial; None if there were enough, or if one takes longer than the seconds that are left."""
+        before = studies.count(study)
+        most = min((each for each in (self.most, self.space.size) if each is not None), default=before + 1)
+        if before and (before >= most or left <= 0):
+            return None
+        trial = studies.ask(study, self.space, before, self.worker if self.storage else "")
+        recipe, augmentation = self.space.variant(trial)
+        known = studies.last_of(study, recipe.network, self.worker)
+        if before >= len(self.space.recipes) and known and known.length * known.pace > left:
+            studies.drop(study, trial)
+            return None
+        return trial, studies.describe(trial, before + 1, recipe, augmentation, self.worker)
 
     def train(self, recipe: Recipe, watch: Watch, folder: Path, listeners: Sequence[Listener]) -> str:
         """Train a trial, or what is left of it if a killed process began it; return how it ended."""
@@ -179,7 +195,7 @@ class Plan:
             if place.exists():
                 if next(each for each in trials if each.number == winner and each.ours).outcome == LATE:
                     _end(place)
-                for path in place.iterdir():
+                for path in sorted(place.iterdir(), key=lambda path: path.name == "recipe.json"):  # it comes last
                     path.replace(self.folder / path.name)
             shutil.rmtree(self.folder / TRIALS, ignore_errors=True)
         result = loop.resume(self.folder, listeners=listeners)

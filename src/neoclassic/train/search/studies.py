@@ -23,8 +23,8 @@ from neoclassic.train.search.trials import COMPLETE, Trial
 if TYPE_CHECKING:
     import optuna
 
-FULL = 999  # the whole length of a trial in Optuna's steps: networks differ in their epochs
-REDUCTION = 3  # at a ninth and at a third of its length, a trial goes on if it is in the best third
+FULL = 1000  # the whole length of a trial in Optuna's steps: networks differ in their epochs
+REDUCTION = 2  # at a quarter and at half of its length, a trial goes on if it is in the better half
 
 
 def need() -> None:
@@ -88,8 +88,8 @@ def _unusable(file: Path, address: str, error: Exception) -> NeoclassicError:
     return NeoclassicError(f"{'the --storage' if address else file} cannot be used ({type(error).__name__}: {reason})")
 
 
-def ask(study: optuna.Study, space: Space, i: int, worker: str) -> tuple[optuna.Trial, Recipe, str]:
-    """The trial i, from 0, as Optuna proposes it: its recipe, and the name of the augmentation.
+def ask(study: optuna.Study, space: Space, i: int, worker: str) -> optuna.Trial:
+    """The trial i, from 0, as Optuna proposes it; `Space.variant` makes a recipe of it.
 
     The first trials are the recipes as they are. What is proposed depends only on i, the trials before it, and worker.
     """
@@ -100,16 +100,16 @@ def ask(study: optuna.Study, space: Space, i: int, worker: str) -> tuple[optuna.
     study.sampler = optuna.samplers.TPESampler(seed=seed)
     if i < len(space.recipes):
         study.enqueue_trial(space.default(i))
-    trial = study.ask()
-    return trial, *space.variant(trial)
+    return study.ask()
 
 
-def describe(trial: optuna.Trial, number: int, recipe: Recipe, augmentation: str, worker: str) -> None:
-    """Keep what a trial is."""
+def describe(trial: optuna.Trial, number: int, recipe: Recipe, augmentation: str, worker: str) -> Trial:
+    """Keep what a trial is, and return it."""
     rate = None if recipe.head else recipe.learning_rate
     made = Trial(number, recipe.network, rate, augmentation, recipe.epochs)
     trial.set_user_attr("trial", made.to_dict())
     trial.set_user_attr("worker", worker)
+    return made
 
 
 def keep(trial: optuna.Trial, seconds: float, **found: Any) -> None:
@@ -137,16 +137,22 @@ def drop(study: optuna.Study, trial: optuna.Trial) -> None:
     study.tell(trial, state=TrialState.FAIL)
 
 
-def forget(study: optuna.Study, worker: str, shared: bool) -> None:
-    """Forget the trial that a killed process of this worker left behind, so that it is proposed again.
+def left(study: optuna.Study, worker: str, shared: bool) -> tuple[optuna.Trial, Trial, int] | None:
+    """The trial that a killed process of this worker left behind, what is known of it, and the last step it reported.
 
-    shared: whether other processes use the study, so that a trial without a name may be one of theirs.
+    One that was not described yet is forgotten. shared: whether other processes use the study, so that such a trial may
+    be theirs.
     """
-    from optuna.trial import TrialState
+    import optuna
 
-    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if left.user_attrs.get("worker", None if shared else worker) == worker:
-            study.tell(left.number, state=TrialState.FAIL)
+    running = optuna.trial.TrialState.RUNNING
+    for each in study.get_trials(deepcopy=False, states=(running,)):
+        if each.user_attrs.get("worker") == worker:
+            again = optuna.trial.Trial(study, each._trial_id)
+            return again, Trial.from_dict(each.user_attrs["trial"]), max(each.intermediate_values, default=-1)
+        if not shared and "worker" not in each.user_attrs:
+            study.tell(each.number, state=optuna.trial.TrialState.FAIL)
+    return None
 
 
 def count(study: optuna.Study) -> int:

@@ -39,11 +39,15 @@ class Watch(Listener, Control):
     began     time.monotonic() when it began
     deadline  time.monotonic() after which no epoch begins
     longest   seconds that the trial may take; None: its length is settled
+    reported  the last of Optuna's steps that a killed process reported of it; -1 of a new trial
     """
 
-    def __init__(self, trial: optuna.Trial, began: float, deadline: float, longest: float | None) -> None:
-        self.trial, self.began, self.deadline, self.longest = trial, began, deadline, longest
-        self.late = False
+    def __init__(
+        self, trial: optuna.Trial, began: float, deadline: float, longest: float | None, reported: int
+    ) -> None:
+        self.trial, self.began, self.deadline = trial, began, deadline
+        self.longest, self.reported = longest, reported
+        self.late = self.pruned = False
         self.first: float | None = None  # time.monotonic() after the first step, which also prepares things
         self.seen = 0  # images in the steps since then
 
@@ -54,9 +58,11 @@ class Watch(Listener, Control):
     def started(self, job: Job, run: Run, state: State) -> None:
         self.job, self.run = job, run
         for epoch in range(1, len(state.log) + 1):  # of a run that is resumed
-            self.report(state.log[:epoch], epoch == len(state.log) and state.step >= job.last_step)
+            self.pruned |= self.report(state.log[:epoch], epoch == len(state.log) and state.step >= job.last_step)
 
     def stepped(self, epoch: int, images: int) -> None:
+        if self.pruned:  # a killed process could not end it
+            raise Stopped
         now = time.monotonic()
         if self.first is None:
             self.first = now
@@ -98,5 +104,8 @@ class Watch(Listener, Control):
             "length": self.job.recipe.epochs,
         }
         studies.keep(self.trial, time.monotonic() - self.began, **found)
-        self.trial.report(best.validation_accuracy, FULL if last else len(log) * FULL // self.job.recipe.epochs)
+        step = FULL if last else len(log) * FULL // self.job.recipe.epochs
+        if step <= self.reported:
+            return False
+        self.trial.report(best.validation_accuracy, step)
         return not last and self.trial.should_prune()
