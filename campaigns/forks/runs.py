@@ -18,7 +18,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.train.run import Run
 
 TRAINING = ("train", "lenet", "--engine", "numpy", "--batch-size", "64")
-TIMES = ("seconds", "images_per_second", "finished")  # entries that differ from run to run, as the next do
+TIMES = ("seconds", "data_seconds", "images_per_second", "finished")  # differ from run to run, as the next do
 PLACES = ("run", "model")
 NETWORKS = {  # options of a training, by what is special about it
     "IDX": ("--data", "idx", "--epochs", "2", "--average", "0.9", "--clip", "1"),

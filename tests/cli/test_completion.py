@@ -129,7 +129,7 @@ def test_every_shell_has_a_script(shell):
 
 def test_every_text_can_be_completed_or_is_known_not_to_be():
     """A new option takes files by the name `out`, say; otherwise it stands in COMPLETERS or here."""
-    free = {"host", "hosts", "path", "label", "unit", "shape", "clear", "freeze"}
+    free = {"host", "hosts", "path", "label", "unit", "shape", "clear", "freeze", "storage"}
     texts = {
         param.name
         for command in cli.commands.values()

@@ -30,8 +30,7 @@ REDUCTION = 2  # at a quarter and at half of its length, a trial goes on if it i
 def need() -> None:
     """MissingPackage unless Optuna is installed."""
     if importlib.util.find_spec("optuna") is None:
-        how = f"{install('optuna')}, or pip install 'neoclassic[search]'"
-        raise one_line(MissingPackage(f"a search needs Optuna: {how}"))
+        raise one_line(MissingPackage(f"a search needs Optuna: {install('optuna')}"))
 
 
 @contextmanager
