@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from helpers import write_idx
+from helpers import write_data_set
 
 from neoclassic import data
 from neoclassic.cli import main
@@ -16,18 +16,13 @@ if shutil.which("nvidia-smi") is None:  # before Triton is imported: its kernels
 
 @pytest.fixture(scope="session")
 def fashion():
-    """The first 1,000 training and 300 test images of Fashion-MNIST, as IDX files in a folder."""
     return data.load("fashion-mnist")
 
 
 @pytest.fixture(scope="session")
 def idx_folder(fashion, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "tiny"
-    folder.mkdir()
-    for role, part, n in (("train", fashion.train, 1000), ("t10k", fashion.test, 300)):
-        write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[:n, :, :, 0])
-        write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[:n])
-    return folder
+    """The first 1,000 training and 300 test images of Fashion-MNIST, as IDX files in a folder."""
+    return write_data_set(tmp_path_factory.mktemp("data") / "tiny", fashion, 1000, 300)
 
 
 @pytest.fixture

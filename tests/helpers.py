@@ -9,10 +9,20 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+
+def write_data_set(folder: Path, given: Any, train: int, test: int) -> Path:
+    """Make a folder with the first training and test images of a data set of grey images, as IDX files."""
+    folder.mkdir()
+    for role, part, n in (("train", given.train, train), ("t10k", given.test, test)):
+        write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[:n, :, :, 0])
+        write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[:n])
+    return folder
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, overload
@@ -134,9 +134,8 @@ def train(
         result = (cross_validation.resume if several else loop.resume)(os.fspath(resume), listeners=listeners)
     else:
         chosen = _chosen(recipe, data, weights, head, changes)
-        folder = None if data_dir is None else os.fspath(data_dir)
+        folder, place = _paths(data_dir, out)
         settings = Settings(engine, device, Speed(precision, compile), folder, max_steps, strict)
-        place = None if out is None else os.fspath(out)
         if folds is not None:
             result = cross_validation.train(chosen, folds, settings, place, listeners)
         else:
@@ -188,13 +187,17 @@ def search(
         found = searching.resume(os.fspath(resume), storage, watching, of_winner)
     else:
         recipes = [_chosen(each, data, weights, head, dict(changes)) for each in given]
-        folder = None if data_dir is None else os.fspath(data_dir)
+        folder, place = _paths(data_dir, out)
         settings = Settings(engine, device, Speed(precision, compile), folder)
-        place = None if out is None else os.fspath(out)
         found = searching.search(recipes, minutes, settings, place, trials, storage, watching, of_winner)
     for line in found.warnings:
         warnings.warn(line, NeoclassicWarning, stacklevel=2)
     return found
+
+
+def _paths(*given: Named | None) -> Iterator[str | None]:
+    """Each as text; None stays None."""
+    return (None if path is None else os.fspath(path) for path in given)
 
 
 def _chosen(
@@ -279,7 +282,7 @@ def evaluate(
     else:
         paths = [model] if isinstance(model, str | os.PathLike) else model
         loaded, running = open_models([os.fspath(path) for path in paths], engine, device, views)
-    where, folder = (None if path is None else os.fspath(path) for path in (data, data_dir))
+    where, folder = _paths(data, data_dir)
     reviewed, test = review.of_model(loaded, running, where, folder)
     if test.skipped:
         path, reason = test.skipped[0]
@@ -386,7 +389,7 @@ def export(
     files.check(path)
     loaded = _model(model)
     exporting.export(loaded, path)
-    where, folder = (None if given is None else os.fspath(given) for given in (data, data_dir))
+    where, folder = _paths(data, data_dir)
     checked = exporting.verify(loaded, path, verify, where, folder) if verify else None
     if checked:
         checked.require_agreement()
@@ -456,6 +459,6 @@ def check_labels(
 
     UsageError for a wrong call; NeoclassicError for data that cannot be read.
     """
-    where, chosen = (None if path is None else os.fspath(path) for path in (data_dir, weights))
+    where, chosen = _paths(data_dir, weights)
     settings = Settings(engine, device, data_dir=where)
     return labels.examine(os.fspath(data), network, chosen, folds, epochs, image_size, settings, seed)

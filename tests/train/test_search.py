@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import columns, in_terminal, needs, write_idx
+from helpers import columns, in_terminal, needs, write_data_set
 from options import TINY
 
 import neoclassic as nc
@@ -38,12 +38,7 @@ def found(folder):
 @pytest.fixture(scope="module")
 def idx_folder(fashion, tmp_path_factory):
     """The first 400 training and 100 test images of Fashion-MNIST."""
-    folder = tmp_path_factory.mktemp("data") / "tiny"
-    folder.mkdir()
-    for role, part, n in (("train", fashion.train, 400), ("t10k", fashion.test, 100)):
-        write_idx(folder / f"{role}-images-idx3-ubyte.gz", part.images[:n, :, :, 0])
-        write_idx(folder / f"{role}-labels-idx1-ubyte.gz", part.labels[:n])
-    return folder
+    return write_data_set(tmp_path_factory.mktemp("data") / "tiny", fashion, 400, 100)
 
 
 @pytest.fixture(scope="module")

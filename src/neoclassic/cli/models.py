@@ -103,10 +103,12 @@ def _print_evaluation(reviewed: Review, data: str) -> None:
 
 def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
     """The cells of a class: without images it has no recall."""
+    from neoclassic.views.table import between
+
     name, precision, f1, n = row["class"], f"{row['precision']:.4f}", f"{row['f1']:.4f}", f"{row['n']:,}"
     if not row["n"]:
         return name, "", "", "", "", n
-    return name, precision, f"{row['recall']:.4f}", f"{row['recall_low']:.3f}–{row['recall_high']:.3f}", f1, n
+    return name, precision, f"{row['recall']:.4f}", between(row["recall_low"], row["recall_high"]), f1, n
 
 
 @verb

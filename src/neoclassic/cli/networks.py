@@ -64,7 +64,7 @@ def list_(pattern: str, models: bool, as_json: bool) -> None:
 def _list_models(pattern: str, as_json: bool) -> None:
     """Models that have a name: what they were trained on, how accurate they are, where they are."""
     from neoclassic.model import pretrained
-    from neoclassic.views.table import RIGHT, WRAP, Column, Table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table, between
 
     rows = pretrained.rows(pattern)
     if not rows:
@@ -75,7 +75,7 @@ def _list_models(pattern: str, as_json: bool) -> None:
     cells = []
     for row in rows:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
-        interval = "{:.3f}–{:.3f}".format(*row["accuracy_interval"]) if row["accuracy_interval"] else ""
+        interval = between(*row["accuracy_interval"]) if row["accuracy_interval"] else ""
         cells.append((row["model"], accuracy, interval, f"{row['bytes'] / 2**20:.1f}", row["place"]))
     columns = (
         Column("model", narrow=WRAP, least=20),

@@ -284,7 +284,7 @@ def bench(
 
 def _done(runs: Sequence[dict[str, Any]]) -> Table:
     """Finished recipes."""
-    from neoclassic.views.table import RIGHT, WRAP, Column, Table
+    from neoclassic.views.table import RIGHT, WRAP, Column, Table, between
 
     columns = (
         Column("recipe"),
@@ -303,7 +303,7 @@ def _done(runs: Sequence[dict[str, Any]]) -> Table:
         (
             *(str(run[key]) for key in keys),
             f"{run['test_accuracy']:.4f}",
-            "{:.3f}–{:.3f}".format(*run["accuracy_interval"]),
+            between(*run["accuracy_interval"]),
             run["reaches"],
         )
         for run in runs

@@ -34,6 +34,11 @@ class Step:
     channels: int
     crosses: bool
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it has weights, so that each tower has a part of it."""
+        return isinstance(self.node, nodes.Conv2d | nodes.Linear)
+
 
 def several(device: str) -> bool:
     """Whether this names more than one device."""
@@ -43,6 +48,11 @@ def several(device: str) -> bool:
 def names(device: str) -> list[str]:
     """The devices of "cuda:0,cuda:1"."""
     return [name.strip() for name in device.split(",")]
+
+
+def on_cpu(device: str) -> bool:
+    """Whether this is the processor, or a list that names nothing else."""
+    return set(names(device)) == {"cpu"}
 
 
 def plan(tree: Node, input: Shape, towers: int) -> list[Step]:

@@ -19,7 +19,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Run
 from neoclassic.views.picture import draw_all
-from neoclassic.views.table import RIGHT, SHORTEN, Column, Table, spark
+from neoclassic.views.table import RIGHT, SHORTEN, Column, Table, between, spark
 
 COLUMNS = (
     Column("run", narrow=SHORTEN, least=16),
@@ -180,7 +180,7 @@ def cells(runs: Sequence[RunSummary]) -> list[tuple[str, ...]]:
             run.recipe.network,
             run.data,
             f"{run.accuracy:.4f}{'' if run.finished else ' so far'}",
-            f"{run.interval[0]:.3f}–{run.interval[1]:.3f}" if run.interval else "",
+            between(*run.interval) if run.interval else "",
             f"{run.parameters:,}",
             f"{run.macs:,}",
             str(run.epochs),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import stdev
@@ -222,8 +222,7 @@ class Plan:
             raise UsageError(f"{folder} holds no folds: there is no {FOLDS} in it")
         try:
             recipe, settings = Recipe.from_dict(found["recipe"]), Settings.from_dict(found["run"])
-            place, data_dir = (path and files.on_disk(path) for path in (settings.place, settings.data_dir))
-            settings, result = replace(settings, place=place, data_dir=data_dir), found["result"]
+            result = found["result"]
             ensemble = Evaluation.from_dict(result["ensemble"]) if result and result["ensemble"] else None
         except (NeoclassicError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{folder / FOLDS}: damaged ({error})") from None

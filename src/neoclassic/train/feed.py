@@ -13,7 +13,7 @@ from neoclassic.data.augmentation import Augmentation, Put, augment, mix, princi
 from neoclassic.data.dataset import Dataset
 from neoclassic.data.preprocessing import Array, Preprocessing
 from neoclassic.data.resizing import Resized
-from neoclassic.engines import Engine
+from neoclassic.engines import Engine, towers
 from neoclassic.model.inputs import resident
 from neoclassic.train.recipe import Recipe
 
@@ -57,7 +57,7 @@ class Feed:
             draw, index, share = draw.select(share), index[share], slice(None)
         host = isinstance(self.pixels, np.ndarray | Resized)
         pixels = self.pixels[index] if host else None
-        if self.device != "cpu":
+        if not towers.on_cpu(self.device):
             self.seconds += time.monotonic() - started
         place = self.put(index)
         pixels = self.put(pixels) if host else self.pixels[place]
@@ -69,7 +69,7 @@ class Feed:
                 x_NHWC, labels = mix(x_NHWC, labels, draw.mixture, self.put)
             if self.weights is not None:
                 labels = labels * self.weights
-        if self.device == "cpu":
+        if towers.on_cpu(self.device):
             self.seconds += time.monotonic() - started
         return self.xp.moveaxis(x_NHWC, 3, 1)[share], labels[share]
 

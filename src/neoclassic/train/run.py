@@ -21,7 +21,7 @@ from neoclassic.base.machine import cores
 from neoclassic.base.records import number, record
 from neoclassic.base.text import csv_table
 from neoclassic.data.image_files import MAX_PIXELS
-from neoclassic.engines import Engine, Speed, Weights
+from neoclassic.engines import Engine, Speed, Weights, towers
 from neoclassic.engines.contract import Array
 from neoclassic.model import artefact, folds
 from neoclassic.model.artefact import SEARCH, Model
@@ -63,9 +63,14 @@ class Settings:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The settings that `to_dict` wrote. ValueError, naming the entry, for anything else."""
+        """The settings that `to_dict` wrote, with paths as this disk spells them.
+
+        ValueError, naming the entry, for anything else.
+        """
         speed = {name: data[name] for name in ("precision", "compile") if name in data}
-        return record(cls, {name: value for name, value in data.items() if name not in speed} | {"speed": speed})
+        given = record(cls, {name: value for name, value in data.items() if name not in speed} | {"speed": speed})
+        place, data_dir = (path and files.on_disk(path) for path in (given.place, given.data_dir))
+        return replace(given, place=place, data_dir=data_dir)
 
 
 @dataclass(frozen=True)
@@ -300,8 +305,7 @@ class Run(display.Displayed):
             raise UsageError(f"{folder} holds no run: there is no recipe.json in it") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise NeoclassicError(f"{run.folder / 'recipe.json'}: damaged ({error})") from None
-        place, data_dir = (path and files.on_disk(path) for path in (settings.place, settings.data_dir))
-        return run, Recipe.from_dict(data), replace(settings, place=place, data_dir=data_dir)
+        return run, Recipe.from_dict(data), settings
 
     def save_checkpoint(self, weights: Weights, optimizer: Weights, state: State, about: Mapping[str, Any]) -> None:
         """Write all of the state, atomically. about: the fingerprint of its data, and more."""
@@ -434,7 +438,7 @@ def versions(engine: str) -> dict[str, str]:
 def machine(engine: Engine) -> dict[str, Any]:
     """The machine that a run happens on."""
     facts = {"processor": platform.machine(), "cores": cores(), "system": platform.platform()}
-    if engine.name == "torch" and engine.device != "cpu":
+    if engine.name == "torch" and not towers.on_cpu(engine.device):
         from neoclassic.engines.torch import device_name
 
         facts["accelerator"] = device_name(engine.device)

@@ -70,6 +70,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
+def between(low: float, high: float) -> str:
+    """The cell of an interval of fractions: "0.895–0.907"."""
+    return f"{low:.3f}–{high:.3f}"
+
+
 def size(count: int) -> str:
     """A number of bytes in a readable unit: 812 B, 3.1 KiB, 97.5 MiB, 1.2 GiB.
 

@@ -137,7 +137,11 @@ class TorchEngine:
 
     def load(self, weights: Mapping[str, Array]) -> None:
         arrays.check(self.tree, self.input, weights)
-        load(self.module, weights)
+        load(self.module, self._own(weights))
+
+    def _own(self, whole: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The network's arrays by the names of the module's."""
+        return whole
 
     # ── prediction ──────────────────────────────────────────────────────────────────────────────────
 
@@ -302,5 +306,6 @@ class TorchEngine:
         if self._optimizer is None:
             raise UsageError("call optimize() before load_optimizer_state()")
         arrays.check_state(self.tree, self.input, state)
-        load_optimizer_state(self.module, self._optimizer, state)
-        self._average.load(state)
+        own = self._own(state)
+        load_optimizer_state(self.module, self._optimizer, own)
+        self._average.load(own)

@@ -18,12 +18,10 @@ from torch.nn import functional
 
 from neoclassic import tree as nodes
 from neoclassic.base.errors import UsageError
-from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.engines.torch.devices import pick_device
 from neoclassic.engines.torch.engine import TorchEngine
-from neoclassic.engines.torch.modules import Dropout, build_layer, load
-from neoclassic.engines.torch.optimizers import load_optimizer_state
+from neoclassic.engines.torch.modules import Dropout, build_layer
 from neoclassic.engines.towers import Step, bounds, names, plan, sizes
 from neoclassic.measure import Shape
 from neoclassic.tree import Node
@@ -139,10 +137,10 @@ class Towers(nn.Module):
         super().__init__()
         self.steps, self.count, self.link = steps, count, link
         for i, device in zip(link.towers, link.devices, strict=True):
-            layers = {s.path: _layer(s, i, count) for s in steps if isinstance(s.node, (nodes.Conv2d, nodes.Linear))}
+            layers = {s.path: _layer(s, i, count) for s in steps if s.weighted}
             self.add_module(f"tower{i}", nn.ModuleDict(layers).to(device))
         for step in steps:
-            if not isinstance(step.node, (nodes.Conv2d, nodes.Linear)):
+            if not step.weighted:
                 self.add_module(step.path, build_layer(step.node, step.path, step.width))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -153,12 +151,12 @@ class Towers(nn.Module):
             elif isinstance(step.node, nodes.Conv2d) and not step.crosses and not divided:
                 parts = [part.narrow(1, a, b - a) for part, (a, b) in self._own(parts, step.width)]
             parts = self._layers(step, parts, divided)
-            divided = divided or isinstance(step.node, (nodes.Conv2d, nodes.Linear))
+            divided = divided or step.weighted
         return self.link.logits(parts, sizes(self.steps[-1].channels, self.count))
 
     def _layers(self, step: Step, parts: list[Tensor], divided: bool) -> list[Tensor]:
         """The outputs of one layer."""
-        if isinstance(step.node, (nodes.Conv2d, nodes.Linear)):
+        if step.weighted:
             towers = zip(self.link.towers, parts, strict=True)
             return [self.get_submodule(f"tower{i}.{step.path}")(part) for i, part in towers]
         layer = self.get_submodule(step.path)
@@ -194,16 +192,17 @@ class Towers(nn.Module):
     def divided(self, whole: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the whole network's arrays, by path or path and slot, as the values of this process's parameters.
 
-        Arrays are divided along their first axis; whatever is not one is the same in every tower.
+        Arrays are divided along their first axis; a number is the same in every tower. Keys of no layer are kept.
         """
+        layers = {step.path for step in self.steps if step.weighted}
         found: dict[str, Any] = {}
         for key, value in whole.items():
+            if key.partition(".")[0] not in layers:
+                found[key] = value
+                continue
             for i in self.link.towers:
-                if isinstance(value, np.ndarray) and value.ndim:
-                    a, b = bounds(len(value), self.count)[i]
-                    found[f"tower{i}.{key}"] = value[a:b]
-                else:
-                    found[f"tower{i}.{key}"] = value
+                first, last = bounds(len(value), self.count)[i] if np.ndim(value) else (0, 0)
+                found[f"tower{i}.{key}"] = value[first:last] if np.ndim(value) else value
         return found
 
     def whole(self, parts: Mapping[str, Array]) -> Weights:
@@ -248,16 +247,8 @@ class _Training(TorchEngine):
         module = Towers(steps, self._count, self.link).to(self.dtype)
         return module, module
 
-    def load(self, weights: Mapping[str, Array]) -> None:
-        load(self.module, self.module.divided(weights))
-
-    def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        if self._optimizer is None:
-            raise UsageError("call optimize() before load_optimizer_state()")
-        own = self.module.divided({key: value for key, value in state.items() if key != "average.step"})
-        own |= {key: value for key, value in state.items() if key == "average.step"}
-        load_optimizer_state(self.module, self._optimizer, own)
-        self._average.load(own)
+    def _own(self, whole: Mapping[str, Array]) -> Mapping[str, Array]:
+        return self.module.divided(whole)
 
     def optimize(self, optimizer: Optimizer, rates: Mapping[str, float] | None = None) -> None:
         super().optimize(optimizer, self.module.divided(rates or {}))
@@ -285,7 +276,6 @@ class TowersEngine:
     def __init__(
         self, tree: Node, input: Shape, weights: Mapping[str, Array], device: str, bfloat16: bool = False
     ) -> None:
-        arrays.check(tree, input, weights)
         self.tree, self.input, self.device = tree, input, device
         self._devices, self._bfloat16 = [pick_device(name) for name in names(device)], bfloat16
         self._place(weights, OneProcess(self._devices))
@@ -365,5 +355,4 @@ class TowersEngine:
         return self._merged(self._training.optimizer_state())
 
     def load_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        arrays.check_state(self.tree, self.input, state)
         self._training.load_optimizer_state(state)

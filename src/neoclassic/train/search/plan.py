@@ -58,7 +58,6 @@ class Plan:
         content = _read(Path(folder))
         try:
             settings = Settings.from_dict(content["run"])
-            place, data_dir = (each and files.on_disk(each) for each in (settings.place, settings.data_dir))
             space = Space(tuple(Recipe.from_dict(recipe) for recipe in content["recipes"])).checked()
             minutes, most, worker, shared = (content[name] for name in ("minutes", "most", "worker", "shared"))
             if not (number(minutes) and (most is None or whole(most)) and isinstance(worker, str)):
@@ -68,7 +67,6 @@ class Plan:
         if bool(storage) != bool(shared):
             wish = "give the same --storage again" if shared else "leave out --storage"
             raise UsageError(f"{folder} was begun {'with' if shared else 'without'} --storage: {wish}")
-        settings = replace(settings, place=place, data_dir=data_dir)
         return cls(Path(folder), space, minutes, settings, most, storage, worker)
 
     def write(self, trials: Sequence[Trial] = (), winner: int | None = None) -> None:
