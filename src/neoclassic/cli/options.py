@@ -119,6 +119,19 @@ augmentation = _options(
     click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images: mixup."),
     click.option("--cutmix", type=float, metavar="ALPHA", help="Paste rectangles of other images: CutMix."),
 )
+splitting = _options(
+    click.option(
+        "--test", type=float, help="Fraction of each class for the test set, if a folder has none; 0: no test set."
+    ),
+    click.option("--split-seed", type=int, help="Random seed of the validation and test sets."),
+)
+sizing = _options(
+    click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square."),
+    click.option(
+        "--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes."
+    ),
+)
+channels = click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")
 transfer = _options(
     click.option(
         "--weights",

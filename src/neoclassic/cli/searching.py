@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, engine, max_pixels, print_json, verb
-from neoclassic.cli.options import speed, transfer
+from neoclassic.cli.options import channels, sizing, speed, splitting, transfer
 from neoclassic.cli.terminal import print_fitted
 from neoclassic.cli.training import chosen_recipe
 
@@ -43,13 +44,9 @@ HEADINGS = {
 @click.option("--batch-size", "--batch", "-b", type=int, help="Images per step.")
 @transfer
 @click.option("--validation", type=float, help="Fraction of the training set to hold out, by which trials are judged.")
-@click.option(
-    "--test", type=float, help="Fraction of each class for the test set, if a folder has none; 0: no test set."
-)
-@click.option("--split-seed", type=int, help="Random seed of the validation and test sets.")
-@click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
-@click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
-@click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")
+@splitting
+@sizing
+@channels
 @max_pixels
 @click.option("--patience", type=int, help="End a trial after this many epochs without a better validation accuracy.")
 @engine
@@ -105,8 +102,8 @@ def _print_found(found: Search, as_json: bool) -> None:
     if as_json:
         print_json(found.to_dict())
         return
-    folder = found.folder
+    folder = shlex.quote(found.folder)
     print_fitted(found.table, "", *found.lines)
-    print_fitted(f"everything is in {folder}: model.safetensors, recipe.json, search.json, search.png, trials.db")
+    print_fitted(f"everything is in {found.folder}: model.safetensors, recipe.json, search.json, search.png, trials.db")
     click.echo(f"next: neoclassic predict {folder} IMAGE")
     click.echo(f"to train with this recipe: neoclassic train --recipe {folder}/recipe.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,17 @@ import click
 
 from neoclassic.base.errors import UsageError
 from neoclassic.cli.base import as_json, data_dir, device, devices, engine, max_pixels, print_json, verb
-from neoclassic.cli.options import HEADINGS, augmentation, keep, optimization, speed, transfer
+from neoclassic.cli.options import (
+    HEADINGS,
+    augmentation,
+    channels,
+    keep,
+    optimization,
+    sizing,
+    speed,
+    splitting,
+    transfer,
+)
 from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
@@ -48,20 +59,16 @@ if TYPE_CHECKING:
     help="Standardise by the training set's mean and standard deviation.",
 )
 @click.option("--validation", type=float, help="Fraction of the training set to hold out for choosing the best model.")
-@click.option(
-    "--test", type=float, help="Fraction of each class for the test set, if a folder has none; 0: no test set."
-)
-@click.option("--split-seed", type=int, help="Random seed of the validation and test sets.")
+@splitting
 @click.option(
     "--folds",
     type=click.IntRange(2),
     metavar="K",
     help="Cross-validation: train K times, each time without one of K parts, and test on it.",
 )
-@click.option("--image-size", "--imgsz", type=int, help="Resize images to this many pixels, square.")
-@click.option("--fit", metavar="NAME", help="How photos become square: crop, pad or stretch. Default: by their shapes.")
+@sizing
 @keep
-@click.option("--channels", type=int, help="1 (grey) or 3 (colour). Default: as in the photos.")
+@channels
 @max_pixels
 @click.option("--strict", is_flag=True, help="Stop if a photo cannot be read, instead of leaving it out.")
 @click.option("--classes", "--num-classes", type=int, help="Number of classes; must match the data set.")
@@ -185,7 +192,7 @@ def _print_result(result: Result | None, as_json: bool) -> None:
     sure = f"95 % interval {low:.4f} to {high:.4f}, {result.evaluation['n']:,} images"
     click.echo(f"test accuracy {result.test_accuracy:.4f}  ({sure}; epoch {result.best_epoch}, trained for {took})")
     print_fitted(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
-    click.echo(f"next: neoclassic predict {result.run} IMAGE")
+    click.echo(f"next: neoclassic predict {shlex.quote(result.run)} IMAGE")
 
 
 def _print_folds(done: CrossValidation, as_json: bool) -> None:
@@ -194,7 +201,7 @@ def _print_folds(done: CrossValidation, as_json: bool) -> None:
         return
     print_fitted(done.table, "", *done.lines)
     print_fitted(f"everything is in {done.folder}: folds.json, and the runs fold1 to fold{len(done.results)}")
-    click.echo(f"next: neoclassic predict {done.folder} IMAGE, which averages the models")
+    click.echo(f"next: neoclassic predict {shlex.quote(done.folder)} IMAGE, which averages the models")
 
 
 @verb
