@@ -89,6 +89,8 @@ SMALL = nc.Sequential(nc.Conv2d(2, 5, stride=4), nc.ReLU(), nc.AdaptiveAvgPool2d
 RECTIFIED = nc.Sequential(
     *(nc.Conv2d(8, 5, stride=2), nc.ReLU(), nc.Conv2d(10, 3, stride=2), nc.ReLU(), nc.AdaptiveAvgPool2d(), nc.Flatten())
 )
+WIDE = nc.Sequential(nc.Flatten(), nc.Linear(2000), nc.ReLU(), nc.Linear(1000), nc.ReLU(), nc.Linear(10))
+NARROW = nc.Sequential(nc.AvgPool2d(4), nc.Flatten(), nc.Linear(10))
 DEEP = nc.Sequential(nc.Flatten(), *(layer for _ in range(12) for layer in (nc.Linear(48), nc.ReLU())), nc.Linear(10))
 
 
@@ -116,6 +118,7 @@ class Plant:
 
 SOUND = {"engine": "numpy", "epochs": 3, "batch_size": 50, "validation": 0.2, "learning_rate": 0.02, "verbose": False}
 PLAIN = {"momentum": 0.0, "nesterov": False, "clip": 0.0, "schedule": "constant", "warmup_epochs": 0.0}
+WAITING = {"image_size": 112, "rotate": 5.0, "scale": 0.05, "epochs": 12}
 PLANTS = {
     "a rate that kills the ReLUs": Plant("dead-relu", MLP, {**PLAIN, "learning_rate": 3.0}),
     "a last ReLU that dies": Plant("dead-relu", RECTIFIED, {"learning_rate": 0.5}),
@@ -140,6 +143,10 @@ PLANTS = {
     "a network that is too small": Plant("underfitting", SMALL, {"epochs": 12, "learning_rate": 0.05}),
     "one epoch": Plant("stopped-early", normed(), {"epochs": 1, "learning_rate": 0.005}),
     "a tiny test set": Plant("few-test-images", MLP, tested=60),
+    "a last ReLU that lives": Plant("logits-not-negative", RECTIFIED, {"epochs": 8, "initialisation": "he-open"}),
+    "images that are enlarged": Plant("enlarged-images", NARROW, {"image_size": 112}),
+    "a network that is far too large": Plant("network-too-large", WIDE, {"epochs": 10}, n=120),
+    "batches that come too late": Plant("waits-for-data", NARROW, WAITING),
 }
 
 

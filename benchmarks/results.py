@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from neoclassic.recipes import list_recipes
+import neoclassic as nc
+from neoclassic.data import SOURCES
 
 ROOT = Path(__file__).parents[1]
 OUTCOMES = ("answered", "refused", "failed")  # of a campaign's trial
@@ -24,15 +26,31 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 ## Recipes
 
-Made by `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation and minimum over seeds.
+Made by `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation and worst of the seeds.
+Each recipe has one row, its longest measurement with the most seeds; `results/` has the others, and the versions.
 
-| recipe | network | epochs | mean ± sd | min | n | seconds per run | engine, device | versions | published |
+| recipe | network | parameters | epochs | mean ± sd | worst | seeds | seconds per run | engine, device | published |
 |---|---|---|---|---|---|---|---|---|---|
 """
+PLAIN = ("versions", "machine", "date", "python", "neoclassic")  # what a table of rows leaves to the file
 
 
-def recipe_row(run: dict[str, Any]) -> str:
-    """A row of the table of recipes."""
+def best_measured(runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each recipe's measurements the longest, and of those the one with the most seeds, by names of files."""
+
+    def worth(run: dict[str, Any]) -> tuple[int, int, float]:
+        return run["recipe"]["epochs"], run["n"], run["test_accuracy"]["mean"]
+
+    best: dict[str, str] = {}
+    for stem, run in runs.items():
+        name = run["recipe"]["name"]
+        if name not in best or worth(run) > worth(runs[best[name]]):
+            best[name] = stem
+    return {best[name]: runs[best[name]] for name in sorted(best)}
+
+
+def recipe_row(stem: str, run: dict[str, Any]) -> str:
+    """A row of the table of recipes. stem: of the name of its file."""
     accuracy, seconds = run["test_accuracy"], run["seconds"]["runs"]
     spread = f" ± {accuracy['sd']:.4f}" if accuracy.get("sd") is not None else ""
     flipped = run.get("test_accuracy_with_flip")
@@ -48,18 +66,26 @@ def recipe_row(run: dict[str, Any]) -> str:
     seconds = [each for each, runs in zip(seconds, shared, strict=True) if runs == least]
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
-        f"`{run['recipe']['name']}`",
+        f"[`{run['recipe']['name']}`](results/{stem}.json)",
         f"`{run['recipe']['network']}`",
+        parameters(run["recipe"]["name"]),
         f"{epochs} of {printed}" if printed not in (None, epochs) else str(epochs),
         f"{accuracy['mean']:.4f}{spread}",
         f"{accuracy['worst']:.4f}",
         str(run["n"]) + f", and {len(diverged)} diverged" * bool(diverged),
         f"{sum(seconds) / len(seconds):,.0f}" + f" ({least} at a time)" * (least > 1),
         where,
-        versions(run),
         published(run),
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def parameters(name: str) -> str:
+    """How many parameters the network of a recipe has, on the images of its data set."""
+    recipe = nc.recipe(name)
+    source, (_, height, width) = SOURCES[recipe.data], recipe.entry.input
+    shape = source.shape[0], recipe.image_size or height, recipe.image_size or width
+    return f"{nc.measure(recipe.entry.tree(len(source.classes)), shape).parameters:,}"
 
 
 def published(run: dict[str, Any]) -> str:
@@ -67,7 +93,7 @@ def published(run: dict[str, Any]) -> str:
     ours = run["recipe"]
     if ours["source"] != "neoclassic":
         return run.get("published") or ""
-    printed = [r for r in list_recipes(ours["network"]) if r.data == ours["data"] and r.source != "neoclassic"]
+    printed = [r for r in nc.list_recipes(ours["network"]) if r.data == ours["data"] and r.source != "neoclassic"]
     return "; ".join(f"`{r.name}`: {r.reaches}" for r in printed if r.reaches)
 
 
@@ -137,27 +163,26 @@ def ms(row: dict[str, Any]) -> str:
 
 def campaign_tables(found: dict[str, Any]) -> str:
     """What the campaigns tried, over all sessions, and what the worst files took in the last one."""
-    totals: dict[str, dict[str, int]] = {}
+    kinds: dict[str, dict[str, Counter[str]]] = {}
     seeds: dict[str, list[str]] = {}
     for session in found["sessions"]:
         name = session["campaign"]
         seeds.setdefault(name, []).append(f"{session['seed']} ({session['seconds'] / 60:,.0f} min)")
         for kind, counts in session["counts"].items():
-            kind = "each format, valid" if kind.endswith(", valid") else kind
-            row = totals.setdefault(f"{name} | {kind}", dict.fromkeys(OUTCOMES, 0))
-            for outcome in OUTCOMES:
-                row[outcome] += counts[outcome]
-    lines = "".join(
-        f"| {kind} | {' | '.join(f'{n:,}' for n in (sum(row.values()), *row.values()))} |\n"
-        for kind, row in sorted(totals.items())
-        if not kind.startswith("worst ")
-    )
+            row = kinds.setdefault(name, {}).setdefault(kind, Counter())
+            row.update({outcome: counts[outcome] for outcome in OUTCOMES})
+    lines = ""
+    for name, rows in sorted(kinds.items()):
+        together = sum(rows.values(), Counter[str]())
+        numbers = (len(rows), together.total(), min(row.total() for row in rows.values()))
+        lines += f"| {name} | {' | '.join(f'{n:,}' for n in (*numbers, *(together[each] for each in OUTCOMES)))} |\n"
     about = "Made by `make campaign OUT=results/campaign.json`; `docs/security.md` says what is promised. A trial is "
     about += "answered (the right answer, the same bytes), refused in one line, or failed. Seeds: "
     about += "; ".join(f"{name} {', '.join(each)}" for name, each in seeds.items())
     last = found["sessions"][-1]
     about += f". {versions(last)}, {last['date'][:10]}."
-    head = f"| campaign | kind | tried | {' | '.join(OUTCOMES)} |\n{'|---' * 6}|\n"
+    about += " `results/campaign.json` has the counts of each kind."
+    head = f"| campaign | kinds | tried | of the rarest kind | {' | '.join(OUTCOMES)} |\n{'|---' * 7}|\n"
     text = f"\n## Campaigns\n\n{about}\n\n{head}{lines}"
     for session in [s for s in found["sessions"] if s["campaign"] == "worst"][-1:]:
         text += (
@@ -203,30 +228,68 @@ def transfer_table(found: dict[str, Any]) -> str:
 
 
 def other_table(name: str, found: dict[str, Any]) -> str:
-    """Any other benchmark: its values, with nested ones named by their path."""
-    lines = "".join(f"| {key} | {value} |\n" for key, value in flat(found) if key != "benchmark")
-    return f"\n## `benchmarks/{name}.py`\n\n| item | value |\n|---|---|\n{lines}"
+    """Any other benchmark: its values, and a table for each group of entries that have the same values."""
+    found = {key: value for key, value in found.items() if key != "benchmark"}
+    single = "".join(f"| {key} | {value} |\n" for key, value in flat(found))
+    text = f"\n## `benchmarks/{name}.py`\n"
+    text += f"\n| item | value |\n|---|---|\n{single}" if single else ""
+    return text + "".join(grouped(rows) for rows in groups(found))
 
 
-def flat(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys and values that fit into one cell."""
+def alike(value: Any) -> bool:
+    """Whether a value is a group: several entries that have most keys in common."""
+    entries = list(value.values()) if isinstance(value, dict) else []
+    if len(entries) < 2 or not all(isinstance(each, dict) for each in entries):
+        return False
+    keys = [set(each) - set(PLAIN) for each in entries]
+    return 2 * len(set.intersection(*keys)) > len(set.union(*keys))
+
+
+def groups(found: dict[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
+    """The groups in a file."""
+    if alike(found):
+        yield found
+        return
+    for value in found.values():
+        if isinstance(value, dict):
+            yield from groups(value)
+
+
+def grouped(rows: dict[str, dict[str, Any]]) -> str:
+    """The table of a group."""
+    cells = {name: dict(flat({key: row[key] for key in row if key not in PLAIN})) for name, row in rows.items()}
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    text = f"\n| | {' | '.join(columns)} |\n{'|---' * (1 + len(columns))}|\n"
+    for name, row in cells.items():
+        text += f"| {name} | {' | '.join(row.get(column, '') for column in columns)} |\n"
+    return text
+
+
+def flat(found: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """The keys and values that fit into one cell and are in no group."""
+    if alike(found):
+        return
     for key, value in found.items():
         if isinstance(value, dict):
             yield from flat(value, f"{path}{key}, ")
         elif isinstance(value, str | int | float):
-            yield path + key, value
+            yield path + key, short(value)
         elif value and all(isinstance(each, int | float) for each in value):
-            yield f"{path}{key}", " ".join(map(str, value))
+            yield f"{path}{key}", " ".join(map(short, value))
+
+
+def short(value: str | float) -> str:
+    """A value, a number with at most four decimals."""
+    return f"{round(value, 4)}" if isinstance(value, float) else str(value)
 
 
 def text(folder: Path) -> str:
     """The text of RESULTS.md."""
     read = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    runs = [found for found in read.values() if isinstance(found.get("recipe"), dict)]
-    runs.sort(key=lambda run: (run["recipe"]["name"], run["engine"], run["device"]))
-    others = {name: found for name, found in read.items() if found not in runs}
-    parts = [HEAD, *map(recipe_row, runs)]
-    tables = {
+    runs = {stem: found for stem, found in read.items() if isinstance(found.get("recipe"), dict)}
+    others = {stem: found for stem, found in read.items() if stem not in runs}
+    parts = [HEAD, *(recipe_row(stem, run) for stem, run in best_measured(runs).items())]
+    tables: dict[str, Callable[[dict[str, Any]], str]] = {
         "bench-recipes-gpu": one_command_table,
         "training": training_table,
         "training-gpu": partial(training_table, gpu=True),

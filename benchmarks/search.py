@@ -1,7 +1,7 @@
-"""What a search gains: python benchmarks/search.py NETWORK --data NAME|FOLDER [--images N] [--minutes 6]
+"""What a search gains: python benchmarks/search.py NETWORK… --data NAME|FOLDER [--images N] [--minutes 6]
 
-Searches for some minutes, trains the default recipe of the network to its full length beside it, and compares the test
-accuracies of the two. Adds to results/search.json.
+Searches for some minutes, trains the default recipe of the first network to its full length beside it, and compares the
+test accuracies of the two. Adds to results/search.json.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def facts(result: Result) -> dict[str, Any]:
     }
 
 
-def compared(network: str, where: str, minutes: float, engine: str, folder: Path, changes: dict[str, Any]) -> Any:
+def compared(networks: list[str], where: str, minutes: float, engine: str, out: Path, changes: dict[str, Any]) -> Any:
     """The winner of a search beside the default recipe in its full length."""
     load, began = os.getloadavg()[0], time.monotonic()
-    found = nc.search(network, where, minutes=minutes, engine=engine, out=folder / "search", **changes)
+    found = nc.search(networks, where, minutes=minutes, engine=engine, out=out / "search", **changes)
     seconds = time.monotonic() - began
-    default = nc.train(network, where, engine=engine, out=folder / "default", **changes)
+    default = nc.train(networks[0], where, engine=engine, out=out / "default", **changes)
     print(found, f"the default recipe in its full length: test accuracy {default.test_accuracy:.4f}", sep="\n")
     complete = [each for each in found.trials if each.outcome == "complete"]
     return {
@@ -78,7 +78,7 @@ def compared(network: str, where: str, minutes: float, engine: str, folder: Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network")
+    parser.add_argument("networks", nargs="+")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--images", type=int, help="the first training images alone, of a data set with a name")
     parser.add_argument("--minutes", type=float, default=6)
@@ -90,8 +90,8 @@ def main() -> None:
     changes = {name: value for name, value in options.items() if value is not None}
     with tempfile.TemporaryDirectory() as scratch:
         where = str(limited(given.data, given.images, Path(scratch) / "data") if given.images else given.data)
-        row = compared(given.network, where, given.minutes, given.engine, Path(scratch), changes)
-    name = f"{given.network} on {Path(given.data).name}"
+        row = compared(given.networks, where, given.minutes, given.engine, Path(scratch), changes)
+    name = f"{', '.join(given.networks)} on {Path(given.data).name}"
     name += f", {given.images:,} images" if given.images else ""
     path = RESULTS / "search.json"
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}

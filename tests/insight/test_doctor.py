@@ -30,6 +30,9 @@ LONG = {
     "black images",
     "a tiny test set",
     "one epoch",
+    "a last ReLU that lives",
+    "a network that is far too large",
+    "batches that come too late",
 }
 
 

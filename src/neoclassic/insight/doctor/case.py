@@ -15,7 +15,7 @@ from neoclassic.data import SOURCES, Folder, scan
 from neoclassic.data.augmentation import Augmentation, Draw, augment, principal_colours
 from neoclassic.data.image_files import pixel_limit
 from neoclassic.data.preprocessing import to_input
-from neoclassic.data.sources import is_photos
+from neoclassic.data.sources import is_photos, load
 from neoclassic.engines import Weights
 from neoclassic.engines import weights as arrays
 from neoclassic.engines.numpy import NumpyEngine
@@ -185,6 +185,12 @@ class Case:
         """Pixels on that side of the images that becomes the network's side; the median of photos; None if unknown."""
         if self.recipe.data in SOURCES:
             return SOURCES[self.recipe.data].shape[1]
+        place = self.settings.place
+        if place and not self.quick and not is_photos(place):
+            try:
+                return min(load(place).train.shape[:2])
+            except NeoclassicError:
+                return None
         padded = self.model is not None and self.model.preprocessing.fit == "pad"
         infos = self.photos.infos.values() if self.photos else ()
         sides = [(max if padded else min)(info.width, info.height) for info in infos if not info.error]
