@@ -118,7 +118,7 @@ class Plant:
 
 SOUND = {"engine": "numpy", "epochs": 3, "batch_size": 50, "validation": 0.2, "learning_rate": 0.02, "verbose": False}
 PLAIN = {"momentum": 0.0, "nesterov": False, "clip": 0.0, "schedule": "constant", "warmup_epochs": 0.0}
-WAITING = {"image_size": 112, "rotate": 5.0, "scale": 0.05, "epochs": 12}
+WAITING = {"image_size": 48, "rotate": 5.0, "scale": 0.05, "epochs": 12}
 PLANTS = {
     "a rate that kills the ReLUs": Plant("dead-relu", MLP, {**PLAIN, "learning_rate": 3.0}),
     "a last ReLU that dies": Plant("dead-relu", RECTIFIED, {"learning_rate": 0.5}),
