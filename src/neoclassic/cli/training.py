@@ -186,11 +186,12 @@ def _print_result(result: Result | None, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    minutes, seconds = divmod(round(result.seconds), 60)
-    took = f"{minutes} min {seconds} s" if minutes else f"{result.seconds:.1f} s"
+    from neoclassic.views.table import duration
+
     low, high = result.evaluation["accuracy_interval"]
     sure = f"95 % interval {low:.4f} to {high:.4f}, {result.evaluation['n']:,} images"
-    click.echo(f"test accuracy {result.test_accuracy:.4f}  ({sure}; epoch {result.best_epoch}, trained for {took})")
+    how = f"epoch {result.best_epoch}, trained for {duration(result.seconds)}"
+    click.echo(f"test accuracy {result.test_accuracy:.4f}  ({sure}; {how})")
     print_fitted(f"everything is in {result.run}: model.safetensors, curves.png, confusion.png, log.csv, result.json")
     click.echo(f"next: neoclassic predict {shlex.quote(result.run)} IMAGE")
 
