@@ -35,7 +35,10 @@ DRAWINGS = (
 )
 BLOCKS = ("lenet", "alexnet", "vgg16")
 CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-costs.png")
-LAB = ("lab-zoo", "lab-network", "lab-look", "lab-teach", "lab-convolution")
+LAB = ("lab-zoo", "lab-network", "lab-look", "lab-train", "lab-teach", "lab-convolution")
+SUSPECTS = ("mnist", "fashion-mnist")
+LABELS = """The images of MNIST and Fashion-MNIST, as published, whose labels are probably wrong, the most suspicious first, a hundred
+at most. Below each is its label, and what the models say that have not seen it."""
 MAX_WIDTH = 900  # pixels of a committed picture
 
 
@@ -50,11 +53,13 @@ def run(line: str) -> str:
 
 
 def keep(file: Path, name: str) -> str:
-    """Copy a picture, at most MAX_WIDTH pixels wide and charts with 64 colours. Return its Markdown."""
+    """Copy a picture, at most MAX_WIDTH pixels wide and charts and suspects with 64 colours. Return its Markdown."""
     with Image.open(file) as image:
         image.thumbnail((MAX_WIDTH, 4 * MAX_WIDTH))
         small = image.convert("RGB")
-        colours = small.quantize(64, dither=Image.Dither.NONE) if name in CHARTS else small
+        colours = (
+            small.quantize(64, dither=Image.Dither.NONE) if name in CHARTS or name.startswith("suspects") else small
+        )
         colours.save(PICTURES / name, optimize=True)
     return f"![{name.removesuffix('.png')}](pictures/{name})"
 
@@ -95,10 +100,16 @@ def gallery(runs: list[str], work: Path) -> str:
     parts += [keep(work / "evaluated" / f"{n}.png", f"{n}.png") for n in ("confusion", "reliability", "worst")]
     parts += ["```sh\nneoclassic compare runs/* --out compared\n```"]
     parts += [keep(work / "compared" / f"{n}.png", f"compared-{n}.png") for n in ("curves", "costs")]
+    parts += ["## Wrong labels", LABELS]
+    for name in SUSPECTS:
+        line = f"neoclassic check {name} --labels --engine numpy --out {{}}.csv"
+        run(line.format(shlex.quote(str(work / name))))
+        parts += [f"```sh\n{line.format(name)}\n```", keep(work / f"{name}.png", f"suspects-{name}.png")]
     parts += [
         "## The lab",
         "```sh\nneoclassic lab --open\n```",
-        "A page to explore the zoo, and to follow an image through every layer; see [lab.md](lab.md). `python "
+        "A page to explore the zoo, to follow an image through every layer, to watch and steer a training, to teach a "
+        "network\nyour own classes, and to step through a convolution; see [lab.md](lab.md). `python "
         "docs/make_lab_pictures.py` makes these pictures.",
         *(f"![{name}](pictures/{name}.png)" for name in LAB),
         "## The report",
