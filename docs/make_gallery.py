@@ -38,8 +38,8 @@ CHARTS = ("confusion.png", "reliability.png", "compared-curves.png", "compared-c
 LAB = ("lab-zoo", "lab-network", "lab-look", "lab-train", "lab-teach", "lab-convolution")
 SUSPECTS = ("mnist", "fashion-mnist")
 LABELS = (
-    "The images of MNIST and Fashion-MNIST, as published, whose labels are probably wrong, the most suspicious first, a "
-    "hundred\nat most. Below each is its label, and what the models say that have not seen it."
+    "The images of MNIST and Fashion-MNIST, as published, whose labels are probably wrong, the most suspicious first, "
+    "a hundred\nat most. Below each is its label, and what the models say that have not seen it."
 )
 MAX_WIDTH = 900  # pixels of a committed picture
 
