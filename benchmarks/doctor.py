@@ -118,7 +118,7 @@ class Plant:
 
 SOUND = {"engine": "numpy", "epochs": 3, "batch_size": 50, "validation": 0.2, "learning_rate": 0.02, "verbose": False}
 PLAIN = {"momentum": 0.0, "nesterov": False, "clip": 0.0, "schedule": "constant", "warmup_epochs": 0.0}
-WAITING = {"image_size": 48, "rotate": 5.0, "scale": 0.05, "epochs": 12}
+WAITING = {"image_size": 52, "rotate": 5.0, "scale": 0.05, "epochs": 50}
 PLANTS = {
     "a rate that kills the ReLUs": Plant("dead-relu", MLP, {**PLAIN, "learning_rate": 3.0}),
     "a last ReLU that dies": Plant("dead-relu", RECTIFIED, {"learning_rate": 0.5}),
@@ -178,8 +178,8 @@ HEALTHY: dict[str, tuple[Any, dict[str, Any]]] = {
     "fashion-record": ("neoclassic:fashion-record", {}),
     "alexnet:taught": ("neoclassic:alexnet:taught", {}),
     "vgg11:taught-quarter": ("neoclassic:vgg11:taught-quarter", {"image_size": 32, "learning_rate": 0.02}),
-    "nin:taught": ("neoclassic:nin:taught", {}),
-    "nin:taught-linear": ("neoclassic:nin:taught-linear", {}),
+    "nin:taught": ("neoclassic:nin:taught", {"learning_rate": 1e-4}),
+    "nin:taught-linear": ("neoclassic:nin:taught-linear", {"learning_rate": 1e-4}),
     "googlenet:taught": ("neoclassic:googlenet:taught", {}),
     "resnet18:taught": ("neoclassic:resnet18:taught", {}),
     "densenet:taught": ("neoclassic:densenet:taught", {}),
