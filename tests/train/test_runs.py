@@ -26,6 +26,7 @@ from neoclassic.train.loop import Diverged, resume, train
 from neoclassic.train.recipe import Recipe
 from neoclassic.train.run import Epoch, Run, Settings
 
+pytestmark = pytest.mark.usefixtures("ornaments")
 ENGINES = ("numpy", "torch")
 TINY = Recipe(
     name="test:tiny",
@@ -100,7 +101,7 @@ def wait_for(path, process):
         time.sleep(0.002)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module")
 def whole(request, idx_folder, tmp_path_factory):
     """An engine, and the folder of its run that was never killed."""
     folder = tmp_path_factory.mktemp(request.param) / "whole"
@@ -108,7 +109,11 @@ def whole(request, idx_folder, tmp_path_factory):
     return request.param, folder
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("whole", "how"),
+    [("numpy", signal.SIGKILL), ("numpy", signal.SIGINT), ("torch", signal.SIGKILL)],
+    indirect=["whole"],
+)
 def test_killed_in_the_second_epoch_and_resumed_ends_with_the_bytes_of_a_run_never_killed(
     how, whole, idx_folder, tmp_path
 ):
