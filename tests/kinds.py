@@ -5,7 +5,7 @@ import pytest
 from neoclassic.networks import list_networks
 
 REPEATED = {
-    *("vgg13", "vgg13:bn", "vgg16", "vgg16:bn", "vgg19:bn"),
+    *("vgg13", "vgg13:bn", "vgg16", "vgg16:bn", "vgg19", "vgg19:bn"),
     *("resnet34", "resnet34:a", "resnet34:v2", "resnet101", "resnet101:2015", "resnet101:v2"),
     *("resnet152:2015", "resnet152:v2", "resnet32", "resnet44", "resnet56", "resnet1001:v2"),
     *("densenet169", "densenet201", "densenet264"),
@@ -15,7 +15,7 @@ REPEATED = {
 }
 
 
-def each(heavy=lambda name: False):
-    """The names of all networks. Those that repeat another, and those that are heavy, are marked as slow."""
-    slow = [name for name in list_networks() if name in REPEATED or heavy(name)]
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in list_networks()]
+def each(names=None, heavy=lambda name: False):
+    """These names, or those of all networks, as parameters. What repeats another network, or is heavy, is slow."""
+    names = list_networks() if names is None else names
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in REPEATED or heavy(n))) for n in names]

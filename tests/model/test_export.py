@@ -156,7 +156,7 @@ def settled(tree, shape, images=None):
     return {name: state[name] for name in arrays.shapes(tree, shape)}
 
 
-@pytest.mark.parametrize("name", each(heavy))
+@pytest.mark.parametrize("name", each(heavy=heavy))
 def test_every_network_gives_what_torch_gives(name):
     """The large ones on 64 pixels: of 32 they leave single ones, where float32 itself is off by 1e-4, torch's too."""
     tree, shape = small(name)

@@ -12,7 +12,6 @@ from neoclassic.train.loop import resume, train
 from neoclassic.train.run import Run, Settings
 from neoclassic.web.look import unpacked
 
-pytestmark = pytest.mark.usefixtures("ornaments")
 KNOBS = "epochs=3&batch_size=100&seed=3"
 
 
