@@ -46,13 +46,11 @@ def _without_ornaments():
         yield
 
 
-@pytest.fixture(scope="module")
-def ornaments(_without_ornaments):
-    """Trainings of this module end as a user's do, with pictures and diagnosis."""
-    with pytest.MonkeyPatch.context() as patch:
-        for (listener, method), function in ORNAMENTS.items():
-            patch.setattr(listener, method, function)
-        yield
+@pytest.fixture
+def ornaments(monkeypatch):
+    """Trainings of this test end as a user's do, with pictures and diagnosis."""
+    for (listener, method), function in ORNAMENTS.items():
+        monkeypatch.setattr(listener, method, function)
 
 
 @pytest.fixture(scope="session")
