@@ -21,7 +21,7 @@ LONGEST = (  # each takes more than twenty seconds; those that take longest come
     *("compat/test_listings", "insight/test_doctor", "project/test_docs_notebook", "project/test_hash_seeds"),
     *("campaigns/test_server", "train/test_search", "cli/test_notebook", "train/test_stopping", "data/test_heif"),
     *("project/test_docs_python", "project/test_docs_promises", "engines/test_towers", "campaigns/test_disks"),
-    *("compat/test_readers", "cli/test_command_line", "insight/test_report", "campaigns/test_files_images_trees"),
+    *("compat/test_readers", "base/test_names_are_text", "cli/test_command_line", "campaigns/test_files_images_trees"),
 )
 
 
