@@ -25,10 +25,12 @@ TOLERANCE = {np.float32: 1e-4, np.float64: 1e-9}
 def close(what, ours, theirs, tolerance, scale=None):
     """AssertionError naming `what`, unless all errors are within tolerance · scale. scale: the maximum of theirs."""
     assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, not {theirs.shape}"
-    error = np.abs(ours.astype(np.float64) - theirs)
-    scale = np.abs(theirs).max() if scale is None else scale
-    largest, mean = (float(e) / max(float(scale), 1e-30) for e in (error.max(), error.mean()))
-    assert largest <= tolerance, f"{what}: largest error {largest:.1e}, mean {mean:.1e}, allowed {tolerance:.0e}"
+    error = np.abs(np.subtract(ours, theirs, dtype=np.float64))
+    scale = max(float(np.abs(theirs).max() if scale is None else scale), 1e-30)
+    largest = float(error.max()) / scale
+    assert largest <= tolerance, (
+        f"{what}: largest error {largest:.1e}, mean {error.mean() / scale:.1e}, allowed {tolerance:.0e}"
+    )
 
 
 def weights_of(tree, shape, dtype, seed=0):

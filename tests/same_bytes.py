@@ -25,8 +25,8 @@ class Cut(BaseException):
 
 
 def save_and_die(training):
-    save(training)
     if training.state.step == 14:
+        save(training)
         raise Cut
 
 
@@ -41,7 +41,7 @@ for option, changes in OPTIONS.items():
         loop.resume(out, splits)
     else:
         try:
-            loop.train(TINY.but(**changes), Settings(engine), out, splits)
+            loop.train(TINY.but(batch_size=20, **changes), Settings(engine), out, splits)
         except Cut:
             continue
     found[option] = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()

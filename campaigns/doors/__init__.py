@@ -14,7 +14,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -75,6 +75,7 @@ class Hang(BaseException):
 def attempt(call: Callable[[], Any], seconds: float = SECONDS) -> Outcome:
     """Call, and say how it ended. Any exception but a NeoclassicError of one line is a fault; so are more than
     `seconds` of processor time and a peak of memory that rises by more than MEMORY."""
+    _forget_peak()
     peak, start = _peak(), time.process_time()
     try:
         with _interrupted(HANGS), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -94,6 +95,12 @@ def attempt(call: Callable[[], Any], seconds: float = SECONDS) -> Outcome:
     if took > seconds:
         return Outcome(fault=f"took {took:.1f} s of processor time")
     return Outcome(fault=f"took {grown >> 20} MiB") if grown > MEMORY else outcome
+
+
+def _forget_peak() -> None:
+    """Let `_peak` begin anew, where the system can: after one large call, it would not see another."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak() -> int:

@@ -18,6 +18,7 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.insight import curves
 from neoclassic.views import lettering
 
+pytestmark = pytest.mark.usefixtures("ornaments")
 ESCAPE = "\x1b[31mRED\x1b]0;title\x07"
 HOSTILE = {
     "dollars": ("under_$10", "$10_$20", "over $20"),

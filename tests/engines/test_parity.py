@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kinds import each
 from parity import TOLERANCE, agree, batch_of, close, smooth, weights_of
 
 from neoclassic.engines.contract import Optimizer
@@ -19,7 +20,7 @@ from neoclassic.engines.numpy import (
     winograd,
 )
 from neoclassic.measure import measure, smallest_input
-from neoclassic.networks import entry, list_networks, network
+from neoclassic.networks import entry, network
 from neoclassic.tree import (
     RBF,
     AdaptiveAvgPool2d,
@@ -267,9 +268,7 @@ def parameters(name):
     return measure(network(name), entry(name).input).parameters
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if parameters(n) > 20e6 else n for n in list_networks()]
-)
+@pytest.mark.parametrize("name", each(heavy=lambda name: parameters(name) > 20e6))
 def test_a_network(name):
     """Logits, every gradient and statistic; then the weights after one step."""
     tree, shape = small(name)

@@ -9,7 +9,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from helpers import fill_photos
+from helpers import fill_photos, neoclassic
 
 import neoclassic as nc
 from benchmarks.doctor import MLP, PLANTS, SOUND, folder, normed, sicken
@@ -85,16 +85,11 @@ def test_a_dead_last_relu_is_named_and_what_the_doctor_advises_mends_it(source, 
 @pytest.fixture(scope="module")
 def slow_run(tmp_path_factory, idx_folder):
     """A run of the zoo whose learning rate is far too low, and what its training printed."""
-    import contextlib
-    import io
-
-    from neoclassic.cli import main
-
-    out, err = tmp_path_factory.mktemp("runs") / "slow", io.StringIO()
+    out = tmp_path_factory.mktemp("runs") / "slow"
     train = f"train lenet:bn --data {idx_folder} --lr 1e-7 --epochs 2 --batch-size 50 --engine numpy --out {out}"
-    with contextlib.redirect_stderr(err):
-        assert main(shlex.split(train)) == 0
-    return out, err.getvalue()
+    done = neoclassic(*shlex.split(train))
+    assert done.returncode == 0, done.stderr
+    return out, done.stderr
 
 
 def test_the_next_command_mends_the_run(slow_run, run, run_json, tmp_path):

@@ -10,6 +10,8 @@ from neoclassic.insight import curves, gallery, maps, page
 from neoclassic.model.artefact import Model
 from neoclassic.views import drawing
 
+pytestmark = pytest.mark.usefixtures("ornaments")
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):

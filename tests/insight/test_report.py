@@ -61,7 +61,7 @@ def photo_run(tmp_path_factory):
             place = folder / "data" / name / f"a long file name, number {i} of the lot.jpg"
             Image.fromarray(pixels.astype(np.uint8)).save(place)
     call = ["train", "resnet20", "--data", folder / "data", "--epochs", "1", "--engine", "torch", "--device", "cpu"]
-    assert main([str(a) for a in [*call, "--image-size", "72", "--out", folder / "run", "--json"]]) == 0
+    assert main([str(a) for a in [*call, "--image-size", "48", "--out", folder / "run", "--json"]]) == 0
     return folder / "run"
 
 
@@ -70,10 +70,15 @@ def reported(folder):
     return folder / "report.html"
 
 
-@pytest.mark.parametrize("kind", ["fashion_run", "photo_run"])
-def test_the_report_is_self_contained_and_complete(kind, request):
-    folder = request.getfixturevalue(kind)
-    file = reported(folder)
+@pytest.fixture(scope="module", params=["fashion_run", "photo_run"])
+def written(request):
+    """The folder of a run, and its report."""
+    folder = request.getfixturevalue(request.param)
+    return folder, reported(folder)
+
+
+def test_the_report_is_self_contained_and_complete(written):
+    folder, file = written
     text, result = file.read_text(), json.loads((folder / "result.json").read_text())
     assert file.stat().st_size < 5_000_000
     assert "<script" not in text
@@ -84,9 +89,8 @@ def test_the_report_is_self_contained_and_complete(kind, request):
     assert text.count("<figure>") >= 5
 
 
-@pytest.mark.parametrize("kind", ["fashion_run", "photo_run"])
-def test_the_report_fits_a_phone_and_a_desktop(kind, request, tmp_path):
-    file = reported(request.getfixturevalue(kind))
+def test_the_report_fits_a_phone_and_a_desktop(written, tmp_path):
+    _, file = written
     (tmp_path / "harness.html").write_text(HARNESS.replace("REPORT", file.resolve().as_uri()))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
     call = [chromium(), *options, "--virtual-time-budget=8000", f"--user-data-dir={tmp_path}/profile"]

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 import torch
+from kinds import each
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -155,11 +156,7 @@ def module_that_lets_everything_pass(tree, shape):
     return module
 
 
-HUGE = "resnet1001:v2"
-EVERY = [pytest.param(name, marks=pytest.mark.slow) if name == HUGE else name for name in networks.list_networks()]
-
-
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", each())
 def test_a_unit_sees_the_pixels_that_its_gradient_reaches(name):
     tree, shape = networks.network(name), networks.entry(name).input
     m, module = measure(tree, shape), module_that_lets_everything_pass(thin(tree), (1, *shape[1:]))

@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 from helpers import write_idx
+from kinds import each
 from PIL import Image
 
 import neoclassic as nc
@@ -155,10 +156,7 @@ def settled(tree, shape, images=None):
     return {name: state[name] for name in arrays.shapes(tree, shape)}
 
 
-ZOO = [pytest.param(name, marks=[pytest.mark.slow] * heavy(name)) for name in networks.list_networks()]
-
-
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", each(heavy=heavy))
 def test_every_network_gives_what_torch_gives(name):
     """The large ones on 64 pixels: of 32 they leave single ones, where float32 itself is off by 1e-4, torch's too."""
     tree, shape = small(name)

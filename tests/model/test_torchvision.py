@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import torchvision_module
+from kinds import each
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.model.torchvision import NETWORKS, from_torchvision, read_weights, to_torchvision
@@ -52,7 +53,7 @@ def close(a, b):
     assert error <= 1e-4 * scale, f"largest error {error:.3g} where numbers go to {scale:.3g}"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_same_outputs_and_back_bit_for_bit(name):
     module = theirs(name)
     state = (
@@ -71,7 +72,7 @@ def test_same_outputs_and_back_bit_for_bit(name):
 WITH_NORM = [name for name in NETWORKS if not name.startswith(("vgg", "alexnet"))]
 
 
-@pytest.mark.parametrize("name", ["vgg11:bn", *WITH_NORM])
+@pytest.mark.parametrize("name", each(["vgg11:bn", *WITH_NORM]))
 def test_in_training_same_outputs_auxiliary_ones_too_and_same_batch_statistics(name):
     module = theirs(name)
     mine, _, _ = ours(name, {key: tensor.clone() for key, tensor in module.state_dict().items()})

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import torchvision_module
+from kinds import each
 from PIL import Image
 
 import neoclassic as nc
@@ -78,10 +79,7 @@ def same(ours, module, size=64):
 # ── every network that torchvision has ───────────────────────────────────────────────────────────────
 
 
-VGG = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name.startswith("vgg") and name != "vgg11"]
-
-
-@pytest.mark.parametrize("name", [*(name for name in NETWORKS if name == "vgg11" or name[:3] != "vgg"), *VGG])
+@pytest.mark.parametrize("name", each(NETWORKS, heavy=lambda name: name == "vgg11:bn"))
 def test_create_answers_as_torchvision_does(name, tmp_path):
     module, state = theirs(name)
     torch.save(state, tmp_path / "weights.pth")
@@ -90,7 +88,7 @@ def test_create_answers_as_torchvision_does(name, tmp_path):
     same(ours, module, side(name))
 
 
-SMALLER = [pytest.param(n, marks=pytest.mark.slow) if n.startswith(LARGE) else n for n in NETWORKS]
+SMALLER = each(NETWORKS, heavy=lambda name: name.startswith(LARGE))
 SAVERS = {".pth": torch.save, ".safetensors": save_file}
 
 
@@ -144,7 +142,7 @@ COMMANDED = ("resnet18", "googlenet:torchvision", "mobilenet-v2")
 
 
 @pytest.mark.parametrize("suffix", SAVERS)
-@pytest.mark.parametrize("name", [n if n in COMMANDED else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
+@pytest.mark.parametrize("name", each(NETWORKS, heavy=lambda name: name not in COMMANDED))
 def test_the_command_starts_from_torchvisions_numbers(name, suffix, run, photos, tmp_path, monkeypatch):
     """Trained with a rate that moves nothing, all arrays are torchvision's still."""
     monkeypatch.setenv("NEOCLASSIC_CACHE", str(tmp_path / "cache"))

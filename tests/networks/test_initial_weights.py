@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from kinds import each
 
 from neoclassic.engines.weights import INITIALISATIONS, initial, shapes
 from neoclassic.measure import measure, smallest_input
-from neoclassic.networks import entry, list_networks, network
+from neoclassic.networks import entry, network
 from neoclassic.tree import Conv2d, Flatten, Linear, Sequential
 
 pytest.importorskip("torch")
@@ -13,7 +14,7 @@ pytest.importorskip("torch")
 from neoclassic.engines import Optimizer, create
 
 
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", each())
 def test_one_training_step(name):
     """On small images, as the wiring is under test. There are three of them, and deep networks keep maps larger than
     1×1: a batch norm over two numbers divides by almost zero."""

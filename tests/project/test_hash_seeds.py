@@ -19,7 +19,7 @@ pytest.importorskip("onnx")
 SEEDS = ("0", "42")
 LINES = (
     (*TRAIN, "--data", "photos", "--out", "r", "--epochs", "2", "--batch-size", "16"),
-    ("train", "resnet18", *TRAIN[2:], "--data", "photos", "--out", "t", "--engine", "torch", "--max-steps", "2"),
+    ("train", "resnet20", *TRAIN[2:], "--data", "photos", "--out", "t", "--engine", "torch", "--max-steps", "2"),
     ("evaluate", "r", "--out", "e", "--json"),
     ("check", "photos", "--json"),
     ("train", "lenet", *TRAIN[2:6], "--data", "photos", "--weights", "../../w.safetensors", "--head", "--out", "h"),

@@ -100,7 +100,7 @@ def test_the_page_on_model_files_names_every_entry_and_limit():
     assert "10,000 nodes" in text
 
 
-def test_the_page_on_run_folders_names_all_that_a_training_writes(tmp_path, run, idx_folder):
+def test_the_page_on_run_folders_names_all_that_a_training_writes(ornaments, tmp_path, run, idx_folder):
     text = page("reference/run-folder.md")
     train = ("train", "lenet", "--data", idx_folder, "--engine", "numpy", "--epochs", 1, "--max-steps", 2)
     code, _, err = run(*train, "--out", tmp_path / "run")
