@@ -80,12 +80,13 @@ def cropped(thumbnails: Array) -> Crops:
     chosen = np.flatnonzero(np.linalg.norm(spectra[:, FINER], axis=1) >= PLAIN)
     thumbnails, spectra = thumbnails[chosen], spectra[chosen]
     marks = _marks(spectra)
-    whole, part = _candidates(thumbnails, marks)
+    whole, part, window = _candidates(thumbnails, marks)
     found, mirrored = np.zeros(len(part), bool), np.zeros(len(part), bool)
     for start in range(0, len(part), PIECE):
         piece = slice(start, start + PIECE)
-        images = thumbnails[whole[piece]].astype(np.float32)
-        windows, mirrored[piece] = _best_windows(images, marks[part[piece]])
+        images, windows = thumbnails[whole[piece]].astype(np.float32), _grid().windows[window[piece]]
+        seen = _marks(_spectra(images, windows, COARSE))
+        mirrored[piece] = np.einsum("nd,nd->n", seen[:, EVEN:], marks[part[piece], EVEN:]) < 0
         targets = np.where(mirrored[piece, None, None], SIGNS, 1) * spectra[part[piece]]
         found[piece] = _agree(images, windows, targets)
     return Crops(chosen[whole[found]], chosen[part[found]], mirrored[found])
@@ -172,21 +173,25 @@ def _grid() -> _Grid:
 # ── steps 1 and 2 ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _candidates(thumbnails: Array, marks: Array) -> tuple[Array, Array]:
-    """Pairs of images of which the second may be cropped from the first: for each, at most TRIES, the likeliest."""
+def _candidates(thumbnails: Array, marks: Array) -> tuple[Array, Array, Array]:
+    """Pairs of images of which the second may be cropped from the first: for each, at most TRIES, the likeliest.
+
+    Returns the indices of both, and of the window that resembles the second most.
+    """
     best = np.full((len(marks), TRIES), LIKELY, np.float32)
-    wholes = np.full((len(marks), TRIES), -1)
+    wholes, windows = np.full(best.shape, -1), np.zeros(best.shape, np.int64)
     for start in range(0, len(marks), ROWS):
         grids = _grid().marks(thumbnails[start : start + ROWS])
         for whole, (grid, parts) in enumerate(zip(grids, _alike(grids, marks), strict=True), start):
             parts = parts[parts != whole]
-            score = _correlation(grid, marks[parts]).max(0)
-            worst = best[parts].argmin(1)
-            better = score > best[parts, worst]
-            best[parts[better], worst[better]] = score[better]
-            wholes[parts[better], worst[better]] = whole
+            correlation = _correlation(grid, marks[parts])
+            score, worst = correlation.max(0), best[parts].argmin(1)
+            better = np.flatnonzero(score > best[parts, worst])
+            place = parts[better], worst[better]
+            best[place], wholes[place] = score[better], whole
+            windows[place] = correlation[:, better].argmax(0)
     part, place = np.nonzero(wholes >= 0)
-    return wholes[part, place], part
+    return wholes[part, place], part, windows[part, place]
 
 
 def _alike(grids: Array, marks: Array) -> list[Array]:
@@ -205,15 +210,6 @@ def _correlation(some: Array, others: Array) -> Array:
     odd = some[:, EVEN:] @ others[:, EVEN:].T
     correlation += np.abs(odd, out=odd)
     return correlation
-
-
-def _best_windows(images: Array, marks: Array) -> tuple[Array, Array]:
-    """The window of each of N images that resembles a mark most, N×4, and whether as a mirror image."""
-    grids = _grid().marks(images)
-    even = np.einsum("nkd,nd->nk", grids[..., :EVEN], marks[:, :EVEN])
-    odd = np.einsum("nkd,nd->nk", grids[..., EVEN:], marks[:, EVEN:])
-    best = (even + np.abs(odd)).argmax(1)
-    return _grid().windows[best], odd[np.arange(len(best)), best] < 0
 
 
 # ── step 3 ───────────────────────────────────────────────────────────────────────────────────────────
