@@ -43,7 +43,7 @@ NUDGE = 0.004  # of an edge, for a slope
 DETAIL = 4  # the sum of the frequencies of rows and columns, from which they count as fine
 PLAIN = 4.0  # grey levels: an image whose fine frequencies are weaker shows too little
 NEAR = 0.98  # correlation of the fine frequencies of a crop and its window, at least
-EVIDENCE = 220.0  # see `_evidence`
+EVIDENCE = 250.0  # see `_evidence`; handwritten ones reach 200
 
 ROWS, COLUMNS = 8, 2048  # images whose windows are compared at once, and with how many
 PIECE = 512  # spectra, or pairs that are fitted, at once
@@ -190,8 +190,8 @@ def _candidates(thumbnails: Array, marks: Array) -> tuple[Array, Array, Array]:
             place = parts[better], worst[better]
             best[place], wholes[place] = score[better], whole
             windows[place] = correlation[:, better].argmax(0)
-    part, place = np.nonzero(wholes >= 0)
-    return wholes[part, place], part, windows[part, place]
+    part, column = np.nonzero(wholes >= 0)
+    return wholes[part, column], part, windows[part, column]
 
 
 def _alike(grids: Array, marks: Array) -> list[Array]:
