@@ -384,6 +384,21 @@ def test_check_says_what_is_wrong_and_fails_where_it_spoils_the_result(run, run_
     assert err.startswith(f"neoclassic: {root}: 1 of ")
 
 
+def test_check_fails_for_a_crop_of_a_training_photo_in_the_test_set(run, tmp_path):
+    root = tmp_path / "garden"
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (12, 12, 3), np.uint8)
+        path = root / ("test" if i > 7 else "train") / ("ants" if i % 2 else "bees") / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((200, 150), Image.Resampling.BICUBIC).save(path)
+    Image.open(root / "train/ants/1.jpg").crop((0, 20, 170, 150)).save(root / "test/ants/part.jpg", quality=75)
+    code, text, err = run("check", root, "--image-size", 28)
+    assert code == 1
+    assert "train and test: the model is tested on images it has seen, and looks too good (1 case: 1 cropped)" in text
+    assert f"    {root}/train/ants/1.jpg = {root}/test/ants/part.jpg (cropped)" in text.splitlines()
+    assert err.startswith(f"neoclassic: {root}: 1 of ")
+
+
 def test_checking_something_that_is_not_a_folder_is_a_wrong_call(run, tmp_path):
     for name in ("fashion-mnist", str(tmp_path / "nowhere")):
         code, out, err = run("check", name)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError
 from neoclassic.base.text import csv_table
+from neoclassic.data import copies, crops
 from neoclassic.data import findings as find
-from neoclassic.data.copies import THUMBNAIL
 from neoclassic.data.duplicates import duplicates, near_duplicates
 from neoclassic.data.findings import Counts, Finding
 from neoclassic.data.fit import choose_fit
@@ -138,8 +138,12 @@ def summary(folder: Folder, p: Preprocessing) -> list[str]:
 
 
 def _thumbnails(folder: Folder) -> tuple[dict[Path, Array], dict[Path, str]]:
-    """Grey thumbnails of the photos that training can read, decoded as training does; and the errors of the others."""
-    p = folder.preprocessing(THUMBNAIL, fit="stretch")
+    """Grey thumbnails of the photos that training can read, decoded as training does; and the errors of the others.
+
+    They are as large as `near_duplicates` needs them.
+    """
+    size = crops.THUMBNAIL if len(folder.photos) <= crops.MOST else copies.THUMBNAIL
+    p = folder.preprocessing(size, fit="stretch")
 
     def thumbnail(path: Path) -> Array | str:
         if error := folder.infos[path].error:

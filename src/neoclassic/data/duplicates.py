@@ -1,4 +1,7 @@
-"""Photos that occur more than once in a folder: the same file, or the same picture; see `data.copies`."""
+"""Photos that occur more than once in a folder: the same file, the same picture, or a part of it.
+
+See `data.copies` and `data.crops`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neoclassic.data.copies import pose, similar
+from neoclassic.data import crops
+from neoclassic.data.copies import SIDE, pose, similar
 from neoclassic.data.findings import Finding
 from neoclassic.data.folders import Folder, Photo
 
@@ -29,27 +33,60 @@ def duplicates(folder: Folder) -> Iterator[Finding]:
 
 
 def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> Iterator[Finding]:
-    """Find photos that show the same picture, from their thumbnails, uint8 32×32."""
+    """Find photos that show the same picture, or a part of it, from their grey thumbnails, uint8.
+
+    The thumbnails are 64×64, or 32×32, from which crops are not found.
+    """
     members = [one for one in _all(folder) if one[1].path in thumbnails]
     if not members:
         return
+    paths = [photo.path for _, photo in members]
+    pictures = [thumbnails[path] for path in paths]
+    first, changes = _copies(folder, paths, pictures)
+    if len(pictures[0]) == crops.SIDE:
+        first, cropped = _crops(first, pictures)
+        changes |= {paths[i]: change for i, change in cropped.items()}
+    else:
+        text = f"cropped copies were not looked for, because there are more than {crops.MOST:,} images"
+        yield Finding("note", "crops-unknown", text)
     groups: dict[int, Group] = defaultdict(list)
-    for first, member in zip(similar(np.stack([thumbnails[photo.path] for _, photo in members])), members, strict=True):
-        groups[int(first)].append(member)
+    for i, member in zip(first.tolist(), members, strict=True):
+        groups[i].append(member)
     unlike = [group for group in groups.values() if len({folder.infos[photo.path].digest for _, photo in group}) > 1]
-    changes = {
-        photo.path: _change(folder, thumbnails, group[0][1].path, photo.path)
-        for group in unlike
-        for _, photo in group[1:]
-    }
     yield from _findings(unlike, "near-duplicate", "almost the same picture", changes)
 
 
-def _change(folder: Folder, thumbnails: Mapping[Path, np.ndarray], first: Path, copy: Path) -> str:
-    """How a copy differs from the first photo of its group; "" if neither in pose nor in size."""
-    turned = pose(thumbnails[first], thumbnails[copy])
-    sizes = [sorted((folder.infos[path].width, folder.infos[path].height)) for path in (first, copy)]
-    return " and ".join(filter(None, (turned, "resized" if sizes[0] != sizes[1] else "")))
+def _copies(folder: Folder, paths: list[Path], pictures: list[np.ndarray]) -> tuple[np.ndarray, dict[Path, str]]:
+    """`similar`, and how each copy differs from the first photo of its group; "" if neither in pose nor in size."""
+    thumbnails = np.stack([_halved(each) if len(each) == crops.SIDE else each for each in pictures])
+    first, changes = similar(thumbnails), {}
+    for i, j in enumerate(first.tolist()):
+        if i != j:
+            sizes = [sorted((folder.infos[path].width, folder.infos[path].height)) for path in (paths[j], paths[i])]
+            words = pose(thumbnails[j], thumbnails[i]), "resized" if sizes[0] != sizes[1] else ""
+            changes[paths[i]] = " and ".join(filter(None, words))
+    return first, changes
+
+
+def _crops(first: np.ndarray, pictures: list[np.ndarray]) -> tuple[np.ndarray, dict[int, str]]:
+    """The first photo of each photo's group after each crop has joined its whole; and the crops, by their indices."""
+    different = np.unique(first)
+    found = crops.cropped(np.stack([pictures[i] for i in different]))
+    joined = first.copy()
+    changes: dict[int, str] = {}
+    for whole, part, mirrored in zip(different[found.whole], different[found.part], found.mirrored, strict=True):
+        change = "mirrored and cropped" if mirrored else "cropped"
+        changes |= dict.fromkeys(np.flatnonzero(first == part).tolist(), change)
+        low, high = sorted((joined[whole], joined[part]))
+        joined[joined == high] = low
+    return joined, changes
+
+
+def _halved(thumbnail: np.ndarray) -> np.ndarray:
+    """A thumbnail of half the size, in which a pixel is the mean of four."""
+    sums = thumbnail.reshape(SIDE, 2, SIDE, 2).sum((1, 3), dtype=np.uint16)
+    halved: np.ndarray = ((sums + 2) // 4).astype(np.uint8)
+    return halved
 
 
 def _all(folder: Folder) -> Group:

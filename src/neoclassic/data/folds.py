@@ -38,7 +38,8 @@ def groups(part: Dataset, near: bool = True) -> Array:
     """The group of each image, N int64: images with the same pixels, and, if `near`, those that show the same
     picture.
 
-    See `data.copies`.
+    See `data.copies`. Cropped copies are not looked for: images that were cut to the size of training need not contain
+    each other any more, and the files are not decoded again. `check` finds them.
     """
     images: Any = part.images
     if isinstance(images, Resized):
