@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -127,11 +128,11 @@ class Keras:
         self.images = images.astype("float32") / 255
         self.model = self.work.keras(keras)
         self.model.build((None, *self.images.shape[1:]))
-        self.parameters = sum(int(weight.size) for weight in self.model.trainable_weights)
+        self.parameters = sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
         self.model.compile(
             keras.optimizers.SGD(RATE, MOMENTUM),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            ["accuracy"],
+            metrics=["accuracy"],
         )
         self.marks: list[float] = []
         self.clock = keras.callbacks.LambdaCallback(
