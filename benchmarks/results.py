@@ -20,6 +20,7 @@ from neoclassic.data import SOURCES
 
 ROOT = Path(__file__).parents[1]
 OUTCOMES = ("answered", "refused", "failed")  # of a campaign's trial
+MODES = ("training", "inference")  # of a network beside its peers
 HEAD = """# Results
 
 Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
@@ -227,6 +228,24 @@ def transfer_table(found: dict[str, Any]) -> str:
     return f"\n## From pretrained weights\n\n{about}\n\n{head}{lines}"
 
 
+def peers_table(found: dict[str, Any]) -> str:
+    """Images per second beside Keras, and the ratios to the fastest peer."""
+    ways = list(dict.fromkeys(way for row in found["networks"].values() for m in MODES for way in row[m]))
+    lines = ""
+    for name, row in found["networks"].items():
+        for mode in MODES:
+            rates = (row[mode].get(way) for way in ways)
+            cells = (f"{each['images_per_second']:,.1f} ({each['ratio']:.2f})" if each else "" for each in rates)
+            lines += f"| {name} | {mode} | {' | '.join(cells)} |\n"
+    before, after = found["machine"]["load, before and after"]
+    about = (
+        f"Made by `python benchmarks/peers.py`: images per second, and the ratio to the fastest peer; {found['how']}, "
+    )
+    about += f"load {before} before and {after} after. {versions(found)}, {found['date']}."
+    head = f"| network | | {' | '.join(ways)} |\n{'|---' * (len(ways) + 2)}|\n"
+    return f"\n## Beside Keras\n\n{about}\n\n{head}{lines}"
+
+
 def other_table(name: str, found: dict[str, Any]) -> str:
     """Any other benchmark: its values, and a table for each group of entries that have the same values."""
     found = {key: value for key, value in found.items() if key != "benchmark"}
@@ -297,6 +316,7 @@ def text(folder: Path) -> str:
         "campaign": campaign_tables,
         "doctor": doctor_tables,
         "transfer": transfer_table,
+        "peers": peers_table,
     }
     parts += [tables[n](f) if n in tables else other_table(n, f) for n, f in others.items()]
     return "".join(parts)
