@@ -59,12 +59,13 @@ def test_a_depthwise_kernel_agrees_with_the_readable_form(way, block, H, W, k, s
     rng, new, C = np.random.default_rng(0), Buffers(np.dtype(np.float64)), 3
     x, w, b = rng.standard_normal((C, H, W, N)), rng.standard_normal((C, 1, k, k)), rng.standard_normal(C)
     wanted, _ = depthwise.depthwise(x, w, b, stride, padding, new)
-    wanted, _ = activations.relu(wanted, wanted, new)
+    added = rng.standard_normal(wanted.shape)
+    wanted, _ = activations.relu(wanted + added, np.empty_like(wanted), new)
     kernel = kernels.Depthwise(w, b, stride, padding, lambda y, new: activations.relu(y, y, new), (H, W))
     found = np.full(wanted.shape, np.nan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "BLOCK", block)
-        getattr(kernel, way)(x, found, new)
+        getattr(kernel, way)(x, found, added, new)
     np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
@@ -74,7 +75,7 @@ def test_the_way_depends_on_the_number_of_images(images, way, monkeypatch):
     for name in ("_by_products", "_by_lines"):
         monkeypatch.setattr(kernels.Depthwise, name, lambda *_, name=name: used.append(name))
     kernel = kernels.Depthwise(np.ones((4, 1, 3, 3)), np.ones(4), 1, 1, None, (6, 6))
-    kernel(np.ones((4, 6, 6, images)), Buffers(np.dtype(np.float64)))
+    kernel(Buffers(np.dtype(np.float64)), np.ones((4, 6, 6, images)))
     assert used == [way]
 
 
@@ -87,12 +88,30 @@ def paths(tree, shape):
     return [i.path for i in fusing.fused(program, weights_of(tree, shape, np.float64)).instructions]
 
 
-def test_norms_and_activations_become_part_of_the_convolution_before_them():
+def test_norms_sums_and_activations_become_part_of_the_convolution_before_them():
     tree = classifier(Conv2d(8, 3, padding=1), BatchNorm2d(), ReLU(), separable(8))
     assert paths(tree, (2, 9, 9)) == [
-        *("conv", "sum.seq.conv1", "sum.seq.conv2", "sum"),
+        *("conv", "sum.seq.conv1", "sum.seq.conv2"),
         *("pool", "flatten", "fc"),
     ]
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        Sum(Sequential(Conv2d(6, 1), BatchNorm2d()), Identity()),
+        Sum(Identity(), Conv2d(6, 1)),
+        Sum(Conv2d(6, 1), Sequential(Conv2d(6, 1), ReLU())),
+        Sum(Conv2d(6, 1), Identity(), Conv2d(6, 1)),
+        Sum(Conv2d(6, 3, padding=1, groups=6), Identity()),
+        Sequential(Conv2d(6, 1), Sum(Identity(), Identity())),
+    ],
+    ids=["after the path", "shortcut first", "two paths", "three branches", "depthwise", "twice"],
+)
+def test_a_sum_of_every_form_gives_what_the_readable_form_gives(join):
+    tree = classifier(Conv2d(6, 3), ReLU(), join, ReLU6())
+    made, images = engine_of(tree, (2, 9, 9)), batch_of(tree, (2, 9, 9), 3, np.float64)[0]
+    close("logits", made.logits(images), readable(made, images), 1e-12)
 
 
 def test_a_value_that_is_read_twice_stays():

@@ -1,4 +1,4 @@
-"""Inference with fewer passes: a convolution, the batch norm after it and the activation after that are one step.
+"""Inference with fewer passes: a convolution is one step with the batch norm, the sum and the activation after it.
 
     weight / √(var + eps) · (w ⋆ x + b − mean) + bias  =  w' ⋆ x + b'
 
@@ -8,6 +8,7 @@ after the weights have changed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -21,53 +22,62 @@ from neoclassic.engines.numpy.kernels import Activate, Convolution, Depthwise
 from neoclassic.engines.numpy.program import Instruction, Kernel, Program
 from neoclassic.tree import Node, join
 
-_ACTIVATIONS = (nodes.ReLU, nodes.ReLU6, nodes.Sigmoid, nodes.Tanh, nodes.Hardsigmoid, nodes.Hardswish)
+# what may follow a convolution, in this order; each is optional
+_FOLLOWING = {
+    "norm": (nodes.BatchNorm2d,),
+    "sum": (nodes.Sum,),
+    "activation": (nodes.ReLU, nodes.ReLU6, nodes.Sigmoid, nodes.Tanh, nodes.Hardsigmoid, nodes.Hardswish),
+}
 
 
 def fused(program: Program, weights: Mapping[str, Array]) -> Program:
     """The inference program with every convolution fused with what follows it. Its weights are copies where they
     differ from `weights`, which must not change while it is used."""
-    readers: dict[int, list[Instruction]] = {}
-    for instruction in program.instructions:
-        for number in set(instruction.inputs):
-            readers.setdefault(number, []).append(instruction)
-    ends = {number for number, _ in program.heads}
-
-    def following(instruction: Instruction, kinds: tuple[type[Node], ...]) -> Instruction | None:
-        """The only reader of its output, if it is of one of these kinds."""
-        readers_of = readers.get(instruction.output, [])
-        single = len(readers_of) == 1 and instruction.output not in ends
-        return readers_of[0] if single and isinstance(readers_of[0].node, kinds) else None
-
-    instructions, joined = [], set[int]()
-    for instruction in program.instructions:
-        if instruction.output in joined:
-            continue
-        if not isinstance(instruction.node, nodes.Conv2d):
-            instructions.append(instruction)
-            continue
-        norm = following(instruction, (nodes.BatchNorm2d,))
-        activation = following(norm or instruction, _ACTIVATIONS)
-        parts = [part for part in (norm, activation) if part]
-        joined.update(part.output for part in parts)
-        last = parts[-1] if parts else instruction
-        kernel = _kernel(instruction, norm, activation.node if activation else None, weights)
-        instructions.append(replace(instruction, output=last.output, kernel=kernel))
+    reads = Counter(number for instruction in program.instructions for number in instruction.inputs)
+    reads.update(number for number, _ in program.heads)
+    instructions, left = [], list(program.instructions)
+    while left:
+        if isinstance(left[0].node, nodes.Conv2d):
+            group = _group(left, reads)
+            instructions.append(_fused(group, weights))
+            del left[: len(group)]
+        else:
+            instructions.append(left.pop(0))
     return replace(program, instructions=tuple(instructions))
 
 
-def _kernel(
-    conv: Instruction, norm: Instruction | None, activation: Node | None, weights: Mapping[str, Array]
-) -> Kernel:
-    """A convolution with the batch norm and the activation after it."""
-    assert isinstance(conv.node, nodes.Conv2d)
+def _group(instructions: list[Instruction], reads: Mapping[int, int]) -> dict[str, Instruction]:
+    """The convolution that comes first, and those of the next instructions that only its output needs."""
+    last = instructions[0]
+    group = {"conv": last}
+    for role, kinds in _FOLLOWING.items():
+        if len(group) == len(instructions):
+            break
+        after = instructions[len(group)]
+        only_reader = last.output in after.inputs and reads[last.output] == 1
+        if only_reader and isinstance(after.node, kinds) and len(after.inputs) <= 2:
+            group[role] = last = after
+    return group
+
+
+def _fused(group: Mapping[str, Instruction], weights: Mapping[str, Array]) -> Instruction:
+    """One instruction for all of a group. With a sum, its second input is the sum's other one."""
+    conv, last = group["conv"], list(group.values())[-1]
     weight, bias = weights[join(conv.path, "weight")], weights.get(join(conv.path, "bias"), np.empty(0))
-    if norm is not None:
-        weight, bias = _folded(norm, weight, bias, weights)
-    stride, padding, groups = conv.node.stride, conv.node.padding, conv.node.groups
-    activate = _in_place(activation) if activation else None
-    if groups > 1 and weight.shape[1] == 1 and len(weight) == groups:
-        _, H, W = conv.shape
+    if "norm" in group:
+        weight, bias = _folded(group["norm"], weight, bias, weights)
+    made = {instruction.output for instruction in group.values()}
+    others = [number for instruction in group.values() for number in instruction.inputs if number not in made]
+    frees = [number for instruction in group.values() for number in instruction.frees if number not in made]
+    activate = _in_place(group["activation"].node) if "activation" in group else None
+    kernel = _kernel(conv, weight, bias, activate)
+    return replace(conv, inputs=tuple(others), output=last.output, frees=tuple(frees), kernel=kernel)
+
+
+def _kernel(conv: Instruction, weight: Array, bias: Array, activate: Activate | None) -> Kernel:
+    assert isinstance(conv.node, nodes.Conv2d)
+    (C, H, W), stride, padding, groups = conv.shape, conv.node.stride, conv.node.padding, conv.node.groups
+    if C == conv.width == groups > 1:
         return Depthwise(weight, bias, stride, padding, activate, (H, W))
     return Convolution(weight, bias, stride, padding, groups, activate)
 

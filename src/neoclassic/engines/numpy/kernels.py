@@ -1,4 +1,4 @@
-"""Convolutions for inference: with the bias and the activation after them, and without a gradient.
+"""Convolutions for inference: with the sum and the activation after them, and without a gradient.
 
 They compute what `convolution`, `depthwise` and `activations` compute, which are the forms to read first. `fusing` puts
 them into a program.
@@ -33,7 +33,7 @@ _NO_BIAS = np.empty(0)
 
 @dataclass(frozen=True)
 class Convolution:
-    """y = activation(w ⋆ x + b), by the method that `convolution.conv2d` chooses."""
+    """y = activation(w ⋆ x + b + added), by the method that `convolution.conv2d` chooses."""
 
     weight: Array  # O×I×k×k
     bias: Array  # O, or empty
@@ -42,11 +42,11 @@ class Convolution:
     groups: int
     activate: Activate | None
 
-    def __call__(self, x_CHWN: Array, new: New) -> Array:
+    def __call__(self, new: New, x_CHWN: Array, added_OHWN: Array | None = None) -> Array:
         settings = (self.stride, self.padding, self.groups)
         y_OHWN, _ = convolution.conv2d(x_CHWN, self.weight, _NO_BIAS, *settings, new, need_dx=False)
         for o in _blocks(y_OHWN.shape):
-            _finish(y_OHWN[o], self.bias[o], self.activate, new)
+            _finish(self, y_OHWN, o, added_OHWN, new)
         return y_OHWN
 
 
@@ -61,13 +61,13 @@ class Depthwise:
     activate: Activate | None
     map: tuple[int, int]
 
-    def __call__(self, x_CHWN: Array, new: New) -> Array:
+    def __call__(self, new: New, x_CHWN: Array, added_CHWN: Array | None = None) -> Array:
         C, *_, N = x_CHWN.shape
         y_CHWN = new((C, *self._output, N))
         if prod(self.map) <= SMALL and N >= MANY:
-            self._by_products(x_CHWN, y_CHWN, new)
+            self._by_products(x_CHWN, y_CHWN, added_CHWN, new)
         else:
-            self._by_lines(x_CHWN, y_CHWN, new)
+            self._by_lines(x_CHWN, y_CHWN, added_CHWN, new)
         return y_CHWN
 
     @property
@@ -76,14 +76,14 @@ class Depthwise:
         Ho, Wo = ((size + 2 * self.padding - k) // self.stride + 1 for size in self.map)
         return Ho, Wo
 
-    def _by_products(self, x_CHWN: Array, y_CHWN: Array, new: New) -> None:
+    def _by_products(self, x_CHWN: Array, y_CHWN: Array, added_CHWN: Array | None, new: New) -> None:
         """y = t · x for each channel. Most numbers in t are zeros, but the product is fast, and nothing is copied."""
         C, H, W, N = x_CHWN.shape
         x_CPN = x_CHWN.reshape(C, H * W, N)
         for c in _blocks(y_CHWN.shape):
             y_CQN = y_CHWN[c].reshape(c.stop - c.start, -1, N)
             np.matmul(self._matrices[c], x_CPN[c], out=y_CQN)
-            _finish(y_CHWN[c], self.bias[c], self.activate, new)
+            _finish(self, y_CHWN, c, added_CHWN, new)
 
     @cached_property
     def _matrices(self) -> Array:
@@ -96,7 +96,7 @@ class Depthwise:
                 t_CQP[:, ho * Wo + wo, h * W + w] = self.weight[:, 0, i, j]
         return t_CQP
 
-    def _by_lines(self, x_CHWN: Array, y_CHWN: Array, new: New) -> None:
+    def _by_lines(self, x_CHWN: Array, y_CHWN: Array, added_CHWN: Array | None, new: New) -> None:
         """y = Σ over i, j of w[:, i, j] · the line of x from that pixel on, in one pass for a few channels.
 
         The line computes a few numbers after each row that are no outputs; they are left out when y is written.
@@ -116,7 +116,7 @@ class Depthwise:
                 part.multiply(c, product_CL[:n])
                 sum_CL[:n] += product_CL[:n]
             y_CHWN[c] = outputs[:n]
-            _finish(y_CHWN[c], self.bias[c], self.activate, new)
+            _finish(self, y_CHWN, c, added_CHWN, new)
 
     def _parts(self, x_CHWN: Array, count: int, h: int, w: int, new: New) -> Iterator[_Part]:
         """The lines of h×w pixels that `count` channels need: with a stride of s, one for each place (a, b) in a step.
@@ -166,12 +166,15 @@ def _inside(size: int, end: int, offset: int, stride: int, padding: int) -> tupl
     return slice(start, start + stride * (last - first), stride), slice(first, last)
 
 
-def _finish(y_CHWN: Array, b_C: Array, activate: Activate | None, new: New) -> None:
-    """y = activation(y + b)."""
-    if len(b_C):
-        y_CHWN += b_C[:, None, None, None]
-    if activate:
-        activate(y_CHWN, new)
+def _finish(kernel: Convolution | Depthwise, y_CHWN: Array, c: slice, added_CHWN: Array | None, new: New) -> None:
+    """y = activation(y + b + added) for some channels."""
+    y = y_CHWN[c]
+    if len(kernel.bias):
+        y += kernel.bias[c, None, None, None]
+    if added_CHWN is not None:
+        y += added_CHWN[c]
+    if kernel.activate:
+        kernel.activate(y, new)
 
 
 def _blocks(shape: Shape) -> Iterator[slice]:

@@ -44,7 +44,7 @@ class Chunk:
     rooms: dict[int, Array] = field(default_factory=dict)
 
 
-Kernel = Callable[[Array, Buffers], Array]  # computes an output from an input, without a gradient
+Kernel = Callable[..., Array]  # computes an output from a source of new arrays and the inputs, without a gradient
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _execute(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
     """Execute one instruction."""
     x, new = inputs[0], chunk.new
     if at.kernel:
-        return at.kernel(x, new), _no_gradient
+        return at.kernel(new, *inputs), _no_gradient
     match at.node:
         case nodes.Conv2d(_, _, stride, padding, groups):
             weight, bias = _weight_and_bias(at, chunk)
