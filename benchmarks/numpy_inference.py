@@ -75,6 +75,7 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, object]:
     )
     return {
         "batch": N,
+        "threads": threads,
         "input": list(shape),
         "wanted": wanted,
         "ratio": ratio,
@@ -99,7 +100,6 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}",
         "versions": {"numpy": np.__version__, "torch": torch.__version__},
-        "threads": options.threads,
         "load_before": load_before,
         "networks": networks,
         "one_thread_each": one_thread_each,

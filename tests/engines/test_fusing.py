@@ -138,6 +138,19 @@ def test_a_wrong_fold_is_caught(monkeypatch):
         close("logits", made.logits(images), readable(made, images), 1e-5)
 
 
+def test_memory_does_not_grow_with_the_sizes_of_batches():
+    tree, shape = classifier(Conv2d(6, 3), BatchNorm2d(), ReLU(), separable(6)), (2, 9, 9)
+    made, images = engine_of(tree, shape), batch_of(tree, shape, 40, np.float64)[0]
+
+    def held(count):
+        made.logits(images[:count])
+        return sum(size * len(free) for size, free in made._buffers[0]._free.items())
+
+    most = held(40)
+    assert most > 0
+    assert all(held(count) <= most for count in (1, 7, 8, 9, 23, 31, 39))
+
+
 # ── weights that change ──────────────────────────────────────────────────────────────────────────────
 
 
