@@ -23,7 +23,7 @@ from neoclassic.engines.numpy import convolution
 from neoclassic.engines.numpy.buffers import New
 from neoclassic.measure import Shape
 
-BLOCK = 1 << 16  # numbers that are computed at a time, so that they stay in the cache
+BLOCK = 1 << 16  # numbers of a depthwise convolution that are computed at a time, while they are in the cache
 SMALL = 36  # pixels: a depthwise convolution of a map that is not larger is a matrix product,
 MANY = 8  # from this many images on: with fewer, its matrices are more numbers than the images
 
@@ -45,8 +45,7 @@ class Convolution:
     def __call__(self, new: New, x_CHWN: Array, added_OHWN: Array | None = None) -> Array:
         settings = (self.stride, self.padding, self.groups)
         y_OHWN, _ = convolution.conv2d(x_CHWN, self.weight, _NO_BIAS, *settings, new, need_dx=False)
-        for o in _blocks(y_OHWN.shape):
-            _finish(self, y_OHWN, o, added_OHWN, new)
+        _finish(self, y_OHWN, slice(None), added_OHWN, new)
         return y_OHWN
 
 
@@ -178,7 +177,7 @@ def _finish(kernel: Convolution | Depthwise, y_CHWN: Array, c: slice, added_CHWN
 
 
 def _blocks(shape: Shape) -> Iterator[slice]:
-    """Channels, as many at a time as are in one block."""
+    """Channels, as many at a time as are in one block, but at least one."""
     step = max(1, BLOCK // max(1, prod(shape[1:])))
     for c in range(0, shape[0], step):
         yield slice(c, min(c + step, shape[0]))
