@@ -115,16 +115,14 @@ class NumpyEngine:
         if not len(images):
             raise UsageError("no images: the batch is empty")
         results = []
-        chunk = chunk_size(program)
-        size = chunk * self._team.size if program.synchronises else len(images)
+        size = chunk_size(program) * self._team.size if program.synchronises else len(images)
         for start in range(0, len(images), size):
-            part = images[start : start + size]
-            self._prepare_buffers("inference", min(len(part), chunk))
-            results += self._run(program, part, numbers)
+            results += self._run(program, images[start : start + size], numbers)
         return [np.concatenate([values[i] for values in results]) for i in range(len(numbers))]
 
     def _run(self, program: Program, images: Array, numbers: list[int]) -> list[list[Array]]:
         chunks = shares(program, len(images), self._team.size)
+        self._prepare_buffers("inference", max(stop - start for share in chunks for start, stop in share))
 
         def work(member: Member) -> list[list[Array]]:
             results = []

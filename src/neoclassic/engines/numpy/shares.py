@@ -9,7 +9,7 @@ from neoclassic.engines.numpy.program import Program
 from neoclassic.engines.numpy.team import Member
 
 CHUNK = 1 << 21  # numbers in the widest layer of a chunk in training
-INFERENCE = 1 << 23  # the same in inference, where matrix products of more images gain more than the cache
+INFERENCE = 1 << 22  # the same in inference, where matrix products of more images gain more than the cache
 BLOCK = 1 << 15  # parameters that are updated at a time
 
 
