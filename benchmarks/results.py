@@ -156,6 +156,22 @@ def engine_table(found: dict[str, Any]) -> str:
     return f"\n{title}\n\n{about}\n\n{head}{lines}\n{compared}\n"
 
 
+def inference_table(found: dict[str, Any]) -> str:
+    """The NumPy engine's speed in inference alone."""
+    lines = ""
+    for networks in (found["networks"], found["one_thread_each"]):
+        for name, row in networks.items():
+            ours, theirs = (f"{median(row[key]):.1f}" for key in ("neoclassic_ms", "torch_ms"))
+            cells = [f"{row['ratio']['wall']:.2f} ({ours}, {theirs})", f"{row['ratio']['processors']:.2f}"]
+            cells += [f"{row['ratio_of_the_readable_form']:.2f}", str(row["wanted"])]
+            lines += f"| {name} | {row['batch']} | {row['threads']} | {' | '.join(cells)} |\n"
+    about = f"Made by `python benchmarks/numpy_inference.py`, {found['machine']}, {versions(found)}, {found['date']}; "
+    about += "medians. The readable form does not fuse a convolution with what follows it."
+    head = f"| network | batch | threads | ratio | in CPU time | readable form | wanted |\n{'|---' * 7}|\n"
+    title = "## The NumPy engine's speed in inference, relative to PyTorch's (milliseconds per batch: ours, theirs)"
+    return f"\n{title}\n\n{about}\n\n{head}{lines}"
+
+
 def ms(row: dict[str, Any]) -> str:
     """The medians of ours and theirs."""
     times = (row[key]["wall"] for key in ("neoclassic_ms", "torch_ms", "plain_ms") if key in row)
@@ -313,6 +329,7 @@ def text(folder: Path) -> str:
         "training": training_table,
         "training-gpu": partial(training_table, gpu=True),
         "numpy_engine": engine_table,
+        "numpy_inference": inference_table,
         "campaign": campaign_tables,
         "doctor": doctor_tables,
         "transfer": transfer_table,

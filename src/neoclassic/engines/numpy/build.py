@@ -36,8 +36,7 @@ def build_program(
     logits = writer.write(tree, "", 0)
     heads = ((logits, 1.0), *writer.auxiliary_heads)
     kept = {writer.output(path) for path in keep} | {number for number, _ in heads}
-    widest = max((prod(i.shape) + prod(writer.rows[i.path].output) for i in writer.instructions), default=1)
-    return Program(_linked(writer.instructions, kept), training, writer.outputs, heads, widest)
+    return Program(_linked(writer.instructions, kept), training, writer.outputs, heads)
 
 
 class _Writer:
@@ -83,13 +82,14 @@ class _Writer:
 
     def instruction(self, node: Node, path: str, *inputs: int) -> int:
         row, output = self.rows[path], len(self.instructions) + 1
+        numbers = prod(row.input) + prod(row.output)
         parameters = tuple(join(path, name) for name in row.parameter_shapes) if row.is_layer else ()
         needs_dx = any(i in self.trainable for i in inputs)
         if needs_dx or parameters:
             self.trainable.add(output)
         self.instructions.append(
             Instruction(
-                *(path, node, row.input, row.output[0], inputs, output, parameters),
+                *(path, node, row.input, row.output[0], numbers, inputs, output, parameters),
                 needs_dx=needs_dx,
                 frozen=path in self.frozen_norms,
             )

@@ -20,6 +20,7 @@ from neoclassic.engines import weights as arrays
 from neoclassic.engines.contract import Array, Gradients, Metrics, Optimizer, Weights
 from neoclassic.engines.numpy.buffers import Buffers
 from neoclassic.engines.numpy.build import build_program
+from neoclassic.engines.numpy.fusing import fused
 from neoclassic.engines.numpy.parameters import Parameters
 from neoclassic.engines.numpy.program import Chunk, Program
 from neoclassic.engines.numpy.shares import chunk_size, shares
@@ -50,6 +51,7 @@ class NumpyEngine:
         self._buffers = [Buffers(self.dtype) for _ in range(self._team.size)]
         self._buffers_for: tuple[object, ...] = ()
         self._classes = measure(tree, input).output[0]
+        self._fused: Program | None = None  # of the present weights
         self._parameters = Parameters(arrays.shapes(tree, input), self._training, self._team.size, self.dtype)
         self.load(weights)
         self._update: Update | None = None
@@ -74,11 +76,14 @@ class NumpyEngine:
         arrays.check(self.tree, self.input, weights)
         for key, array in self._parameters.arrays.items():
             np.copyto(array, weights[key])
+        self._fused = None
 
     # ── inference ────────────────────────────────────────────────────────────────────────────────────
 
     def logits(self, images: Array, exact: bool = True) -> Array:
-        return self._infer(self._inference, images, [self._inference.heads[0][0]])[0]
+        if self._fused is None:
+            self._fused = fused(self._inference, self._parameters.arrays)
+        return self._infer(self._fused, images, [self._fused.heads[0][0]])[0]
 
     def features(self, images: Array, paths: Iterable[str]) -> dict[str, Array]:
         paths = list(paths)
@@ -110,16 +115,14 @@ class NumpyEngine:
         if not len(images):
             raise UsageError("no images: the batch is empty")
         results = []
-        chunk = chunk_size(program)
-        size = chunk * self._team.size if program.synchronises else len(images)
+        size = chunk_size(program) * self._team.size if program.synchronises else len(images)
         for start in range(0, len(images), size):
-            part = images[start : start + size]
-            self._prepare_buffers("inference", min(len(part), chunk))
-            results += self._run(program, part, numbers)
+            results += self._run(program, images[start : start + size], numbers)
         return [np.concatenate([values[i] for values in results]) for i in range(len(numbers))]
 
     def _run(self, program: Program, images: Array, numbers: list[int]) -> list[list[Array]]:
         chunks = shares(program, len(images), self._team.size)
+        self._prepare_buffers("inference", max(stop - start for share in chunks for start, stop in share))
 
         def work(member: Member) -> list[list[Array]]:
             results = []
@@ -191,6 +194,7 @@ class NumpyEngine:
     ) -> tuple[list[float], Array]:
         images, labels = self._checked(images), np.asarray(labels)
         self._check_batch(images, labels)
+        self._fused = None
         batch = Batch(images, labels, self._masks(len(images), seed) if masks is None else masks)
         self._prepare_buffers("training", len(images))
         training = TrainingPass(self._training, self._parameters, self._team, self._buffers, self._frozen)
@@ -226,6 +230,7 @@ class NumpyEngine:
     def swap_average(self) -> None:
         if self._update is not None:
             self._update.averages.swap()
+            self._fused = None
 
     def metrics(self) -> Metrics:
         metrics, self._metrics = self._metrics, Metrics(0.0, 0, 0)

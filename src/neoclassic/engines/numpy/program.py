@@ -44,12 +44,16 @@ class Chunk:
     rooms: dict[int, Array] = field(default_factory=dict)
 
 
+Kernel = Callable[..., Array]  # computes an output from a source of new arrays and the inputs, without a gradient
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One operation of a program.
 
     shape            shape of the first input, for one image
     width            channels or features of the output
+    numbers          numbers in the first input and the output, for one image
     inputs, output   numbers of values; 0 is the images
     parameters       keys of the weights whose gradients its backward returns, after those of the inputs
     frees            inputs that no later instruction reads
@@ -58,12 +62,14 @@ class Instruction:
     frozen           a batch norm that is frozen: it uses its running statistics in training, too
     capacity         of a Concat: the channels of the last Concat in its chain (see `joining.concat`)
     extends          of a Concat: whether it adds to the array of its first input
+    kernel           computes the output in inference, in place of the operation of the node (see `fusing`)
     """
 
     path: str
     node: Node
     shape: Shape
     width: int
+    numbers: int
     inputs: tuple[int, ...]
     output: int
     parameters: tuple[str, ...] = ()
@@ -73,6 +79,7 @@ class Instruction:
     frozen: bool = False
     capacity: int = 0
     extends: bool = False
+    kernel: Kernel | None = None
 
     @property
     def synchronises(self) -> bool:
@@ -94,14 +101,17 @@ class Program:
 
     outputs  the number of the value that each path returns
     heads    (number of the logits, weight of their loss): the main head first, the auxiliary ones in training only
-    widest   numbers in the largest input and output of one instruction, for one image
     """
 
     instructions: tuple[Instruction, ...]
     training: bool
     outputs: Mapping[str, int]
     heads: tuple[tuple[int, float], ...]
-    widest: int
+
+    @property
+    def widest(self) -> int:
+        """Numbers in the largest input and output of one instruction, for one image."""
+        return max((i.numbers for i in self.instructions), default=1)
 
     @property
     def synchronises(self) -> bool:
@@ -149,6 +159,8 @@ _NONE = np.empty(0)  # replaces the bias of a layer that has none
 def _execute(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array]) -> Result:
     """Execute one instruction."""
     x, new = inputs[0], chunk.new
+    if at.kernel:
+        return at.kernel(new, *inputs), _no_gradient
     match at.node:
         case nodes.Conv2d(_, _, stride, padding, groups):
             weight, bias = _weight_and_bias(at, chunk)
@@ -185,6 +197,10 @@ def _execute(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
         case nodes.Concat():
             return joining.concat(*inputs, room=_room(at, chunk, x), extend=at.extends)
     return _activation(at, chunk, x)
+
+
+def _no_gradient(dy: Array) -> tuple[Array | None, ...]:
+    raise NotImplementedError("kernels are for inference")
 
 
 def _weight_and_bias(at: Instruction, chunk: Chunk) -> tuple[Array, Array]:

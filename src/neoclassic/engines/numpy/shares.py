@@ -8,14 +8,15 @@ from itertools import pairwise
 from neoclassic.engines.numpy.program import Program
 from neoclassic.engines.numpy.team import Member
 
-CHUNK = 1 << 21  # numbers in the widest layer of a chunk
+CHUNK = 1 << 21  # numbers in the widest layer of a chunk in training
+INFERENCE = 1 << 22  # the same in inference, where matrix products of more images gain more than the cache
 BLOCK = 1 << 15  # parameters that are updated at a time
 
 
 def chunk_size(program: Program) -> int:
-    """Images per chunk: few enough that the widest layer stays in the cache, but at least 4, as each chunk reads all
-    weights."""
-    return max(4, CHUNK // program.widest)
+    """Images per chunk: few enough for the cache, or in inference for the memory, but at least 4, as each chunk reads
+    all weights."""
+    return max(4, (CHUNK if program.training else INFERENCE) // program.widest)
 
 
 def shares(program: Program, N: int, threads: int) -> list[list[tuple[int, int]]]:
