@@ -165,6 +165,8 @@ def prepare(
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     size = size_of(recipe, dataset)
     fit = recipe.fit or (None if recipe.keep is None else "crop")
+    if isinstance(dataset, Folder):
+        dataset.look(size, recipe.channels, fit, recipe.keep)
     preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, fit))
     shape = (preprocessing.channels, *preprocessing.size)
     tree = tree_for(recipe, len(dataset.classes), shape)
