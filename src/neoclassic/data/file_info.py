@@ -165,7 +165,7 @@ def _save(file: Path, paths: Sequence[Path], stamps: np.ndarray, infos: Mapping[
         yield _checksum(digest)
 
     with suppress(OSError, NeoclassicError):
-        if not any(stamps.any(1)):
+        if not stamps.any():
             file.unlink(missing_ok=True)
             return
         file.parent.mkdir(parents=True, exist_ok=True)
