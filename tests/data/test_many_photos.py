@@ -208,3 +208,13 @@ def test_more_than_memory_holds_is_refused_where_all_photos_are_needed_at_once(g
     monkeypatch.setattr("neoclassic.data.undecoded.TOGETHER", 1000)
     with pytest.raises(NeoclassicError, match=r"58 decoded photos would take .* of memory: set NEOCLASSIC_CACHE"):
         np.asarray(scan(garden).split("all", P).images)
+
+
+def test_bad_weights_are_told_before_anything_is_decoded(garden, several, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("neoclassic.data.folders.decode_unread", lambda *_: pytest.fail("decoded"))
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    code, _, err = run(
+        "train", "lenet", "--data", garden, "--weights", tmp_path / "bad.safetensors", "--engine", "numpy"
+    )
+    assert code == 1
+    assert "bad.safetensors" in err.splitlines()[-1]

@@ -80,8 +80,9 @@ def decode_unread(paths: Sequence[Path], p: Preprocessing, about: str, crew: Seq
         infos = [jobs.infos[i] for i in range(len(files))]
         place = {i: n for n, i in enumerate(i for i, info in enumerate(infos) if not info.error)}
         jobs.skipped = [(place[i], reason) for i, reason in jobs.skipped if i in place]
-        _seal(work, jobs)
-        _finish(work, folder / _key([infos[i].digest for i in place], p))
+        if place:
+            _seal(work, jobs)
+            _finish(work, folder / _key([infos[i].digest for i in place], p))
     return infos
 
 
