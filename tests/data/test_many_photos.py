@@ -138,7 +138,7 @@ def test_a_killed_reading_goes_on_where_it_was_saved(garden, monkeypatch):
 
 
 def peak(root, n):
-    """The most memory that Python takes to scan n photos, to read what they say, and to open them again, in bytes."""
+    """The most memory, in bytes, that Python takes to prepare n photos for training, and again with all of them known."""
     save(root / "0" / "0.jpg", 0)
     for i in range(1, n):
         (root / str(i % 10)).mkdir(exist_ok=True)
@@ -148,17 +148,18 @@ def peak(root, n):
     try:
         for _ in range(2):
             folder = scan(root, validation=0.1)
-            assert len(folder.infos) == n
-            assert len(folder.digests["train"]) > n / 2
-            del folder
+            folder.look(P.size)
+            splits = folder.prepare(P)
+            assert len(splits.train) + len(splits.validation) + len(splits.test) == n
+            assert len(folder.digests["train"]) == len(splits.train)
+            del folder, splits
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-def test_memory_grows_by_less_than_two_kilobytes_a_photo(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_info, "FEW", 100)
-    monkeypatch.setattr(decode_workers, "PART", 256)
+def test_memory_grows_by_less_than_two_kilobytes_a_photo(tmp_path, several, no_room):
+    peak(tmp_path / "first", 150)  # what is imported and made once does not count
     few, many = peak(tmp_path / "few", 500), peak(tmp_path / "many", 2000)
     assert (many - few) / 1500 < 2000
 

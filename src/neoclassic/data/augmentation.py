@@ -154,7 +154,7 @@ def principal_colours(images: Array) -> Array:
     blocks = []
     for start in range(0, len(chosen), 256):
         block = images[chosen[start : start + 256]].reshape(-1, channels)
-        blocks.append(block[-start * pixels % step :: step])
+        blocks.append(block[-start * pixels % step :: step].copy())  # a view would keep the whole block
     values = np.concatenate(blocks).astype(np.float64) / 255
     variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values.T)))
     vectors *= np.sign(vectors.sum(0)) + (vectors.sum(0) == 0)  # the sign of an eigenvector is arbitrary
