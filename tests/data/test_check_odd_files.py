@@ -193,7 +193,7 @@ def test_a_failure_that_is_remembered_is_not_believed(told, root, run, monkeypat
     (memory,) = (Path(os.environ["NEOCLASSIC_CACHE"])).glob("looks/*")
     *lines, _ = memory.read_bytes().splitlines()
     lies = b"".join(json.dumps([*json.loads(line)[:2], told]).encode() + b"\n" for line in lines)
-    memory.write_bytes(lies + file_info._checksum(hashlib.sha256(lies)))
+    memory.write_bytes(lies + file_info._checksum(hashlib.sha256(lies)).encode())
     assert run("check", root) == before
 
 

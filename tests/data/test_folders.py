@@ -365,7 +365,7 @@ def test_a_damaged_memory_is_not_relied_on(tmp_path, monkeypatch):
     lies = ([path, None, None], [path, [], []], [path, stamp, []], [[], stamp, values])
     for wrong in (*lies, "null", "[" * 9000, "\xff"):
         line = (wrong if isinstance(wrong, str) else json.dumps(wrong)).encode("latin-1") + b"\n"
-        memory.write_bytes(line + file_info._checksum(hashlib.sha256(line)))
+        memory.write_bytes(line + file_info._checksum(hashlib.sha256(line)).encode())
         assert scan(tmp_path).infos == before
 
 

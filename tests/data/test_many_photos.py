@@ -138,7 +138,7 @@ def test_a_killed_reading_goes_on_where_it_was_saved(garden, monkeypatch):
 
 
 def peak(root, n):
-    """The most memory, in bytes, that Python takes to prepare n photos for training, first new ones, then known ones."""
+    """The most memory, in bytes, that Python takes to prepare n photos, first new ones and then known ones."""
     save(root / "0" / "0.jpg", 0)
     for i in range(1, n):
         (root / str(i % 10)).mkdir(exist_ok=True)

@@ -30,7 +30,7 @@ from neoclassic.data.pixels import orientation
 SETTLED = 2_000_000_000  # nanoseconds after which a file's times can be relied on
 LEFT = 3600.0  # seconds; no writing takes so long, so an older temporary file is one of a killed process
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257  # TIFF tags
-CHECKSUM = 65  # bytes
+CHECKSUM = 64  # bytes
 FEW = 1024  # files that are read in this process, as starting others would take longer
 SAVE_SECONDS, RARELY = 60.0, 20  # how often to save while reading: never for more than a twentieth of the time
 
@@ -145,7 +145,7 @@ def _verified(stream: BinaryIO) -> int:
         block = stream.read(min(left, 1 << 20))
         digest.update(block)
         left -= len(block)
-    if stream.read() != _checksum(digest):
+    if stream.read() != _checksum(digest).encode():
         raise ValueError
     stream.seek(0)
     return size
@@ -162,7 +162,7 @@ def _save(file: Path, paths: Sequence[Path], stamps: np.ndarray, infos: Mapping[
                 line = json.dumps([os.fspath(path), stamp.tolist(), astuple(info)]).encode() + b"\n"
                 digest.update(line)
                 yield line
-        yield _checksum(digest)
+        yield _checksum(digest).encode()
 
     with suppress(OSError, NeoclassicError):
         if not stamps.any():
@@ -173,8 +173,9 @@ def _save(file: Path, paths: Sequence[Path], stamps: np.ndarray, infos: Mapping[
         files.write(file, lines())
 
 
-def _checksum(digest: Any) -> bytes:
-    return f"{digest.hexdigest()}\n".encode()
+def _checksum(digest: Any) -> str:
+    hexadecimal: str = digest.hexdigest()
+    return hexadecimal
 
 
 def _stamps(paths: Sequence[Path]) -> np.ndarray:
