@@ -152,8 +152,8 @@ def principal_colours(images: Array) -> Array:
     chosen, pixels = np.arange(0, len(images), max(len(images) // 4096, 1)), math.prod(images.shape[1:3])
     step = len(chosen) * pixels // COLOUR_SAMPLE | 1  # odd, so that it reaches every column
     blocks = []
-    for start in range(0, len(chosen), 256):
-        block = images[chosen[start : start + 256]].reshape(-1, channels)
+    for start in range(0, len(chosen), 64):
+        block = images[chosen[start : start + 64]].reshape(-1, channels)
         blocks.append(block[-start * pixels % step :: step].copy())  # a view would keep the whole block
     values = np.concatenate(blocks).astype(np.float64) / 255
     variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values.T)))
