@@ -6,7 +6,7 @@ IN_PLACE = """
 from neoclassic.base import files
 def replace(target, data):
     with target.open("wb") as file:
-        file.write(data)
+        file.writelines(data)
 files._replace = replace
 """  # files are written in place, not replaced
 

@@ -247,3 +247,15 @@ def test_without_any_temporary_folder_one_is_made_next_to_the_output(tmp_path, m
     with pytest.raises(NeoclassicError, match="set TMPDIR"), files.scratch():
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_content_in_pieces_is_written_whole_or_not_at_all(tmp_path):
+    def broken():
+        yield b"half"
+        raise ValueError("no more")
+
+    files.write(tmp_path / "file", iter([b"one ", b"two"]))
+    with pytest.raises(ValueError, match="no more"):
+        files.write(tmp_path / "file", broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"one two"

@@ -26,7 +26,7 @@ from neoclassic.base import files
 def replace(target, data):
     handle, temporary = files._temporary(target)
     with os.fdopen(handle, "wb") as file:
-        file.write(data)
+        file.writelines(data)
         os.fsync(file.fileno())
     temporary.replace(target)
 files._replace = replace

@@ -81,8 +81,7 @@ def test_a_fault_in_a_guard_of_files_is_found(maker, place, guard, fault, found,
     assert found in kinds[0]
 
 
-def unguarded(stream, name):
-    image = image_files._open(stream, name)
+def unguarded(image, name):
     image.load()
     return image
 
@@ -91,7 +90,7 @@ def unguarded(stream, name):
     ("place", "guard", "fault"),
     [
         (image_files, "FORMATS", (*image_files.FORMATS, "PCX", "PSD")),
-        (preprocessing, "decode_image", unguarded),
+        (preprocessing, "decoded", unguarded),
     ],
 )
 def test_a_fault_in_reading_images_is_found(place, guard, fault, failures, monkeypatch):

@@ -1,5 +1,6 @@
 """Files among the photos that are no images, or should not be opened: each is named, and none is waited for."""
 
+import hashlib
 import json
 import os
 import socket
@@ -190,9 +191,9 @@ def test_a_failure_that_is_remembered_is_not_believed(told, root, run, monkeypat
     monkeypatch.setattr(file_info, "SETTLED", -(10**18))
     before = run("check", root)
     (memory,) = (Path(os.environ["NEOCLASSIC_CACHE"])).glob("looks/*")
-    known = json.loads(memory.read_text("utf-8"))["infos"]
-    infos = {path: [stamp, told] for path, (stamp, _) in known.items()}
-    memory.write_text(json.dumps({"infos": infos, "checksum": file_info._checksum(infos)}), "utf-8")
+    *lines, _ = memory.read_bytes().splitlines()
+    lies = b"".join(json.dumps([*json.loads(line)[:2], told]).encode() + b"\n" for line in lines)
+    memory.write_bytes(lies + file_info._checksum(hashlib.sha256(lies)).encode())
     assert run("check", root) == before
 
 

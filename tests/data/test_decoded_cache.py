@@ -15,6 +15,7 @@ from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.data import Preprocessing, cache, decode, decode_workers, not_images, preprocessing, scan
+from neoclassic.data.undecoded import Undecoded
 
 P = Preprocessing((16, 16), 3)
 SOURCE = Path(__file__).parents[2] / "src"
@@ -211,14 +212,29 @@ def test_others_can_read_what_one_has_decoded(garden, place):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_one_line_and_leaves_nothing(code, garden, place, monkeypatch):
+def test_a_full_disk_is_one_line_and_photos_stay_undecoded(code, garden, place, monkeypatch, capsys):
     def full(*_):
         raise OSError(code, os.strerror(code))
 
+    expected = np.array(part(garden).images)
+    cache.clear()
     monkeypatch.setattr(decode.os, "posix_fallocate", full)
-    with pytest.raises(NeoclassicError, match=r"has no room \(.*\): set NEOCLASSIC_CACHE$"):
-        part(garden)
-    assert decoded(place) == []
+    found = part(garden)
+    assert isinstance(found.images, Undecoded)
+    np.testing.assert_array_equal(found.images, expected)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    (entry,) = decoded(place)
+    assert not (entry / "images.npy").exists()
+    assert cache.decoded(entry).about.startswith("checked, but not kept")
+
+
+def test_photos_that_had_no_room_are_decoded_once_there_is_room(garden, place, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(decode.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+        assert isinstance(part(garden).images, Undecoded)
+        patch.setattr(decode_workers, "_fill", lambda *_: pytest.fail("checked again"))
+        assert isinstance(part(garden).images, Undecoded)
+    assert isinstance(part(garden).images.base, np.memmap)
 
 
 def test_the_whole_room_is_taken_before_anything_is_decoded(garden, place, monkeypatch):

@@ -1,5 +1,6 @@
 """Folders of photos: what is listed, what is held out, what is decoded, and what is wrong with them."""
 
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from neoclassic.data import Dataset, Folder, Preprocessing, cache, decode, decod
 from neoclassic.data.file_info import FileInfo
 from neoclassic.data.fit import choose_fit
 from neoclassic.data.preprocessing import read_pixels
+from neoclassic.data.undecoded import Undecoded
 
 P = Preprocessing((8, 8), 3)
 
@@ -282,11 +284,16 @@ def test_a_process_that_dies_is_a_clear_line_and_leaves_nothing(tmp_path, monkey
     assert list((cache.folder() / "decoded").iterdir()) == []
 
 
-def test_a_cache_without_room_is_a_clear_line(tmp_path, monkeypatch):
+def test_without_room_in_the_cache_photos_stay_undecoded_and_a_line_says_so(tmp_path, monkeypatch, capsys):
     make(tmp_path / "photos", ants=3)
+    expected = np.array(scan(tmp_path / "photos").split("all", P).images)
+    cache.clear()
     monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with pytest.raises(NeoclassicError, match=r"has no room .*set NEOCLASSIC_CACHE"):
-        scan(tmp_path / "photos").split("all", P)
+    part = scan(tmp_path / "photos").split("all", P)
+    assert isinstance(part.images, Undecoded)
+    np.testing.assert_array_equal(part.images[:], expected)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("3 decoded photos need 0.0 GiB, for which there is no room: each is decoded whenever")
 
 
 def test_the_cache_is_listed_and_cleared(tmp_path):
@@ -348,14 +355,17 @@ def test_a_damaged_memory_is_not_relied_on(tmp_path, monkeypatch):
     before = scan(make(tmp_path, ants=4)).infos
     (memory,) = cache.folder().glob("looks/*")
     text = memory.read_text()
-    infos = json.loads(text)["infos"]
+    lines = text.splitlines(keepends=True)
     other = text.replace('"RGB"', '"L"', 1)
     assert other != text
-    for damaged in ("", "[]", "[1]", "{", "[" * 100_000, other, json.dumps(infos)):
+    for damaged in ("", "[]", "[1]", "{", "[" * 100_000, other, "".join(lines[:-1]), "".join(lines[1:])):
         memory.write_text(damaged)
         assert scan(tmp_path).infos == before
-    for wrong in (dict.fromkeys(infos), {k: [[], []] for k in infos}):
-        memory.write_text(json.dumps({"infos": wrong, "checksum": file_info._checksum(wrong)}))
+    path, stamp, values = json.loads(lines[0])
+    lies = ([path, None, None], [path, [], []], [path, stamp, []], [[], stamp, values])
+    for wrong in (*lies, "null", "[" * 9000, "\xff"):
+        line = (wrong if isinstance(wrong, str) else json.dumps(wrong)).encode("latin-1") + b"\n"
+        memory.write_bytes(line + file_info._checksum(hashlib.sha256(line)).encode())
         assert scan(tmp_path).infos == before
 
 

@@ -96,7 +96,7 @@ def test_the_page_on_model_files_names_every_entry_and_limit():
     text = page("reference/model-file.md")
     for entry in (*Model.load(ROOT / "src/neoclassic/pretrained/lenet@fashion-mnist.safetensors").header(), "checksum"):
         assert f"`{entry}`" in text
-    assert "16 MiB" in text
+    assert "32 MiB" in text
     assert "10,000 nodes" in text
 
 

@@ -15,7 +15,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,22 +27,23 @@ _SAME_AS_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _SPECIAL_FOLDERS = ("/dev/", "/proc/")  # their entries are always written to directly
 
 
-def write(path: Path, content: bytes | str) -> None:
-    """Write a file by the rule above. Text is encoded as UTF-8.
+def write(path: Path, content: bytes | str | Iterator[bytes]) -> None:
+    """Write a file by the rule above. Text is encoded as UTF-8; large content may come in pieces.
 
     NeoclassicError if that is not possible; a regular file then keeps its previous content.
     """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    pieces = content if isinstance(content, Iterator) else [content]
     if to_stdout(path):
-        _write_stdout(data)
+        _write_stdout(b"".join(pieces))
         return
     try:
         target = _target(path)
         if target is None:
             with path.open("wb") as stream:
-                stream.write(data)
+                stream.writelines(pieces)
         else:
-            _replace(target, data)
+            _replace(target, pieces)
     except OSError as error:
         raise _cannot_write(path, error) from None
 
@@ -223,11 +224,11 @@ def _temporary(target: Path) -> tuple[int, Path]:
             return os.open(temporary, flags, 0o666), temporary
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, pieces: Iterable[bytes]) -> None:
     handle, temporary = _temporary(target)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileNotFoundError):

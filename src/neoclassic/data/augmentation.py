@@ -149,8 +149,13 @@ def principal_colours(images: Array) -> Array:
     Each component is multiplied by its variance. A. Krizhevsky, I. Sutskever, G. Hinton 2012, section 4.1.
     """
     channels = images.shape[3]
-    values = images[:: max(len(images) // 4096, 1)].reshape(-1, channels)
-    values = values[:: len(values) // COLOUR_SAMPLE | 1].astype(np.float64) / 255  # an odd step reaches every column
+    chosen, pixels = np.arange(0, len(images), max(len(images) // 4096, 1)), math.prod(images.shape[1:3])
+    step = len(chosen) * pixels // COLOUR_SAMPLE | 1  # odd, so that it reaches every column
+    blocks = []
+    for start in range(0, len(chosen), 64):
+        block = images[chosen[start : start + 64]].reshape(-1, channels)
+        blocks.append(block[-start * pixels % step :: step].copy())  # a view would keep the whole block
+    values = np.concatenate(blocks).astype(np.float64) / 255
     variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values.T)))
     vectors *= np.sign(vectors.sum(0)) + (vectors.sum(0) == 0)  # the sign of an eigenvector is arbitrary
     components: Array = (vectors * variances).T

@@ -2,11 +2,11 @@
 
 The folder may hold other files as well. Only the following are ever listed and removed:
 
-    decoded/<32 hex digits>/     decoded photos: the files named in DECODED
+    decoded/<32 hex digits>/     decoded photos: the files named in DECODED; without the array if there was no room
     decoded/.making-*/           the same while they are being decoded, or after that process was killed
     features/<32 hex digits>.safetensors
                                  features of images
-    looks/<32 hex digits>.json   checksums and image headers of a folder's photos
+    looks/<32 hex digits>.json   checksums and image headers of a folder's photos, a line of JSON for each
     <any name>/                  a download; the names of its files are in MARK
 """
 

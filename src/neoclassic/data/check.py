@@ -23,6 +23,7 @@ from neoclassic.data.preprocessing import Array, Preprocessing, read_pixels
 
 BRIEF = 3  # findings in the summary before training
 LARGE = 1 << 23  # pixels from which images are decoded one at a time, to save memory
+PART = 4096  # images that wait for a thread at once
 SEVERITIES = ("error", "warning", "note")
 
 
@@ -156,8 +157,11 @@ def _thumbnails(folder: Folder) -> tuple[dict[Path, Array], dict[Path, str]]:
 
     pixels = {photo.path: folder.infos[photo.path].width * folder.infos[photo.path].height for photo in folder.photos}
     small = [path for path, n in pixels.items() if n <= LARGE]
+    results: dict[Path, Array | str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = dict(zip(small, pool.map(thumbnail, small), strict=True))
+        for start in range(0, len(small), PART):
+            part = small[start : start + PART]
+            results |= zip(part, pool.map(thumbnail, part), strict=True)
     results = {path: results[path] if path in results else thumbnail(path) for path in pixels}
     errors = {path: value for path, value in results.items() if isinstance(value, str)}
     return {path: value for path, value in results.items() if not isinstance(value, str)}, errors

@@ -15,9 +15,10 @@ from PIL import Image
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.records import require
 from neoclassic.data.arrays import dimensions, images_of, is_grey, labels_of, one_image
+from neoclassic.data.on_demand import OnDemand
 from neoclassic.data.pixels import full_size
 from neoclassic.data.preprocessing import Array, Preprocessing
-from neoclassic.data.resizing import Resized, resize
+from neoclassic.data.resizing import resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Dataset:
     """Images and their labels.
 
     name     for reports
-    images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped, or `Resized`
+    images   uint8, N×H×W×C, C is 1 or 3; may be memory-mapped, or `OnDemand`
     labels   int64, N, each in 0 … len(classes) − 1
     classes  the name of each label
     paths    the files that the images were read from, if any
@@ -115,7 +116,7 @@ class Dataset:
         """Return the images at these indices, in this order."""
         paths = tuple(self.paths[i] for i in indices) if self.paths else ()
         every: Any = self.images
-        images: Any = every.subset(indices) if isinstance(every, Resized) else every[indices]
+        images: Any = every.subset(indices) if isinstance(every, OnDemand) else every[indices]
         return replace(self, images=images, labels=self.labels[indices], paths=paths, origin="")
 
 

@@ -24,12 +24,13 @@ Changes = Mapping[Path, str]  # how a photo differs from the first of its group:
 
 def duplicates(folder: Folder) -> Iterator[Finding]:
     """Find files with the same content."""
+    readable = [one for one in _all(folder) if not folder.infos[one[1].path].error]
+    counts = Counter(folder.infos[photo.path].digest for _, photo in readable)
     same: dict[str, Group] = defaultdict(list)
-    for split, photo in _all(folder):
-        if not folder.infos[photo.path].error:
-            same[folder.infos[photo.path].digest].append((split, photo))
-    groups = [group for group in same.values() if len(group) > 1]
-    yield from _findings(groups, "duplicate", "the same file", {})
+    for split, photo in readable:
+        if counts[digest := folder.infos[photo.path].digest] > 1:
+            same[digest].append((split, photo))
+    yield from _findings(same.values(), "duplicate", "the same file", {})
 
 
 def near_duplicates(folder: Folder, thumbnails: Mapping[Path, np.ndarray]) -> Iterator[Finding]:

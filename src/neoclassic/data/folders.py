@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,8 +28,9 @@ from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.files import expanded
 from neoclassic.data import class_names, tables
 from neoclassic.data.dataset import Dataset, Splits
-from neoclassic.data.decode import decode
-from neoclassic.data.file_info import FileInfo, read_infos
+from neoclassic.data.decode import decode, decode_unread
+from neoclassic.data.decode_workers import number, workers
+from neoclassic.data.file_info import FileInfo, read_all, read_info, read_infos
 from neoclassic.data.fit import choose_fit
 from neoclassic.data.layouts import PhotosByClass, read_layout
 from neoclassic.data.listing import read_directory
@@ -36,6 +39,7 @@ from neoclassic.data.user_text import nfc
 
 ORDER: tuple[str, ...] = ("train", "validation", "test")
 TEST = 0.2  # of each class, if there is no test set
+SAMPLE = 256  # photos that show which preprocessing all of them will get
 SHOWN = 20  # names of classes in a message
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 TOO_FEW = {
@@ -44,7 +48,7 @@ TOO_FEW = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A file and the index of its class."""
 
@@ -77,7 +81,7 @@ class Folder:
     unused: tuple[Path, ...] = ()
     test_of: str = "test"
 
-    @property
+    @cached_property
     def photos(self) -> tuple[Photo, ...]:
         """The photos of every split, each once."""
         return tuple(dict.fromkeys(photo for photos in self.splits.values() for photo in photos))
@@ -86,6 +90,32 @@ class Folder:
     def infos(self) -> dict[Path, FileInfo]:
         """What each file says before it is decoded, read once."""
         return read_infos([photo.path for photo in self.photos], self.root)
+
+    def look(
+        self, size: tuple[int, int], channels: int | None = None, fit: str | None = None, keep: float | None = None
+    ) -> None:
+        """Read many new photos in one pass: `infos`, and the pixels that `prepare` will look for in the cache.
+
+        The parameters are those of `preprocessing`, and the fraction that a crop keeps. A sample of the photos chooses
+        what is not given; if all of them choose otherwise in the end, `prepare` decodes them again.
+        """
+
+        def read(missing: Sequence[Path]) -> Iterable[FileInfo]:
+            if len(missing) < len(self.photos):
+                return read_all(missing)
+            sample = [read_info(photo.path) for photo in self.photos[:: len(self.photos) // SAMPLE + 1]]
+            p = _preprocessing(sample, size, channels, fit)
+            p = replace(p, keep=keep or p.keep)
+            infos: dict[Path, FileInfo] = {}
+            with workers(number(len(missing))) as crew:
+                for name, photos in self.splits.items():
+                    if paths := [photo.path for photo in photos if photo.path not in infos]:
+                        infos |= zip(paths, decode_unread(paths, p, f"{self.name} {name}", crew), strict=True)
+            return [infos[path] for path in missing]
+
+        if number(len(self.photos)) and "infos" not in vars(self):
+            with suppress(OSError):  # without a cache they are read and decoded one after the other
+                vars(self)["infos"] = read_infos([photo.path for photo in self.photos], self.root, read)
 
     @property
     def digests(self) -> dict[str, list[str]]:
@@ -102,10 +132,7 @@ class Folder:
 
         channels: by default 1 if every photo is grey, else 3. fit: by default chosen by `choose_fit`.
         """
-        readable = [info for info in self.infos.values() if not info.error]
-        if channels is None:
-            channels = 1 if readable and all(info.mode in GREY for info in readable) else 3
-        return Preprocessing(size, channels, fit or choose_fit(readable, size)[0])
+        return _preprocessing(self.infos.values(), size, channels, fit)
 
     def split(self, name: str, p: Preprocessing, strict: bool = False) -> Dataset | None:
         """Decode "train", "validation", "test" or "all" as p says; None if there is no such split.
@@ -184,6 +211,16 @@ class Folder:
             if label not in present:
                 first = next((f": {one.path}: {errors[one.path]}" for one in photos if one.label == label), "")
                 raise NeoclassicError(f"{self.root}: no image of class {name!r} can be read{first}")
+
+
+def _preprocessing(
+    infos: Iterable[FileInfo], size: tuple[int, int], channels: int | None, fit: str | None
+) -> Preprocessing:
+    """`Folder.preprocessing` of photos with these infos."""
+    readable = [info for info in infos if not info.error]
+    if channels is None:
+        channels = 1 if readable and all(info.mode in GREY for info in readable) else 3
+    return Preprocessing(size, channels, fit or choose_fit(readable, size)[0])
 
 
 def one_class(name: str) -> str:
@@ -321,9 +358,11 @@ def _hold_out(photos: list[Photo], root: Path, fraction: float, salt: str) -> tu
     Of each class's n photos, ⌊fraction·n + ½⌋ are held out, never all: those whose salted paths have the smallest
     hashes.
     """
-    held_out = set()
-    for label in {photo.label for photo in photos}:
-        members = [photo for photo in photos if photo.label == label]
+    by_label: dict[int, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        by_label[photo.label].append(photo)
+    held_out: set[Photo] = set()
+    for members in by_label.values():
         members.sort(key=lambda photo: hashlib.sha256(f"{salt} {_relative(photo.path, root)}".encode()).digest())
         held_out |= set(members[: min(int(fraction * len(members) + 0.5), len(members) - 1)])
     return [p for p in photos if p not in held_out], [p for p in photos if p in held_out]

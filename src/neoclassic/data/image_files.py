@@ -70,12 +70,13 @@ def open_image(file: File) -> Image.Image:
     NeoclassicError, naming the file, if `refusal` refuses it, or if it is empty, not an image of a format in FORMATS,
     larger than `max_pixels` (checked in the header, before anything is decoded), truncated or damaged.
     """
-    return decode_image(*open_stream(file))
+    stream, name = open_stream(file)
+    return decoded(opened(stream, name), name)
 
 
 def header(content: bytes, name: str) -> ImageFile.ImageFile:
     """Open an image without decoding its pixels: size, mode and metadata are known. `name` is for error messages."""
-    return _open(io.BytesIO(content), name)
+    return opened(io.BytesIO(content), name)
 
 
 def open_stream(file: File) -> tuple[BinaryIO, str]:
@@ -85,9 +86,8 @@ def open_stream(file: File) -> tuple[BinaryIO, str]:
     return file, str(getattr(file, "name", "the image"))
 
 
-def decode_image(stream: BinaryIO, name: str) -> Image.Image:
-    """Decode the image of a stream. NeoclassicError as from `open_image`."""
-    image = _open(stream, name)
+def decoded(image: Image.Image, name: str) -> Image.Image:
+    """Decode an image that `opened` has opened. NeoclassicError as from `open_image`."""
     try:
         image.load()
     except Exception as error:  # Pillow's readers raise exceptions of every type
@@ -123,7 +123,8 @@ def _register_heif() -> None:
             return
 
 
-def _open(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
+def opened(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
+    """Open the image of a stream without decoding it. NeoclassicError as from `open_image`."""
     start = stream.read(1024)
     if not start:
         raise NeoclassicError(f"{name}: is empty")

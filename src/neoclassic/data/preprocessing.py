@@ -16,7 +16,7 @@ from PIL import Image
 
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.records import number, record, require, whole
-from neoclassic.data.image_files import File, decode_image, header, open_image, open_stream
+from neoclassic.data.image_files import File, decoded, header, open_image, open_stream, opened
 from neoclassic.data.pixels import upright_8bit
 
 __all__ = [
@@ -138,7 +138,12 @@ def to_pixels(image: Image.Image, p: Preprocessing) -> Array:
 def read_pixels(file: File, p: Preprocessing) -> Array:
     """`to_pixels` of `open_image`. Every NeoclassicError names the file."""
     stream, name = open_stream(file)
-    image = decode_image(stream, name)
+    return pixels_of(opened(stream, name), name, p)
+
+
+def pixels_of(image: Image.Image, name: str, p: Preprocessing) -> Array:
+    """`read_pixels` of an image that is opened, but not decoded yet."""
+    image = decoded(image, name)
     try:
         return to_pixels(image, p)
     except NeoclassicError as error:
@@ -188,10 +193,13 @@ def statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
     channels = images.shape[3]
     counts = np.zeros((channels, 256), np.int64)
     step = max((1 << 16) // math.prod(images.shape[1:3]), 1)  # fits into the processor's cache
-    for start in range(0, len(images), step):
-        values = images[start : start + step].reshape(-1, channels)
-        for channel in range(channels):
-            counts[channel] += np.bincount(values[:, channel], minlength=256)
+    block = 256 // step * step or step  # so many at a time are worth decoding by several processes
+    for first in range(0, len(images), block):
+        part = images[first : first + block]
+        for start in range(0, len(part), step):
+            values = part[start : start + step].reshape(-1, channels)
+            for channel in range(channels):
+                counts[channel] += np.bincount(values[:, channel], minlength=256)
     means, stds = [], []
     for row in counts.tolist():
         n, total, squares = (sum(count * value**power for value, count in enumerate(row)) for power in (0, 1, 2))

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
+from neoclassic.data.on_demand import OnDemand
 from neoclassic.data.preprocessing import Array, Preprocessing, to_pixels
 
 LARGE = 1 << 26  # bytes from which resized images are made on demand, if they are far larger than the originals
@@ -48,35 +49,22 @@ def resize_all(
     return resized
 
 
-class Resized:
-    """Images at another size, as a read-only array: each image is resized every time it is read.
+class Resized(OnDemand):
+    """Images at another size: each image is resized every time it is read.
 
     It is meant for small images that are enlarged: 60,000 of 28×28 at 224×224 would take 3 GB, and resizing a batch
     costs far less than a training step on it.
     """
 
-    dtype, ndim = np.dtype(np.uint8), 4
-
     def __init__(self, images: Array, p: Preprocessing) -> None:
+        super().__init__((len(images), *p.size, p.channels))
         self.images, self.preprocessing = images, p
-        self.shape = (len(images), *p.size, p.channels)
-        self.size = self.nbytes = math.prod(self.shape)
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Any) -> Array:
-        """Return H×W×C for one index, N×H×W×C for a slice or an array of indices."""
-        one = np.ndim(index) == 0 and not isinstance(index, slice)
-        resized = resize_all(self.images[[index] if one else index], self.preprocessing)
-        return resized[0] if one else resized
+    def read(self, indices: Array) -> Array:
+        return resize_all(self.images[indices], self.preprocessing)
 
     def subset(self, indices: Array) -> Resized:
-        """Return only these images, not resized yet."""
         return Resized(self.images[indices], self.preprocessing)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return resize_all(self.images, self.preprocessing)
 
     @property
     def enlarges(self) -> bool:

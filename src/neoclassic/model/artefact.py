@@ -37,7 +37,7 @@ from neoclassic.tree import Node, from_dict, to_dict
 FORMAT = 1
 SEARCH = "search.json"  # in the folder of a search, which becomes the run of its winner; see `train.search`
 LARGEST = 1 << 30  # bytes of activations for one image; VGG takes half of it at 1024×1024 pixels
-HEADER = 16 << 20  # bytes of a header; 700,000 photos fit
+HEADER = 32 << 20  # bytes of a header; 1,600,000 photos fit
 BRACKETS = 1_000_000  # lists and objects in a header, which take twenty times their bytes in memory
 COMMAS = 2_000_000  # in a header: as many values take a second to parse
 

@@ -12,6 +12,7 @@ import numpy as np
 from neoclassic.base import display
 from neoclassic.base.records import number, whole
 from neoclassic.base.text import printable
+from neoclassic.data.on_demand import OnDemand
 from neoclassic.data.preprocessing import Preprocessing
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
@@ -45,7 +46,10 @@ def logits_of(
     """
     logits, images = [], resident(engine, pixels)
     for start in range(0, len(pixels), BATCH):
-        logits.append(engine.logits(inputs(engine, images[start : start + BATCH], preprocessing), exact))
+        batch = images[start : start + BATCH]
+        if isinstance(images, OnDemand) and start + BATCH < len(pixels):
+            images.expect(np.arange(start + BATCH, min(start + 2 * BATCH, len(pixels))))
+        logits.append(engine.logits(inputs(engine, batch, preprocessing), exact))
         tick(len(logits[-1]))
     return np.concatenate(logits) if logits else np.zeros((0, 0), np.float32)
 

@@ -11,8 +11,8 @@ import numpy as np
 from neoclassic.base.errors import UsageError
 from neoclassic.data.augmentation import Augmentation, Put, augment, mix, principal_colours
 from neoclassic.data.dataset import Dataset
+from neoclassic.data.on_demand import OnDemand
 from neoclassic.data.preprocessing import Array, Preprocessing
-from neoclassic.data.resizing import Resized
 from neoclassic.engines import Engine, towers
 from neoclassic.model.inputs import resident
 from neoclassic.train.recipe import Recipe
@@ -46,17 +46,27 @@ class Feed:
     device: str
     seconds: float = 0.0
 
-    def batch(self, index: Array, rng: np.random.Generator, share: slice = slice(None)) -> tuple[Any, Any]:
+    def batch(
+        self,
+        index: Array,
+        rng: np.random.Generator,
+        share: slice = slice(None),
+        following: Array | None = None,
+    ) -> tuple[Any, Any]:
         """The images at `index`, float32 N×C×H×W, with their labels, N, or targets, N×K; or a slice of that batch.
 
         Random numbers are drawn for the whole batch, so that the slices of a batch together equal the batch.
+        following: the index of the next batch, whose photos may be decoded while the network trains on this one.
         """
         started = time.monotonic()
         draw = self.augmentation.draw(len(index), self.preprocessing.size, rng, self.colours)
         if share != slice(None) and draw.mixture is None:
+            following = None if following is None else following[share]
             draw, index, share = draw.select(share), index[share], slice(None)
-        host = isinstance(self.pixels, np.ndarray | Resized)
+        host = isinstance(self.pixels, np.ndarray | OnDemand)
         pixels = self.pixels[index] if host else None
+        if isinstance(self.pixels, OnDemand) and following is not None:
+            self.pixels.expect(following)
         if not towers.on_cpu(self.device):
             self.seconds += time.monotonic() - started
         place = self.put(index)

@@ -165,6 +165,8 @@ def prepare(
         raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
     size = size_of(recipe, dataset)
     fit = recipe.fit or (None if recipe.keep is None else "crop")
+    if isinstance(dataset, Folder):
+        _read(recipe, dataset, size, fit, resumed)
     preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, fit))
     shape = (preprocessing.channels, *preprocessing.size)
     tree = tree_for(recipe, len(dataset.classes), shape)
@@ -172,7 +174,7 @@ def prepare(
         recipe = replace(recipe, tree=tree)
     norms = _lonely_norms(recipe.network, tree, shape)
     fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
-    start = transfer.start(recipe, fresh, preprocessing.channels, resumed)  # bad weights are told before decoding
+    start = transfer.start(recipe, fresh, preprocessing.channels, resumed)
     parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
     head.check(recipe, tree, world.size)
@@ -224,6 +226,15 @@ def prepare(
         steps_per_epoch=len(sizes),
         lone_image=not norms,
     )
+
+
+def _read(recipe: Recipe, photos: Folder, size: tuple[int, int], fit: str | None, resumed: bool) -> None:
+    """Read many new photos in one pass; see `Folder.look`. Bad weights are told before this, as it may take long."""
+    if recipe.weights:
+        shape = (recipe.channels or 3, *size)
+        fresh = arrays.initial(tree_for(recipe, len(photos.classes), shape), shape, recipe.initialisation, recipe.seed)
+        transfer.start(recipe, fresh, shape[0], resumed)
+    photos.look(size, recipe.channels, fit, recipe.keep)
 
 
 def opened(recipe: Recipe, source: str, data_dir: str | None) -> Splits | Folder:

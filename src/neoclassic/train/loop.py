@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -213,12 +214,13 @@ class Training:
                 before, started = state.epoch_seconds, time.monotonic()
                 waited = state.data_seconds - source.seconds
                 looked, rate = started, 0.0
-                for index in batches(images, recipe.batch_size, recipe.seed, epoch, alone=job.lone_image)[first:]:
+                order = batches(images, recipe.batch_size, recipe.seed, epoch, alone=job.lone_image)[first:]
+                for index, following in zip_longest(order, order[1:]):
                     rate = recipe.learning_rate_at(state.step, job.steps_per_epoch)
                     rate *= changes.factor(state.step, control.factor)
                     rng = np.random.default_rng([recipe.seed, epoch, state.step, AUGMENTATION])
                     share, seed = world.share(len(index)), world.seed(recipe.seed, state.step)
-                    engine.step(*source.batch(index, rng, share), rate, seed)
+                    engine.step(*source.batch(index, rng, share, following), rate, seed)
                     state.data_seconds = waited + source.seconds
                     state.step += 1
                     for each in self.listeners:
