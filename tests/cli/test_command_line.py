@@ -59,7 +59,8 @@ COMMAND = re.compile(r"^(?: {4}|\$ )?(?:[A-Z_]+=\S+ |torchrun .* -m )*neoclassic
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_that_a_page_shows_can_be_typed(page):
-    shown = COMMAND.findall("\n".join(map("".join, CODE.findall((ROOT / page).read_text("utf-8")))))
+    blocks = "\n".join(map("".join, CODE.findall((ROOT / page).read_text("utf-8"))))
+    shown = COMMAND.findall(re.sub(r"\\\n +", "", blocks))  # a line that ends with \\ goes on in the next
     assert shown
     for verb, rest in shown:
         arguments = shlex.split(re.split(r"  | < ", rest)[0], comments=True)
