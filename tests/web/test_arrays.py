@@ -2,11 +2,13 @@
 
 import io
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from serving import make_model
+from serving import Running, make_model
 from starlette.testclient import TestClient
 
 from neoclassic.web.application import application
@@ -51,6 +53,18 @@ def test_an_array_is_answered_like_the_files_of_its_images(client, shape):
     assert answer.headers["content-type"] == "application/x-npy"
     assert (rows.dtype, rows.shape) == (np.float32, (len(images), 4))
     assert rows.max(1) == pytest.approx([row["probability"] for row in found], abs=1e-6)
+
+
+def test_the_example_of_the_document_works(tmp_path):
+    make_model().save(tmp_path / "m.safetensors")
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "x-npy" in block)
+    server, names = Running(tmp_path / "m.safetensors", tmp_path, "--engine", "numpy"), {}
+    try:
+        exec(code.replace("8000", str(server.port)), names)
+    finally:
+        server.end()
+    assert names["probabilities"].shape == (32, 4)
 
 
 def lying(shape):
