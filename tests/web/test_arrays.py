@@ -72,8 +72,8 @@ def lying(shape):
 
 
 WRONG = {
-    "no array": (b"\x89PNG", "no array in NumPy's format"),
-    "nothing": (b"", "no array in NumPy's format"),
+    "no array": (b"\x89PNG", "not an array in NumPy's format"),
+    "nothing": (b"", "not an array in NumPy's format"),
     "pickled objects": (saved(np.array([[["x"]]], object)), "the images are object"),
     "floats": (saved(np.zeros((1, 32, 32, 3))), "send uint8"),
     "one image of colours": (saved(np.zeros((32, 32), np.uint8)), "send uint8"),
@@ -81,7 +81,7 @@ WRONG = {
     "no images": (saved(np.zeros((0, 32, 32), np.uint8)), "send uint8"),
     "a header that promises more": (lying(b"(9, 9, 9)"), "the body has 4 bytes of pixels, and its header says 729"),
     "a negative side": (lying(b"(1,-2,-2)"[:9]), "send uint8"),
-    "a header that is no literal": (lying(b"(1, f( ) "), "no array in NumPy's format"),
+    "a header that is no literal": (lying(b"(1, f( ) "), "not an array in NumPy's format"),
     "too many": (saved(np.zeros((41, 4, 4), np.uint8)), "41 images in one request: send at most 40"),
 }
 

@@ -34,7 +34,7 @@ from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Waiting:
     """Pixels in the queue, uint8 N×H×W×C, and the future of their probabilities, N×classes."""
 
