@@ -3,7 +3,7 @@
     python benchmarks/serving_batches.py [--rounds 5] [--seconds 2] [--only lenet]
 
 In each round, a window of requests to `neoclassic serve` and a window of `engine.logits` in this process alternate,
-with batches of the same size; the ratio is the median over the rounds. Three clients on 127.0.0.1 send a batch as soon
+with batches of the same size; the ratio is the median over the rounds. Eight clients on 127.0.0.1 send a batch as soon
 as they have the answer to the last one. The weights are random. Writes results/serving-batches.json, and fails if an
 answer is wrong.
 """
@@ -39,7 +39,7 @@ from neoclassic.model.predict import probabilities
 RESULTS = Path(__file__).parent.parent / "results" / "serving-batches.json"
 CASES = (("lenet", 28, 1, 32), ("lenet", 28, 1, 256), ("mobilenet-v2", 96, 3, 32), ("mobilenet-v2", 224, 3, 32))
 ENGINES = ("numpy", "onnx")
-CLIENTS = 3
+CLIENTS = 8
 NPY = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
 
 
