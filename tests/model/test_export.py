@@ -654,7 +654,7 @@ def test_the_commands_of_the_document_exist():
     assert {verb for verb, _ in lines} == {"predict", "serve", "export", "import", "list"}
     for verb, rest in lines:
         options = {option for parameter in cli.commands[verb].params for option in parameter.opts}
-        assert set(re.findall(r"--[a-z-]+", rest)) <= options
+        assert set(re.findall(r"--[a-z][a-z0-9-]*", rest)) <= options
     serve = {parameter.opts[0]: parameter.default for parameter in cli.commands["serve"].params if parameter.opts}
     for option, default in (("--max-body", 32), ("--queue", 256), ("--timeout", 30)):
         assert re.search(rf"`{option}`.*\| {default}\b", text)

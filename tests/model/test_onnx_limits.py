@@ -34,7 +34,7 @@ def test_whatever_is_exported_passes():
         content = write(tree, shape, zeros, temperature=2.0)
         check(content)
         used |= {node.op_type for node in onnx.load_from_string(content).graph.node}
-    assert used == limits.OPERATORS
+    assert used | {"QuantizeLinear", "DequantizeLinear"} == limits.OPERATORS  # which test_int8.py writes
 
 
 def graph(*nodes, initializers=(), functions=()):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from serving import form, make_model, picture
 
+from neoclassic.web import npy
 from neoclassic.web.application import application
 from neoclassic.web.intake import Limits
 from neoclassic.web.responses import Refusal
@@ -121,6 +122,22 @@ def test_waiting_images_become_batches_up_to_the_limit():
     assert sum(engine.seen) == 9
     assert max(engine.seen) == 4
     assert len(engine.seen) <= 4
+
+
+def test_arrays_are_computed_whole_or_in_parts_up_to_the_limit():
+    engine = SlowEngine()
+    service = Service(make_model(), engine, Limits(batch=4))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+    async def ask():
+        async with service.running(None):
+            bodies = [npy.body_of(images[:2]), npy.body_of(images), npy.body_of(np.concatenate([images, images]))]
+            return await asyncio.gather(*(service._rows_of_array(body) for body in bodies))
+
+    assert [rows.shape for rows in asyncio.run(ask())] == [(2, 4), (3, 4), (6, 4)]
+    assert sum(engine.seen) == 11
+    assert max(engine.seen) <= 4
+    assert service.waiting == 0
 
 
 def test_images_beyond_the_queue_are_refused_at_once():

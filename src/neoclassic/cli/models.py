@@ -13,6 +13,7 @@ from neoclassic.cli.terminal import print_fitted
 
 if TYPE_CHECKING:
     from neoclassic.insight.review import Review
+    from neoclassic.model.artefact import Model
 
 
 def views(function: Any) -> Any:
@@ -116,18 +117,20 @@ def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
 @click.argument("file", metavar="FILE.onnx|FOLDER")
 @click.option("--hub", is_flag=True, help="Write a folder for the Hugging Face Hub: model, model card, ONNX file.")
 @click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Check the file on N validation images.")
+@click.option("--int8", is_flag=True, help="Use 8 bits, and check the accuracy on the test images.")
 @click.option(
     "--data", "--data-path", metavar="NAME|FOLDER", help="Where those images are. Default: the training data."
 )
 @data_dir
 @as_json
 def export(
-    model: str, file: str, hub: bool, n: int | None, data: str | None, data_dir: str | None, as_json: bool
+    model: str, file: str, hub: bool, n: int | None, int8: bool, data: str | None, data_dir: str | None, as_json: bool
 ) -> None:
     """Export a model to ONNX, or as a folder for the Hugging Face Hub.
 
     The file contains the classes and the preprocessing, and it outputs calibrated probabilities. --verify classifies
     images with the trainer's loader, with predict, and with a stand-alone predictor, and fails unless all labels agree.
+    --int8 calibrates 8 bits on training images, and writes no file if more than one point of accuracy is lost.
     """
     from pathlib import Path
 
@@ -137,19 +140,24 @@ def export(
     from neoclassic.model.opening import load_model
 
     if hub:
-        if n or data or data_dir:
-            raise UsageError("--hub writes a folder: to --verify, export to a FILE.onnx")
+        if n or int8 or data or data_dir:
+            raise UsageError(f"--hub writes a folder: for {'--int8' if int8 else '--verify'}, export to a FILE.onnx")
         _export_folder(model, file, as_json)
         return
     if files.to_stdout(file):
-        if n or as_json:
-            raise UsageError("--verify and --json need a FILE.onnx, not standard output")
+        if n or int8 or as_json:
+            raise UsageError("--verify, --int8 and --json need a FILE.onnx, not standard output")
         write(load_model(model), file)
         return
     if Path(file).suffix.lower() != ".onnx":
         raise UsageError(f"the file name must end in .onnx, not {file!r}")
+    if int8 and n:
+        raise UsageError("--int8 is checked on all test images: leave --verify out")
     files.check(Path(file))
     loaded = load_model(model)
+    if int8:
+        _export_int8(loaded, file, data, data_dir, as_json)
+        return
     write(loaded, file)
     checked = verify(loaded, file, n, data, data_dir) if n else None
     size = Path(file).stat().st_size
@@ -163,6 +171,29 @@ def export(
         click.echo(f"{checked.n} images by {', '.join(checked.ways)}")
         click.echo(f"label agreement {checked.agreement:.2%}  largest probability difference {checked.difference:.2g}")
     checked.require_agreement()
+
+
+def _export_int8(model: Model, file: str, data: str | None, data_dir: str | None, as_json: bool) -> None:
+    from neoclassic.model.int8 import export_int8
+    from neoclassic.views.table import RIGHT, Column, Table, between
+
+    done = export_int8(model, file, data, data_dir)
+    if as_json:
+        print_json({"file": file, "bytes": done.int8.bytes, "verification": None, "quantization": done.to_dict()})
+        return
+    click.echo(f"{file}: {done.int8.bytes:,} bytes, {model.network}, {len(model.classes)} classes")
+    titles = ("accuracy", "95 % interval", "bytes", "images/s")
+    columns = (Column("weights"), *(Column(title, RIGHT) for title in titles))
+    rows = tuple(
+        (name, f"{e.accuracy:.4f}", between(*e.interval), f"{side.bytes:,}", f"{side.images_per_second:,.0f}")
+        for name, side in (("float32", done.float32), ("int8", done.int8))
+        for e in (side.evaluation,)
+    )
+    smaller = done.float32.bytes / done.int8.bytes
+    faster = done.int8.images_per_second / done.float32.images_per_second
+    tested = f"label agreement {done.agreement:.2%} over {done.int8.evaluation.n:,} test images of {done.data}"
+    rest = f"calibrated on {done.calibrated:,} training images; {smaller:.1f} times smaller, {faster:.1f} times as fast"
+    print_fitted(Table(columns, rows), "", tested, rest)
 
 
 def _export_folder(model: str, folder: str, as_json: bool) -> None:

@@ -256,7 +256,7 @@ def bench(
 ) -> None:
     """Measure the speed of training and inference on this machine.
 
-    Prints images per second for each network and engine.
+    Prints images per second for each network and engine. An exported FILE.onnx may stand in place of a network.
     """
     from neoclassic.cli.own import entry
     from neoclassic.engines import Speed, choose
@@ -271,7 +271,11 @@ def bench(
         done = list(run.recipes(recipes, where, not as_json, out, **({"epochs": epochs} if epochs else {})))
         print_json(done) if as_json else print_fitted(_done(done))
         return
-    names, measured = run.installed() if engine == "all" else [choose(engine)], list(map(entry, networks))
+    exported = [name for name in networks if name.lower().endswith(".onnx")]
+    if exported and (tune or image_size or engine not in ("all", "onnx")):
+        raise UsageError(f"{exported[0]} runs on the onnx engine, at its own size: leave out the other options")
+    names = run.installed() if engine == "all" else [choose(engine)]
+    measured = [entry(name) for name in networks if name not in exported]
     if tune:
         rows = [row for each in measured for row in run.tune(each, batch_size, seconds, device, image_size)]
     else:
@@ -282,6 +286,7 @@ def bench(
             for one in measured
             for each in names
         ]
+        rows += [run.bench_file(name, batch_size or 32, seconds) for name in exported]
     if as_json:
         print_json([row.to_dict() for row in rows])
         return

@@ -23,6 +23,12 @@ def resize(images: Array, p: Preprocessing) -> Array:
     return cast("Array", Resized(images, p)) if size >= max(LARGE, 4 * images.size) else resize_all(images, p)
 
 
+def fits(images: Array, p: Preprocessing) -> bool:
+    """Whether `to_pixels` would change none of these images, uint8 N×H×W×C."""
+    keeps_all = p.fit != "crop" or p.keep == 1
+    return images.shape[1:] == (*p.size, p.channels) and keeps_all and not p.invert
+
+
 def resize_all(
     images: Array, p: Preprocessing, progress: Callable[[int], object] | None = None, threads: int | None = None
 ) -> Array:
@@ -30,8 +36,7 @@ def resize_all(
 
     progress: called with the number of images done since the last call.
     """
-    keeps_all = p.fit != "crop" or p.keep == 1
-    if images.shape[1:] == (*p.size, p.channels) and keeps_all and not p.invert:
+    if fits(images, p):
         return images
     resized = np.empty((len(images), *p.size, p.channels), np.uint8)
 

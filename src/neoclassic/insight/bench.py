@@ -19,6 +19,7 @@ from neoclassic.base.errors import unknown
 from neoclassic.engines import Optimizer, Speed
 from neoclassic.engines.weights import initial
 from neoclassic.insight.watching import watchers
+from neoclassic.model.opening import open_model
 from neoclassic.networks import Entry
 from neoclassic.recipes import choose, list_recipes
 from neoclassic.train import tuned
@@ -79,6 +80,14 @@ def bench(
         rate = _per_second(step, batch, seconds)
     inference = _per_second(lambda: running.logits(images), batch, seconds)
     return Row(row.name, engine, running.device, chosen.precision, chosen.compile, batch, rate, inference)
+
+
+def bench_file(path: str, batch: int = 32, seconds: float = 2.0) -> Row:
+    """Measure an exported .onnx file on random images. Errors as from `open_model`."""
+    model, running = open_model(path)
+    images = np.random.default_rng(0).standard_normal((batch, *model.input), np.float32)
+    inference = _per_second(lambda: running.logits(images), batch, seconds)
+    return Row(path, running.name, running.device, "", "", batch, None, inference)
 
 
 def _per_second(step: Callable[[], object], batch: int, seconds: float) -> float:

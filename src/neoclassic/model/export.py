@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -31,6 +31,9 @@ from neoclassic.model.opening import ONNX_FORMAT
 from neoclassic.model.predict import probabilities
 from neoclassic.model.provenance import data_of
 
+if TYPE_CHECKING:
+    from neoclassic.model.int8 import Quantization
+
 SCRIPT = "standalone_predict.py"
 AT_ONCE = 256  # paths on one command line
 
@@ -42,11 +45,13 @@ class Exported:
     path          the file, or the folder
     files         names of the files, and their sizes in bytes
     verification  of the answers, if it was wanted
+    quantization  accuracy, size and speed of a file with 8 bits, beside those in float32
     """
 
     path: Path
     files: dict[str, int]
     verification: Verification | None = None
+    quantization: Quantization | None = None
 
 
 # ── to ONNX ──────────────────────────────────────────────────────────────────────────────────────────
@@ -57,10 +62,18 @@ def export(model: Model, path: str | Path) -> None:
 
     UsageError if the package onnx is not installed; NeoclassicError if the file cannot be written.
     """
-    facts = {"format": ONNX_FORMAT, "checksum": model.checksum, **model.header(), seal.KEY: seal.BLANK}
-    metadata = {name: json.dumps(value) for name, value in facts.items()}
-    content = write(model.tree, model.input, model.weights, model.temperature, metadata)
-    files.write(Path(path), seal.sealed(content))
+    files.write(Path(path), content_of(model))
+
+
+def content_of(model: Model) -> bytes:
+    """The content of the ONNX file of a model. UsageError if the package onnx is not installed."""
+    return seal.sealed(write(model.tree, model.input, model.weights, model.temperature, metadata(model)))
+
+
+def metadata(model: Model, **others: Any) -> dict[str, str]:
+    """The metadata of the ONNX file of a model, not sealed yet. others: further fields, or other values of fields."""
+    facts = {"format": ONNX_FORMAT, "checksum": model.checksum, **model.header(), **others, seal.KEY: seal.BLANK}
+    return {name: json.dumps(value) for name, value in facts.items()}
 
 
 # ── verification ─────────────────────────────────────────────────────────────────────────────────────
@@ -117,10 +130,7 @@ def verify(
     set without files are written as PNG files first. NeoclassicError for images that cannot be read.
     """
     need("onnxruntime", "--verify")
-    division = {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0)}
-    if data is None:  # other data may have a test set
-        division |= {name: model.recipe.get(name) for name in ("test", "split_seed")}
-    source = data_of(model, data, data_dir, **division)
+    source = data_of(model, data, data_dir, **division_of(model, data))
     p = model.preprocessing
     parts = {role: part for role in ("validation", "test") if (part := source.split(role, p)) is not None}
     if not any(map(len, parts.values())):
@@ -141,6 +151,13 @@ def verify(
             "stand-alone with onnxruntime": standalone(file, paths),
         }
         return Verification.of(predicted, paths)
+
+
+def division_of(model: Model, data: str | None) -> dict[str, Any]:
+    """How the data of a model are divided: arguments of `data_of`. data: other data, which may have a test set."""
+    names = ("test", "split_seed") if data is None else ()
+    division = {name: model.recipe.get(name) for name in names}
+    return {"validation": model.recipe.get("validation", 0.0), "seed": model.recipe.get("seed", 0), **division}
 
 
 def _png(path: Path, pixels: Array) -> str:

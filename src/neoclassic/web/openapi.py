@@ -6,6 +6,7 @@ from typing import Any
 
 from neoclassic import __version__
 from neoclassic.web.intake import Limits
+from neoclassic.web.npy import MEDIA_TYPE
 
 _NUMBER, _TEXT, _IMAGE = {"type": "number"}, {"type": "string"}, {"type": "string", "format": "binary"}
 _PREDICTION = {
@@ -22,9 +23,19 @@ _PREDICTION = {
         "error": {"type": ["string", "null"], "description": "why the image could not be read"},
     },
 }
-_PREDICTIONS = {"application/json": {"schema": {"type": "array", "items": _PREDICTION}}}
+_PIXELS = {**_IMAGE, "description": "images as numpy.save writes them: uint8 N×H×W×3 or N×H×W"}
+_ROWS = {**_IMAGE, "description": "probabilities, float32 N×classes, for a request that accepts this type"}
+_ANSWERS = {
+    "application/json": {"schema": {"type": "array", "items": _PREDICTION}},
+    MEDIA_TYPE: {"schema": _ROWS},
+}
 _ERROR = {"application/json": {"schema": {"type": "object", "properties": {"error": _TEXT}}}}
 _FORM = {"type": "object", "properties": {"image": {"type": "array", "items": _IMAGE}}}
+_BODIES = {
+    "image/*": {"schema": _IMAGE},
+    "multipart/form-data": {"schema": _FORM},
+    MEDIA_TYPE: {"schema": _PIXELS},
+}
 _PARAMETERS = {"top": {"type": "integer", "default": 5}, "threshold": {"type": ["number", "string"], "default": 0}}
 _GET = {"/model": "The model that is served", "/healthz": "Whether the server is up", "/metrics": "Prometheus metrics"}
 
@@ -41,11 +52,11 @@ def openapi(limits: Limits) -> dict[str, Any]:
         "503": "the server is busy: try again in a second",
     }
     predict = {
-        "summary": f"Classify one image, or up to {limits.images}",
+        "summary": f"Classify one image, up to {limits.images} in a form, or up to {limits.queue} in an array",
         "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _PARAMETERS.items()],
-        "requestBody": {"content": {"image/*": {"schema": _IMAGE}, "multipart/form-data": {"schema": _FORM}}},
+        "requestBody": {"content": _BODIES},
         "responses": {
-            "200": {"description": "one prediction for each image, in order", "content": _PREDICTIONS},
+            "200": {"description": "one prediction for each image, in order", "content": _ANSWERS},
             **{status: {"description": why, "content": _ERROR} for status, why in errors.items()},
         },
     }

@@ -22,6 +22,8 @@ from neoclassic.web.hosts import is_loopback
 from neoclassic.web.intake import Limits
 from neoclassic.web.service import Service
 
+SWITCH = 0.0005  # seconds that one thread may keep Python while another waits: Python's 5 ms outlast many a batch
+
 
 class _Protocol(H11Protocol):
     """uvicorn's protocol with deadlines for both sides; uvicorn itself waits for ever.
@@ -124,6 +126,7 @@ def run(app: Any, limits: Limits, host: str, port: int, tell: Callable[[str], No
         named = f"[{host}]" if listener.family == socket.AF_INET6 else host
         tell(f"http://{named}:{listener.getsockname()[1]}")
         sys.stderr.flush()
+        sys.setswitchinterval(SWITCH)
         server = uvicorn.Server(_config(app, limits))
         app.state.leaving = lambda: server.should_exit  # a response that would never end ends then
         server.run(sockets=[listener])

@@ -1,7 +1,7 @@
 """From a request to its predictions: read the images of its body, compute them in batches.
 
-Images are decoded in threads and then wait in a queue. Whenever the engine is free, the images in the queue become one
-batch.
+Images are decoded in threads and then wait in a queue, each on its own, or those of an array together. Whenever the
+engine is free, the images in the queue become one batch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from neoclassic.base.errors import NeoclassicError, UsageError
+from neoclassic.data.resizing import fits, resize_all
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
 from neoclassic.model.artefact import Model
 from neoclassic.model.predict import Prediction, probabilities, threshold_of
+from neoclassic.web import npy
 from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """Pixels in the queue, uint8 N×H×W×C, and the future of their probabilities, N×classes."""
+
+    pixels: Array
+    rows: asyncio.Future[Array]
 
 
 class Service(Intake):
@@ -37,7 +48,8 @@ class Service(Intake):
     def __init__(self, model: Model, engine: Engine, limits: Limits = Limits()) -> None:
         super().__init__(limits)
         self.model, self.engine = model, engine
-        self.queue: asyncio.Queue[tuple[Array, asyncio.Future[Array]]] = asyncio.Queue()
+        self.queue: asyncio.Queue[Waiting] = asyncio.Queue()
+        self.next: Waiting | None = None  # what did not fit into the last batch
         self.registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self.registry, "namespace": "neoclassic"}
         ProcessCollector(registry=self.registry)
@@ -74,6 +86,12 @@ class Service(Intake):
             return error_response(refusal.status, str(refusal))
 
         async def make(body: bytes) -> Response:
+            if _media_type(request.headers) == npy.MEDIA_TYPE:
+                rows = await self._rows_of_array(body)
+                if npy.MEDIA_TYPE in request.headers.get("accept", ""):
+                    return Response(npy.body_of(rows.astype(np.float32)), media_type=npy.MEDIA_TYPE)
+                named = [Prediction.of(str(i), row, self.model.classes, top, threshold) for i, row in enumerate(rows)]
+                return JsonResponse([p.to_dict() for p in named])
             predictions = await self._predictions(await self._files(request.headers, body), top, threshold)
             failed = sum(p.error is not None for p in predictions)
             self.images.inc(len(predictions) - failed)
@@ -98,7 +116,7 @@ class Service(Intake):
 
     async def _files(self, headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
         """The images of a request: file names and contents."""
-        if not headers.get("content-type", "").lower().startswith("multipart/"):
+        if not _media_type(headers).startswith("multipart/"):
             files = [("image", body)] if body else []
         else:
             files = await _form_files(headers, body, self.limits.images)
@@ -114,16 +132,33 @@ class Service(Intake):
             decoded = await asyncio.gather(
                 *(loop.run_in_executor(self.decoders, self._pixels, *file) for file in files)
             )
-            futures = {i: loop.create_future() for i, pixels in enumerate(decoded) if not isinstance(pixels, str)}
-            for i, future in futures.items():
-                self.queue.put_nowait((decoded[i], future))
-            rows = dict(zip(futures, await asyncio.gather(*futures.values()), strict=True))
+            readable = {
+                i: self._enqueue(pixels[None]) for i, pixels in enumerate(decoded) if not isinstance(pixels, str)
+            }
+            rows = dict(zip(readable, await asyncio.gather(*readable.values()), strict=True))
         return [
-            Prediction.of(name, rows[i], self.model.classes, top, threshold)
+            Prediction.of(name, rows[i][0], self.model.classes, top, threshold)
             if i in rows
             else Prediction(name, error=decoded[i])
             for i, (name, _) in enumerate(files)
         ]
+
+    async def _rows_of_array(self, body: bytes) -> Array:
+        """The probabilities, N×classes, of the images in an array."""
+        pixels, p, batch = npy.images_of(body, self.limits), self.model.preprocessing, self.limits.batch
+        with self.counted(len(pixels)):
+            if not fits(pixels, p):
+                pixels = await asyncio.get_running_loop().run_in_executor(self.decoders, resize_all, pixels, p)
+            parts = [self._enqueue(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
+            rows: Array = np.concatenate(await asyncio.gather(*parts))
+        self.images.inc(len(rows))
+        return rows
+
+    def _enqueue(self, pixels: Array) -> asyncio.Future[Array]:
+        """Put pixels, N×H×W×C, into the queue; return the future of their probabilities."""
+        rows: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
+        self.queue.put_nowait(Waiting(pixels, rows))
+        return rows
 
     def _pixels(self, name: str, content: bytes) -> Any:
         """The pixels of an image file as an array, or an error message as a string."""
@@ -133,27 +168,61 @@ class Service(Intake):
             return str(error)
 
     async def _compute(self) -> None:
-        """Compute batches of up to `limits.batch` images from the queue, until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Compute batches from the queue, until cancelled.
+
+        A full batch is handed to the engine's thread while that computes the last one, so that it need not wait for the
+        event loop. A smaller one waits for more images until the engine is free.
+        """
+        running: list[asyncio.Task[None]] = []
         while True:
-            batch = [await self.queue.get()]
-            while len(batch) < self.limits.batch and not self.queue.empty():
-                batch.append(self.queue.get_nowait())
-            batch = [(pixels, future) for pixels, future in batch if not future.done()]  # done: its request timed out
-            if not batch:
-                continue
-            self.batches.observe(len(batch))
-            pixels = np.stack([pixels for pixels, _ in batch])
-            try:
-                rows = await loop.run_in_executor(self.computer, probabilities, self.model, self.engine, pixels)
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), row in zip(batch, rows, strict=True):
-                if not future.done():
-                    future.set_result(row)
+            batch, self.next = [self.next or await self.queue.get()], None
+            if self._fill(batch) and running:
+                await asyncio.wait(running)
+                self._fill(batch)
+            running = [task for task in running if not task.done()]
+            if len(running) > 1:
+                await running.pop(0)
+            running.append(asyncio.create_task(self._run(batch)))
+
+    def _fill(self, batch: list[Waiting]) -> bool:
+        """Add what waits in the queue, in order, up to `limits.batch` images; return whether there is room for more.
+
+        What does not fit becomes `next`.
+        """
+        room = self.limits.batch - sum(len(each.pixels) for each in batch)
+        while room > 0 and not self.queue.empty():
+            following = self.queue.get_nowait()
+            room -= len(following.pixels)
+            if room < 0:
+                self.next = following
+            else:
+                batch.append(following)
+        return room > 0
+
+    async def _run(self, batch: list[Waiting]) -> None:
+        """Compute one batch, and hand out its rows."""
+        batch = [each for each in batch if not each.rows.done()]  # done: its request timed out
+        if not batch:
+            return
+        pixels = np.concatenate([each.pixels for each in batch]) if len(batch) > 1 else batch[0].pixels
+        self.batches.observe(len(pixels))
+        loop = asyncio.get_running_loop()
+        try:
+            rows = await loop.run_in_executor(self.computer, probabilities, self.model, self.engine, pixels)
+        except Exception as error:
+            for each in batch:
+                if not each.rows.done():
+                    each.rows.set_exception(error)
+            return
+        ends = np.cumsum([len(each.pixels) for each in batch])
+        for each, part in zip(batch, np.split(rows, ends[:-1]), strict=True):
+            if not each.rows.done():
+                each.rows.set_result(part)
+
+
+def _media_type(headers: Headers) -> str:
+    """What kind the body is of, without parameters, in lower case; empty if the request does not say it."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class _InMemoryParser(MultiPartParser):

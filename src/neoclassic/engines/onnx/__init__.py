@@ -5,12 +5,13 @@ and float32, and takes any number of images. Its input is `images`, N×C×H×W a
 `logits`, and `probabilities`, the softmax of logits / temperature. The meaning of each layer is defined in `tree`; a
 comment tells where ONNX defines the same word differently.
 
-`write` needs the package onnx, and `OnnxEngine` the package onnxruntime.
+`quantize` makes a graph of 8 bits of one. `write` needs the package onnx, and `OnnxEngine` the package onnxruntime.
 """
 
 from neoclassic.engines.onnx.engine import OnnxEngine, session
-from neoclassic.engines.onnx.graph import write
+from neoclassic.engines.onnx.graph import described, write
 from neoclassic.engines.onnx.limits import check
 from neoclassic.engines.onnx.packages import need
+from neoclassic.engines.onnx.quantize import quantize
 
-__all__ = ["OnnxEngine", "check", "need", "session", "write"]
+__all__ = ["OnnxEngine", "check", "described", "need", "quantize", "session", "write"]

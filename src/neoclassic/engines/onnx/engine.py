@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from neoclassic.base.errors import MissingAttribute, NeoclassicError, UsageError
+from neoclassic.base.machine import cores
 from neoclassic.engines.contract import Array
 from neoclassic.engines.onnx.packages import need
 from neoclassic.measure import Shape, by, measure
@@ -54,7 +55,10 @@ class OnnxEngine:
 
 
 def session(file: bytes | str | Path, threads: int = 0) -> Any:
-    """Open an ONNX file, or its content, with onnxruntime on the CPU. threads: 0 means all cores.
+    """Open an ONNX file, or its content, with onnxruntime on the CPU. threads: 0 means all usable cores.
+
+    Threads that have nothing to do sleep. By default onnxruntime's would spin, and take the cores from other work: from
+    a server that reads its next request, too.
 
     Raises UsageError if onnxruntime is not installed, and NeoclassicError for a file that it cannot run.
     """
@@ -63,7 +67,8 @@ def session(file: bytes | str | Path, threads: int = 0) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors are raised anyway
     name = "the ONNX graph" if isinstance(file, bytes) else str(file)
     try:

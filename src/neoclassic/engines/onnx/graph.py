@@ -59,6 +59,16 @@ def write(
     return content
 
 
+def described(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The content of an ONNX file with these metadata in place of its own."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, dict(metadata))
+    described: bytes = model.SerializeToString(deterministic=True)
+    return described
+
+
 class _Graph:
     """Collects ONNX nodes and initializers. The output of a path is named by a slash and the path."""
 

@@ -1,4 +1,4 @@
-"""What an ONNX file may contain before onnxruntime is given it: no more than `write` writes.
+"""What an ONNX file may contain before onnxruntime is given it: no more than `write` and `quantize` write.
 
 A graph can loop, build arrays of any size from a few bytes, and read other files. This reader of the protobuf encoding
 finds the operators and refuses all that; it needs no package.
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from neoclassic.base.errors import NeoclassicError
 
 OPERATORS = {
-    *("Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Div", "Flatten", "Gather", "Gemm"),
-    *("GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LRN", "MatMul", "MaxPool", "Mul", "Neg", "Pad"),
-    *("Pow", "ReduceSum", "Relu", "Sigmoid", "Softmax", "Sub", "Tanh", "Unsqueeze"),
+    *("Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "DequantizeLinear", "Div", "Flatten"),
+    *("Gather", "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LRN", "MatMul", "MaxPool", "Mul"),
+    *("Neg", "Pad", "Pow", "QuantizeLinear", "ReduceSum", "Relu", "Sigmoid", "Softmax", "Sub", "Tanh", "Unsqueeze"),
 }
 MOST_NODES = 100_000  # ten for each node of the largest tree
 
