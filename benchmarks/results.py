@@ -15,6 +15,7 @@ from statistics import mean, median
 from typing import Any
 
 from neoclassic.recipes import list_recipes
+from neoclassic.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 OUTCOMES = ("answered", "refused", "failed")  # of a campaign's trial
@@ -24,7 +25,8 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 ## Recipes
 
-Made by `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation and minimum over seeds.
+Made by `python benchmarks/seeds.py RECIPE --seeds N` or `python -m benchmarks.trainings`. Test accuracy: mean ±
+standard deviation and minimum over seeds. "An earlier form" is that of a recipe which was changed after these runs.
 
 | recipe | network | epochs | mean ± sd | min | n | seconds per run | engine, device | versions | published |
 |---|---|---|---|---|---|---|---|---|---|
@@ -43,12 +45,14 @@ def recipe_row(run: dict[str, Any]) -> str:
     where = f"{run['engine']}{' in bf16' * (run.get('precision') == 'bf16')}, {accelerator or run['device']}"
     if cores and run["device"] == "cpu":
         where += f", {cores} core{'s' * (cores > 1)}"
+    if loads := [each for each in run.get("load", {}).get("runs", ()) if each is not None]:
+        where += f", load {mean(loads):.1f}"
     diverged, shared = run.get("diverged", ()), run.get("at_a_time", [1] * len(seconds))
     least = min(shared)
     seconds = [each for each, runs in zip(seconds, shared, strict=True) if runs == least]
     epochs, printed = run["recipe"]["epochs"], run.get("printed_epochs")
     cells = (
-        f"`{run['recipe']['name']}`",
+        f"`{run['recipe']['name']}`" + ", an earlier form" * earlier(run),
         f"`{run['recipe']['network']}`",
         f"{epochs} of {printed}" if printed not in (None, epochs) else str(epochs),
         f"{accuracy['mean']:.4f}{spread}",
@@ -60,6 +64,17 @@ def recipe_row(run: dict[str, Any]) -> str:
         published(run),
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def earlier(run: dict[str, Any]) -> bool:
+    """Whether a recipe has changed since it was run in other ways than in the number of epochs that this run has."""
+    was = Recipe.from_dict(run["recipe"])
+    for now in list_recipes(was.network):
+        if now.name == was.name:
+            epochs = run.get("printed_epochs") or was.epochs
+            said = {"source": now.source, "about": now.about, "reaches": now.reaches}
+            return was.but(epochs=epochs, seed=now.seed, **said) != now
+    return False
 
 
 def published(run: dict[str, Any]) -> str:

@@ -75,6 +75,9 @@ QUEUE = (
     Training("neoclassic:lenet", 3, "numpy"),
     Training("neoclassic:lenet:bn", 3, "numpy"),
     Training("neoclassic:deepconvnet", 3),
+    Training("neoclassic:mobilenet-v3-small"),
+    Training("neoclassic:mobilenet-v2"),
+    Training("neoclassic:mobilenet-v3-large"),
     Training("neoclassic:mobilenet-v1:taught", label="longer", changes={**LONGER, "epochs": 30}),
     Training("neoclassic:resnet18:taught", label="longer", changes={**LONGER, "epochs": 25}),
 )

@@ -62,7 +62,7 @@ def recipe(name: str) -> Recipe:
 
     >>> r = nc.recipe("neoclassic:lenet")
     >>> r.epochs, r.batch_size, r.learning_rate
-    (15, 128, 0.008)
+    (45, 128, 0.008)
 
     UsageError if the name is unknown; NeoclassicError for a file that cannot be read.
     """
