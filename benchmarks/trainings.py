@@ -70,6 +70,13 @@ class Training:
             yield Run(folder / f"{self.name}-{seed}"), self.chosen.but(seed=seed)
 
 
+# Members of an ensemble for MNIST, which benchmarks/ensemble.py chooses: all of them hold out the same images.
+MEMBER = {"split_seed": 0, "validation": 0.05, "elastic": 34.0}
+MNIST = {"mnist-record": 20, "deepconvnet": 60, "mnist-inception": 30, "mnist-residual": 30}  # epochs
+MEMBERS = tuple(
+    Training(f"neoclassic:{name}", 2, label="member", changes={**MEMBER, "epochs": epochs, "average": 0.999})
+    for name, epochs in MNIST.items()
+)
 LONGER = {"schedule": "one-cycle", "warmup_epochs": 0.0, "pad": 2, "label_smoothing": 0.1, "average": 0.999}
 QUEUE = (
     Training("neoclassic:lenet", 3, "numpy"),
@@ -80,6 +87,7 @@ QUEUE = (
     Training("neoclassic:mobilenet-v3-large"),
     Training("neoclassic:mobilenet-v1:taught", label="longer", changes={**LONGER, "epochs": 30}),
     Training("neoclassic:resnet18:taught", label="longer", changes={**LONGER, "epochs": 25}),
+    *MEMBERS,
 )
 
 
