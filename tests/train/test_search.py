@@ -174,7 +174,7 @@ def test_a_trial_is_shortened_to_a_part_of_the_time(idx_folder, tmp_path, run):
         "search", "lenet", "--data", idx_folder, "--engine", "numpy", "--minutes", "0.0001", "--out", out
     )
     assert code == 0, err
-    assert "lenet: 1 of 15 epochs, so that a trial takes at most a quarter of the time" in err
+    assert "lenet: 1 of 45 epochs, so that a trial takes at most a quarter of the time" in err
     winner, trials = found(out)
     assert (winner, len(trials), trials[0]["length"], trials[0]["outcome"]) == (1, 1, 1, "complete")
     assert Run.open(out)[1].epochs == 1
@@ -188,7 +188,7 @@ def test_a_trial_that_is_out_of_time_ends_where_it_is(idx_folder, tmp_path, run,
     )
     assert code == 0, err
     _, trials = found(out)
-    assert (len(trials), trials[0]["epochs"], trials[0]["length"], trials[0]["outcome"]) == (1, 1, 15, "out of time")
+    assert (len(trials), trials[0]["epochs"], trials[0]["length"], trials[0]["outcome"]) == (1, 1, 45, "out of time")
     assert Run(out).finished().epochs == 1
     assert Run.open(out)[2].max_steps == 3
 
