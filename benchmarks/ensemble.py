@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("ensemble.safetensors"))
     parser.add_argument("--most", type=int, default=5, help="members (%(default)s)")
     parser.add_argument("--engine", default="torch", help="%(default)s or numpy")
-    parser.add_argument("--data-dir")
+    parser.add_argument("--data-dir", help="the folder in which data sets are looked for first")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     try:

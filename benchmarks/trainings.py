@@ -195,22 +195,22 @@ def main(arguments: Sequence[str] | None = None, queue: Sequence[Training] = QUE
     parser.add_argument("--list", action="store_true", help="show the runs and their state, and do nothing")
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder for the runs (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument("--data-dir", help="the folder in which data sets are looked for first")
+    parser.add_argument("--data-dir", help="a folder that holds mnist/, as files of both MNISTs have the same names")
     given = parser.parse_args(arguments)
     chosen = [each for each in queue if fnmatchcase(each.chosen.name, given.only)]
     if not chosen:
         sys.exit(f"no recipe in the queue is called {given.only!r}: --list shows them")
-    if given.list:
-        print(table(chosen, given.runs))
-        return
-    os.nice(15)
-    given.runs.mkdir(parents=True, exist_ok=True)
     try:
+        if given.list:
+            print(table(chosen, given.runs))
+            return
+        os.nice(15)
+        given.runs.mkdir(parents=True, exist_ok=True)
         with locked(given.runs, f"the queue in {given.runs}"):
             failed = run_all(chosen, given.runs, given.results, given.data_dir)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues")
-    except UsageError as error:
+    except NeoclassicError as error:
         sys.exit(str(error))
     if failed:
         sys.exit(f"{len(failed)} runs failed; the same command tries them again:\n" + "\n".join(failed))
