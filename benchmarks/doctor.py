@@ -25,6 +25,7 @@ import numpy as np
 
 import neoclassic as nc
 from neoclassic import data
+from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines.contract import Array
 from neoclassic.insight.doctor.diagnosis import Diagnosis
 from neoclassic.train.run import versions
@@ -171,7 +172,7 @@ HEALTHY: dict[str, tuple[Any, dict[str, Any]]] = {
     "d2l-zh:lenet": ("d2l-zh:lenet", {"batch_size": 32, "epochs": 4}),
     "d2l-en:lenet-bn": ("d2l-en:lenet-bn", {"batch_size": 32}),
     "deepconvnet": ("neoclassic:deepconvnet", {}),
-    "dlfs:deepconvnet": ("deepconvnet", {"augmentation": nc.recipe("neoclassic:lenet").augmentation}),
+    "dlfs:deepconvnet": ("deepconvnet", {"augmentation": Augmentation()}),
     "mnist-inception": ("neoclassic:mnist-inception", {}),
     "mnist-residual": ("neoclassic:mnist-residual", {}),
     "mnist-record": ("neoclassic:mnist-record", {}),

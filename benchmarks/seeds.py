@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from neoclassic import engines
+from neoclassic.base import files
 from neoclassic.insight import review
 from neoclassic.model.ensemble import MultiView, open_models
 from neoclassic.recipes import recipe
@@ -46,11 +47,7 @@ def main() -> None:
 
     printed, engine = recipe(arguments.recipe), engines.choose(arguments.engine)
     chosen = printed.but(epochs=arguments.epochs or printed.epochs)
-    name = f"{chosen.name.replace(':', '-')}-{engine}"
-    if engine == "torch" and _device() != "cpu":
-        name += "-gpu"
-    if chosen.epochs != printed.epochs:
-        name += f"-{chosen.epochs}-epochs"
+    name = file_name(chosen, printed.epochs, engine)
     if arguments.precision != "auto":
         name += f"-{arguments.precision}"
     where = Settings(engine, speed=engines.Speed(arguments.precision, "auto"), data_dir=arguments.data_dir)
@@ -92,6 +89,14 @@ def main() -> None:
     summarise(chosen, printed.epochs, name, results, more)
 
 
+def file_name(chosen: Recipe, epochs: int, engine: str) -> str:
+    """The name of a results file, without its ending. epochs: of the recipe as it is printed."""
+    name = f"{chosen.name.replace(':', '-')}-{engine}"
+    if engine == "torch" and _device() != "cpu":
+        name += "-gpu"
+    return name if chosen.epochs == epochs else f"{name}-{chosen.epochs}-epochs"
+
+
 def _device() -> str:
     """The device that torch trains on."""
     from neoclassic.engines.torch import device_name
@@ -99,7 +104,14 @@ def _device() -> str:
     return device_name("auto")
 
 
-def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]], more: dict[str, Any]) -> None:
+def summarise(
+    chosen: Recipe,
+    epochs: int,
+    name: str,
+    runs: list[dict[str, Any]],
+    more: dict[str, Any],
+    folder: Path = RESULTS,
+) -> None:
     """Write and print the results of all runs."""
     accuracies = [run["test_accuracy"] for run in runs]
     last = runs[-1]
@@ -126,8 +138,8 @@ def summarise(chosen: Recipe, epochs: int, name: str, runs: list[dict[str, Any]]
         "machine": last["machine"],
     }
     summary |= more
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    folder.mkdir(exist_ok=True)
+    files.write(folder / f"{name}.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     found = summary["test_accuracy"]
     print(f"{chosen.name} on {last['engine']}: median {found['median']:.4f}, worst {found['worst']:.4f}, n {len(runs)}")
     print("".join(f"{what.replace('_', ' ')}: {value}\n" for what, value in more.items()), end="")

@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # a type checker sees the functions
         evaluate,
         explain,
         export,
+        join,
         list_recipes,
         recipe,
         search,
@@ -98,6 +99,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "join",
     "list_networks",
     "list_recipes",
     "load",
@@ -114,7 +116,8 @@ __version__ = "0.1.0"
 _LATER = {
     **dict.fromkeys(("Classifier", "embed", "load"), "neoclassic.classifier"),
     **dict.fromkeys(("list_recipes", "recipe"), "neoclassic.recipes"),
-    **dict.fromkeys(("check", "check_labels", "diagnose", "diff", "draw", "evaluate", "search"), "neoclassic.verbs"),
+    **dict.fromkeys(("check", "check_labels", "diagnose", "diff", "draw", "evaluate", "join"), "neoclassic.verbs"),
+    "search": "neoclassic.verbs",
 }
 _CALLED = {
     "compare": "neoclassic.insight.compare",

@@ -41,6 +41,7 @@ from neoclassic.model.ensemble import Ensemble, MultiView, open_models
 from neoclassic.model.export import Exported
 from neoclassic.model.folds import members
 from neoclassic.model.int8 import export_int8
+from neoclassic.model.joining import join_files
 from neoclassic.model.opening import from_any_folder, load_model, open_model
 from neoclassic.recipes import choose, is_file, list_recipes, recipe
 from neoclassic.recipes.neoclassic import layers_asked, with_layers
@@ -67,6 +68,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "join",
     "list_recipes",
     "recipe",
     "search",
@@ -293,6 +295,21 @@ def evaluate(
         title = f"{loaded.network} on {test.name}: {reviewed.accuracy:.2%} of {len(test):,}"
         review.write(reviewed, test.images, Path(out), title, test.skipped)
     return reviewed
+
+
+def join(models: Sequence[Named], file: Named) -> Model:
+    """Write several models as one, whose answer is that of all, as `neoclassic join` does; return it.
+
+        >>> both = nc.join(["lenet@fashion-mnist", "lenet:bn@fashion-mnist"], "both.safetensors")
+        >>> [name for name, _ in both.tree.children]
+        ['member1', 'member2']
+
+    models: at least two, with the same classes, images and preprocessing, apart from mean and deviation. file: its name
+    ends in `.safetensors`. The probabilities are the geometric mean of theirs, scaled to a sum of 1.
+
+    UsageError for models that do not fit together; NeoclassicError for a file that cannot be read or written.
+    """
+    return join_files([os.fspath(path) for path in models], Path(file))
 
 
 def explain(

@@ -264,7 +264,8 @@ KINDS = {
     "erase": Augmentation(erase=0.7),
     "mixup": Augmentation(mixup=0.4),
     "cutmix": Augmentation(cutmix=1.0),
-    "all": Augmentation(2, True, 0.1, 15, 0.2, 0.1, 0.5, 0.2, 1.0),
+    "elastic": Augmentation(elastic=20.0, elastic_sigma=3.0),
+    "all": Augmentation(2, True, 0.1, 15, 0.2, 0.1, 0.5, 0.2, 1.0, 20.0, 3.0),
 }
 
 
@@ -329,6 +330,31 @@ def test_the_affine_sampler_is_grid_sample(photos):
     np.testing.assert_allclose(np.moveaxis(ours, 3, 1), theirs.numpy(), atol=1e-4)
 
 
+def test_elastic_displacements_are_smoothed_noise_that_the_pixels_come_from(photos):
+    from scipy import ndimage
+
+    draw = KINDS["elastic"].draw(6, PLAIN.size, np.random.default_rng(4))
+    noise = 2 * np.random.default_rng(4).random((6, 2, *PLAIN.size), dtype=np.float32) - 1
+    smooth = ndimage.gaussian_filter(noise.astype(float), 3.0, mode="constant", truncate=8, axes=(2, 3))
+    np.testing.assert_allclose(draw.elastic, 20 * smooth, atol=1e-4)
+    found = augment(photos, draw, replace(PLAIN, mean=(0.0,), std=(1.0,)), np, lambda a: a)
+    places = np.stack(np.meshgrid(*map(np.arange, PLAIN.size), indexing="ij"))
+    for photo, image, moves in zip(photos, found, draw.elastic, strict=True):
+        wanted = [
+            ndimage.map_coordinates(photo[..., c] / 255, places + moves, order=1, mode="grid-constant")
+            for c in range(3)
+        ]
+        np.testing.assert_allclose(image, np.stack(wanted, 2), atol=1e-4)
+
+
+def test_elastic_displacements_have_the_size_that_is_documented():
+    wide = Augmentation(elastic=34.0).draw(50, (96, 96), np.random.default_rng(0)).elastic[:, :, 16:-16, 16:-16]
+    assert wide.std() == pytest.approx(34 / (2 * 4 * (3 * np.pi) ** 0.5), rel=0.05)
+    assert abs(wide.mean()) < 0.1
+    with pytest.raises(UsageError, match=r"elastic_sigma must be from 0\.1 to 100, not 0"):
+        Augmentation(elastic=34.0, elastic_sigma=0).checked()
+
+
 def test_colours_move_along_the_principal_components():
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (50, 8, 8, 1))
@@ -359,7 +385,7 @@ def test_mixed_targets_say_what_is_in_the_images(photos):
 def test_the_parts_of_a_batch_make_up_the_batch(splits):
     tree, shape = network("lenet", 10), (1, 28, 28)
     p = Preprocessing((28, 28), 1)
-    for option in ("geometry", "mixup and cutmix", "colour and erase"):
+    for option in ("geometry", "mixup and cutmix", "colour and erase", "elastic"):
         engine = create("torch", tree, shape, initial(tree, shape), "cpu")
         source = feed(engine, splits.train, p, TINY.but(**OPTIONS[option]))
         index = np.arange(40, 61)

@@ -20,6 +20,7 @@ from helpers import cut_after, write_data_set
 from neoclassic import data
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.cli import main
+from neoclassic.data.augmentation import Augmentation
 from neoclassic.engines import Optimizer
 from neoclassic.insight.watching import watchers
 from neoclassic.model.artefact import Model
@@ -312,6 +313,16 @@ def test_every_recipe_can_be_run_comes_back_from_json_and_says_what_it_reaches(k
     assert recipe(known.name).checked() is known
     assert Recipe.from_dict(json.loads(json.dumps(known.to_dict()))) == known
     assert known.reaches
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v2", "mobilenet-v3-large", "mobilenet-v3-small"])
+def test_the_loss_falls_with_the_recipes_that_are_not_measured_yet(name, splits, tmp_path):
+    few = replace(splits, train=splits.train.subset(np.arange(80)))
+    changes = {"image_size": 32, "epochs": 4, "batch_size": 16, "augmentation": Augmentation(), "validation": 0.2}
+    chosen = recipe(f"neoclassic:{name}").but(**changes)
+    train(chosen, Settings("torch"), tmp_path / "run", few, finishing=False)
+    first, *_, last = Run(tmp_path / "run").log()
+    assert last.train_loss < first.train_loss
 
 
 def test_the_published_lenet_is_what_the_course_prints():

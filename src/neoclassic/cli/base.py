@@ -32,6 +32,7 @@ EXAMPLES = {
     "predict": "neoclassic predict runs/first photo.jpg drawings/ --top 3",
     "embed": "neoclassic embed runs/first photos/ --out features.npz",
     "similar": "neoclassic similar runs/first photo.jpg photos/ --out similar.html",
+    "join": "neoclassic join runs/first runs/second --out both.safetensors",
     "export": "neoclassic export runs/first model.onnx --verify 64",
     "serve": "neoclassic serve runs/first --port 8000",
     "lab": "neoclassic lab lenet@fashion-mnist --open",

@@ -1,4 +1,4 @@
-"""The verb that makes a model of somebody's weights: import."""
+"""The verbs that make a model without training: import, of somebody's weights, and join, of other models."""
 
 from __future__ import annotations
 
@@ -71,3 +71,30 @@ def import_(
         return
     click.echo(f"{target}: {size:,} bytes, {network}, {len(model.classes)} classes")
     click.echo(f"next: neoclassic predict {target} IMAGE")
+
+
+@verb
+@click.argument("models", metavar="MODELS", nargs=-1, required=True)
+@click.option("--out", default="ensemble.safetensors", show_default=True, metavar="FILE", help="The model to write.")
+@as_json
+def join(models: tuple[str, ...], out: str, as_json: bool) -> None:
+    """Make one model of several, whose answer is that of all.
+
+    MODELS are run folders, model files or names, with the same classes, and of images of the same size. The new model
+    is one file, which evaluate, predict, serve and export take.
+    """
+    from neoclassic.base import files
+    from neoclassic.model.joining import join_files
+    from neoclassic.tree import walk
+
+    target = Path(out)
+    if target.exists():
+        raise UsageError(f"{target} exists: choose another name with --out")
+    files.check(target)
+    model = join_files(models, target)
+    size, members = target.stat().st_size, sum(1 for path, _ in walk(model.tree) if path and "." not in path)
+    if as_json:
+        print_json({"file": str(target), "bytes": size, "members": members, "classes": list(model.classes)})
+        return
+    click.echo(f"{target}: {size:,} bytes, {members} members, {len(model.classes)} classes")
+    click.echo(f"next: neoclassic evaluate {target}")

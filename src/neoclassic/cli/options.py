@@ -18,7 +18,19 @@ HEADINGS = {
         *("label_smoothing", "class_weights"),
     ),
     "Schedule of the learning rate": ("schedule", "milestones", "gamma", "warmup_epochs"),
-    "Augmentation": ("pad", "flip", "shift", "rotate", "scale", "colour", "erase", "mixup", "cutmix"),
+    "Augmentation": (
+        "pad",
+        "flip",
+        "shift",
+        "rotate",
+        "scale",
+        "elastic",
+        "elastic_sigma",
+        "colour",
+        "erase",
+        "mixup",
+        "cutmix",
+    ),
     "Pretrained weights": (
         *("weights", "mean", "std", "head", "head_first", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate"),
     ),
@@ -114,6 +126,10 @@ augmentation = _options(
     click.option("--shift", type=float, help="Shift by up to this fraction of the size."),
     click.option("--rotate", type=float, help="Rotate by up to this many degrees."),
     click.option("--scale", type=float, help="Enlarge or shrink by up to this fraction."),
+    click.option(
+        "--elastic", type=float, metavar="ALPHA", help="Distort elastically, by a strength such as 34 for 28 pixels."
+    ),
+    click.option("--elastic-sigma", type=float, metavar="PIXELS", help="How smooth elastic distortions are: 4."),
     click.option("--colour", type=float, help="Shift the colours as AlexNet does, by a strength such as 0.1."),
     click.option("--erase", type=float, help="Probability of erasing a random rectangle."),
     click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images: mixup."),

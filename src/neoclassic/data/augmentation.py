@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ class Augmentation:
     erase     probability of filling a rectangle with the training set's mean; Zhong et al. 2017, arXiv 1708.04896
     mixup     α of the weight of another image; Zhang et al. 2018, arXiv 1710.09412
     cutmix    α of the area cut from another image; Yun et al. 2019, arXiv 1905.04899; with mixup, a batch gets either
+    elastic   α of elastic distortion, in pixels: each pixel is displaced by a field of random numbers from -α to α that
+              a Gaussian smooths, whose standard deviation is `elastic_sigma` pixels; Simard, Steinkraus and Platt 2003,
+              "Best practices for convolutional neural networks", with 34 and 4 for digits
     """
 
     pad: int = 0
@@ -47,12 +51,14 @@ class Augmentation:
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    elastic: float = 0.0
+    elastic_sigma: float = 4.0
 
     def checked(self) -> Augmentation:
         """Return self. UsageError for a value outside its range."""
-        for field, most in zip(fields(self), (512, 1, 1, 180, 0.9, 10, 1, 100, 100), strict=True):
-            value = getattr(self, field.name)
-            require(field.name, value, 0 <= value <= most, f"from 0 to {most}")
+        for field, most in zip(fields(self), (512, 1, 1, 180, 0.9, 10, 1, 100, 100, 10_000, 100), strict=True):
+            value, least = getattr(self, field.name), 0.1 if field.name == "elastic_sigma" else 0
+            require(field.name, value, least <= value <= most, f"from {least} to {most}")
         return self
 
     @property
@@ -76,6 +82,7 @@ class Augmentation:
             colour=_shifts(n, self.colour, colours, rng) if self.colour and colours is not None else None,
             erased=_boxes(n, self.erase, size, rng) if self.erase else None,
             mixture=self._mixture(n, size, rng) if self.mixes and n else None,
+            elastic=_displacements(n, self.elastic, self.elastic_sigma, size, rng) if self.elastic else None,
         )
 
     def _affine(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -128,6 +135,7 @@ class Draw:
     colour         N×C, added to values in [0, 1]
     erased         N×4: top, bottom, left, right
     mixture        how images are mixed
+    elastic        N×2×H×W, added to the row and the column that a pixel comes from
     """
 
     rows: Array | None = None
@@ -136,6 +144,7 @@ class Draw:
     colour: Array | None = None
     erased: Array | None = None
     mixture: Mixture | None = None
+    elastic: Array | None = None
 
     def select(self, images: slice) -> Draw:
         """Return the parameters for some images of the batch, without mixing."""
@@ -181,6 +190,25 @@ def _boxes(n: int, probability: float, size: tuple[int, int], rng: np.random.Gen
     return np.stack([top, top + tall * hit, left, left + wide], 1)
 
 
+def _displacements(n: int, alpha: float, sigma: float, size: tuple[int, int], rng: np.random.Generator) -> Array:
+    """N×2×H×W smooth random displacements in pixels; their standard deviation is α / (2σ √(3π)), less at the border."""
+    noise = 2 * rng.random((n, 2, *size), dtype=np.float32) - 1
+    vertical, horizontal = (_gaussian(side, sigma) for side in size)
+    smooth: Array = alpha * (vertical @ noise @ horizontal)
+    return smooth
+
+
+@cache
+def _gaussian(side: int, sigma: float) -> Array:
+    """The symmetric side×side matrix that smooths a line of pixels by a Gaussian; there is nothing beyond its ends."""
+    far = side + math.ceil(6 * sigma)
+    kernel = np.exp(-(np.arange(-far, far + 1) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    i = np.arange(side)
+    matrix: Array = kernel[far + i[:, None] - i].astype(np.float32)
+    return matrix
+
+
 # ── applied with NumPy or torch ──────────────────────────────────────────────────────────────────────
 
 Put = Callable[[Any], Any]  # copies a NumPy array to the images' device
@@ -191,8 +219,8 @@ def augment(x_NHWC: Any, draw: Draw, p: Preprocessing, xp: Any, put: Put) -> Any
     if draw.rows is not None or draw.columns is not None:
         x_NHWC = _gathered(x_NHWC, draw, xp, put)
     x_NHWC = xp.asarray(x_NHWC, dtype=xp.float32)
-    if draw.affine is not None:
-        x_NHWC = _sampled(x_NHWC, put(draw.affine), xp, put)
+    if draw.affine is not None or draw.elastic is not None:
+        x_NHWC = _sampled(x_NHWC, draw, xp, put)
     x_NHWC = x_NHWC / put(np.array([255], np.float32))  # CUDA divides by a Python number inexactly
     if draw.colour is not None:
         x_NHWC = x_NHWC + put(draw.colour)[:, None, None, :]
@@ -231,12 +259,16 @@ def _gathered(x_NHWC: Any, draw: Draw, xp: Any, put: Put) -> Any:
     return pixels * inside[..., None]
 
 
-def _sampled(x_NHWC: Any, affine: Any, xp: Any, put: Put) -> Any:
+def _sampled(x_NHWC: Any, draw: Draw, xp: Any, put: Put) -> Any:
     """Sample bilinearly: each new pixel from the four around its position in the old image, black outside it."""
     N, H, W, _ = x_NHWC.shape
-    i, j = put(np.arange(H, dtype=np.float32))[None, :, None], put(np.arange(W, dtype=np.float32))[None, None, :]
-    a = affine[:, :, :, None, None]
-    y, x = (a[:, k, 0] * i + a[:, k, 1] * j + a[:, k, 2] for k in (0, 1))
+    y, x = put(np.arange(H, dtype=np.float32))[None, :, None], put(np.arange(W, dtype=np.float32))[None, None, :]
+    if draw.affine is not None:
+        a = put(draw.affine)[:, :, :, None, None]
+        y, x = (a[:, k, 0] * y + a[:, k, 1] * x + a[:, k, 2] for k in (0, 1))
+    if draw.elastic is not None:
+        moves = put(draw.elastic)
+        y, x = y + moves[:, 0], x + moves[:, 1]
     top, left = xp.floor(y), xp.floor(x)
     down, right = y - top, x - left
     rows, columns = xp.asarray(top, dtype=xp.int64), xp.asarray(left, dtype=xp.int64)

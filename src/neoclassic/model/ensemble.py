@@ -93,8 +93,18 @@ def open_models(
     """
     paths = [member for path in paths for member in folds.trained(path) or [path]]
     members = [open_model(path, engine, device, answering) for path in paths]
-    (first, running), *others = members
-    for path, (model, _) in zip(paths[1:], others, strict=True):
+    models = [model for model, _ in members]
+    require_alike(paths, models)
+    if not models[1:]:
+        ((first, running),) = members
+        return (first, running) if views == MultiView() else (replace(first, calibration={}), Ensemble(members, views))
+    return of_all(models), Ensemble(members, views)
+
+
+def require_alike(paths: Sequence[str], models: Sequence[Model]) -> None:
+    """Raise UsageError, which names two paths, if the models have other classes or need other images."""
+    first = models[0]
+    for path, model in zip(paths, models, strict=True):
         if model.classes != first.classes:
             raise UsageError(f"{path} has other classes than {paths[0]}: an ensemble needs the same, in the same order")
         a, b = (replace(m.preprocessing, mean=(0.0,), std=(1.0,)) for m in (first, model))
@@ -104,12 +114,9 @@ def open_models(
             if first.input == model.input:
                 what = "; ".join(f"{k} {x} and {y}" for k, x, y in differ)
             raise UsageError(f"{path} needs other images than {paths[0]} ({what}): an ensemble needs the same")
-    if not others:
-        return (first, running) if views == MultiView() else (replace(first, calibration={}), Ensemble(members, views))
-    return _of_all([model for model, _ in members]), Ensemble(members, views)
 
 
-def _of_all(models: Sequence[Model]) -> Model:
+def of_all(models: Sequence[Model]) -> Model:
     """What is true of several models together: no weights, no metrics, and what their photos are to all of them.
 
     A photo is a test photo if none of them was trained on it.
