@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -447,3 +448,13 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
     assert cache.folder() == Path.home() / ".cache" / "neoclassic"
     monkeypatch.setattr("sys.platform", "darwin")
     assert cache.folder() == Path.home() / "Library" / "Caches" / "neoclassic"
+
+
+def test_files_of_another_data_set_with_the_same_names_are_told(tmp_path, run):
+    shutil.copytree(sources.PACKAGE / "fashion_mnist", tmp_path / "clothes")
+    code, out, err = run("train", "lenet", "--data", "mnist", "--data-dir", tmp_path / "clothes", "--max-steps", 1)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        f"neoclassic: {tmp_path / 'clothes'} holds fashion-mnist, not mnist: "
+        "use --data fashion-mnist, or another --data-dir"
+    )

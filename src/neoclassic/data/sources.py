@@ -6,11 +6,14 @@ data set is in none of them, it is downloaded into the cache.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from neoclassic.base.errors import NeoclassicError, UsageError, unknown
 from neoclassic.base.files import expanded
@@ -46,6 +49,7 @@ class Source:
     md5       checksums of the packaged files, uncompressed, by role
     files     to download: the name and MD5 of each
     mirrors   URLs to which the file names are appended, in the order in which they are tried
+    labels    MD5 of the test labels, one byte each: files of another data set with the same names differ in it
     """
 
     name: str
@@ -58,6 +62,7 @@ class Source:
     md5: dict[str, str] = field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
     mirrors: tuple[str, ...] = ()
+    labels: str = ""
 
 
 _SOURCES = (
@@ -74,6 +79,7 @@ _SOURCES = (
             "test-images": "8181f5470baa50b63fa0f6fddb340f0a",
             "test-labels": "15d484375f8d13e6eb1aabb0c3f46965",
         },
+        labels="8dea97a4e78c1bd1b5a6e8efbb870b6e",
     ),
     Source(
         "mnist",
@@ -91,6 +97,7 @@ _SOURCES = (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ),
+        labels="073c3904dfbd3e141ff8aa01cfde6b15",
     ),
     Source(
         "cifar-10",
@@ -110,7 +117,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
     """Load a data set by its name, or from the folder of arrays at that path.
 
     data_dir: a folder to search first. NeoclassicError, listing the searched folders, if the data set is not found;
-    UsageError for an unknown name or a folder that does not exist.
+    UsageError for an unknown name, a folder that does not exist, or one that holds another data set in files of the
+    same names.
     """
     if name not in SOURCES:
         path = expanded(name)
@@ -128,8 +136,19 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Splits:
     for folder in folders:
         files = source.reader.find_files(folder)
         if len(files) == len(source.reader.ROLES) or (files and folder in given):
-            return source.reader.load(folder, name, source.classes, source.md5 if folder in packaged else None)
+            splits = source.reader.load(folder, name, source.classes, source.md5 if folder in packaged else None)
+            _check_that_it_is(source, splits, folder)
+            return splits
     return source.reader.load(_download(source, folders), name, source.classes)
+
+
+def _check_that_it_is(source: Source, splits: Splits, folder: Path) -> None:
+    """UsageError if the files are those of another data set."""
+    labels = hashlib.md5(splits.test.labels.astype(np.uint8).tobytes(), usedforsecurity=False).hexdigest()
+    for other in _SOURCES:
+        if other is not source and labels == other.labels:
+            name = other.name
+            raise UsageError(f"{folder} holds {name}, not {source.name}: use --data {name}, or another --data-dir")
 
 
 def present(name: str) -> bool:
