@@ -127,7 +127,7 @@ def test_it_is_written_whole_or_not_at_all(work, tmp_path, monkeypatch):
 def test_options_that_do_not_belong_together_are_refused(run, tmp_path):
     code, _, err = run("export", "run", tmp_path / "out", "--hub", "--verify", 3)
     assert code == 2
-    assert "to --verify, export to a FILE.onnx" in err
+    assert "for --verify, export to a FILE.onnx" in err
 
 
 # ── the card ─────────────────────────────────────────────────────────────────────────────────────────

@@ -417,6 +417,8 @@ class Run(display.Displayed):
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+            if not rows:
+                raise ValueError("it has no epoch")
             log = [record(Epoch, {**row, "epoch": int(row["epoch"] or 0)}) for row in rows]
         except FileNotFoundError:
             log = []

@@ -90,7 +90,8 @@ def _folded(norm: Instruction, weight: Array, bias: Array, weights: Mapping[str,
     )
     factor = scale / np.sqrt(var + norm.node.eps)
     shift += ((bias if len(bias) else 0) - mean) * factor
-    return (weight * factor[:, None, None, None]).astype(weight.dtype), shift.astype(weight.dtype)
+    with np.errstate(over="ignore"):  # weights that are too large give infinite logits, as in the program to read
+        return (weight * factor[:, None, None, None]).astype(weight.dtype), shift.astype(weight.dtype)
 
 
 def _in_place(node: Node) -> Activate:

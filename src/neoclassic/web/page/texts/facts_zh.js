@@ -107,6 +107,7 @@ export const facts = {
   'momentum, cosine, small shifts and rotations': '动量，余弦学习率，小幅平移和旋转',
   'one of the published runs ends below .70': '公布的训练中有一次最终低于 .70',
   'one-cycle, crops and flips, averaged weights; evaluate with --flip': '单周期学习率，裁剪和翻转，平均权重；评估时使用 --flip',
+  'one-cycle, crops, flips, smoothed labels, averaged weights': '单周期学习率，裁剪和翻转，标签平滑，平均权重',
   'one-cycle, crops, flips, random erasing, averaged weights; evaluate with --flip': '单周期学习率，裁剪、翻转和随机擦除，平均权重；评估时使用 --flip',
   'one-cycle, shifts, rotations and scaling, averaged weights; several seeds make an ensemble': '单周期学习率，平移、旋转和缩放，平均权重；多个随机种子可组成集成模型',
   'standardised inputs, Adam, cosine': '标准化的输入，Adam，余弦学习率',
