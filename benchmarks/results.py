@@ -17,6 +17,7 @@ from typing import Any
 
 import neoclassic as nc
 from neoclassic.data import SOURCES
+from neoclassic.networks import entry
 
 ROOT = Path(__file__).parents[1]
 OUTCOMES = ("answered", "refused", "failed")  # of a campaign's trial
@@ -69,7 +70,7 @@ def recipe_row(stem: str, run: dict[str, Any]) -> str:
     cells = (
         f"[`{run['recipe']['name']}`](results/{stem}.json)",
         f"`{run['recipe']['network']}`",
-        parameters(run["recipe"]["name"]),
+        parameters(run["recipe"]),
         f"{epochs} of {printed}" if printed not in (None, epochs) else str(epochs),
         f"{accuracy['mean']:.4f}{spread}",
         f"{accuracy['worst']:.4f}",
@@ -81,12 +82,12 @@ def recipe_row(stem: str, run: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def parameters(name: str) -> str:
+def parameters(recipe: dict[str, Any]) -> str:
     """How many parameters the network of a recipe has, on the images of its data set."""
-    recipe = nc.recipe(name)
-    source, (_, height, width) = SOURCES[recipe.data], recipe.entry.input
-    shape = source.shape[0], recipe.image_size or height, recipe.image_size or width
-    return f"{nc.measure(recipe.entry.tree(len(source.classes)), shape).parameters:,}"
+    source, network = SOURCES[recipe["data"]], entry(recipe["network"])
+    _, height, width = network.input
+    shape = source.shape[0], recipe["image_size"] or height, recipe["image_size"] or width
+    return f"{nc.measure(network.tree(len(source.classes)), shape).parameters:,}"
 
 
 def published(run: dict[str, Any]) -> str:

@@ -102,9 +102,15 @@ def test_results_become_a_table(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(run))
     short = run | {"n": 1, "test_accuracy": {"mean": 0.9, "worst": 0.9}}
     (tmp_path / "b.json").write_text(json.dumps(short))
+    candidate = run | {"recipe": run["recipe"] | {"name": "neoclassic:lenet+longer", "source": "neoclassic"}}
+    (tmp_path / "c.json").write_text(json.dumps(candidate))
     rows = {"lenet": {"ms": 1.23456, "date": "today"}, "alexnet": {"ms": 20}}
     (tmp_path / "other.json").write_text(json.dumps({"benchmark": "other", "ratio": 3.5, "rows": rows}))
     lines = results.text(tmp_path).splitlines()
     row = "| [`d2l-zh:lenet`](results/a.json) | `lenet` | 61,706 | 10 | 0.8000 ± 0.0100 | 0.7900 | 2 | 25 | "
-    assert [line for line in lines if "d2l-zh:lenet" in line] == [row + "numpy, cpu, 2 cores | median .806 |"]
+    row += "numpy, cpu, 2 cores | median .806 |"
+    assert any(line.startswith("| [`neoclassic:lenet+longer`](results/c.json) | `lenet` | 61,706 |") for line in lines)
+    assert [line for line in lines if line.startswith("| [`d2l-zh:lenet`")] == [
+        row + "numpy, cpu, 2 cores | median .806 |"
+    ]
     assert {"| ratio | 3.5 |", "| | ms |", "| lenet | 1.2346 |", "| alexnet | 20 |"} <= set(lines)
