@@ -110,7 +110,5 @@ def test_results_become_a_table(tmp_path):
     row = "| [`d2l-zh:lenet`](results/a.json) | `lenet` | 61,706 | 10 | 0.8000 ± 0.0100 | 0.7900 | 2 | 25 | "
     row += "numpy, cpu, 2 cores | median .806 |"
     assert any(line.startswith("| [`neoclassic:lenet+longer`](results/c.json) | `lenet` | 61,706 |") for line in lines)
-    assert [line for line in lines if line.startswith("| [`d2l-zh:lenet`")] == [
-        row + "numpy, cpu, 2 cores | median .806 |"
-    ]
+    assert [line for line in lines if line.startswith("| [`d2l-zh:lenet`")] == [row]
     assert {"| ratio | 3.5 |", "| | ms |", "| lenet | 1.2346 |", "| alexnet | 20 |"} <= set(lines)
