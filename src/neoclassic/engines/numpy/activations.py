@@ -8,9 +8,31 @@ from __future__ import annotations
 
 import numpy as np
 
+from neoclassic import tree as nodes
 from neoclassic.engines.contract import Array
 from neoclassic.engines.numpy.buffers import New
 from neoclassic.engines.numpy.operation import Result
+from neoclassic.tree import Node
+
+
+def activation(node: Node, x: Array, in_place: bool, new: New) -> Result | None:
+    """The output of an activation, and its backward function; None for another layer. in_place: use x as `out`."""
+    match node:
+        case nodes.Hardsigmoid():
+            return hardsigmoid(x, new)
+        case nodes.Hardswish():
+            return hardswish(x, new)
+    out = x if in_place else new(x.shape)
+    match node:
+        case nodes.ReLU():
+            return relu(x, out, new)
+        case nodes.ReLU6():
+            return relu6(x, out, new)
+        case nodes.Sigmoid():
+            return sigmoid(x, out, new)
+        case nodes.Tanh(scale, slope):
+            return tanh(x, scale, slope, out, new)
+    return None
 
 
 def relu(x: Array, out: Array, new: New) -> Result:

@@ -98,18 +98,9 @@ def _in_place(node: Node) -> Activate:
     """The activation as a function that overwrites its input."""
 
     def activate(x: Array, new: New) -> None:
-        match node:
-            case nodes.ReLU():
-                activations.relu(x, x, new)
-            case nodes.ReLU6():
-                activations.relu6(x, x, new)
-            case nodes.Sigmoid():
-                activations.sigmoid(x, x, new)
-            case nodes.Tanh(scale, slope):
-                activations.tanh(x, scale, slope, x, new)
-            case nodes.Hardsigmoid():
-                x[...] = activations.hardsigmoid(x, new)[0]
-            case nodes.Hardswish():
-                x[...] = activations.hardswish(x, new)[0]
+        result = activations.activation(node, x, True, new)
+        assert result
+        if result[0] is not x:
+            x[...] = result[0]
 
     return activate

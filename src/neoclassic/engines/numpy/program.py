@@ -196,7 +196,10 @@ def _execute(at: Instruction, chunk: Chunk, training: bool, inputs: list[Array])
             return joining.multiply(*inputs)
         case nodes.Concat():
             return joining.concat(*inputs, room=_room(at, chunk, x), extend=at.extends)
-    return _activation(at, chunk, x)
+    result = activations.activation(at.node, x, at.in_place, new)
+    if result is None:
+        raise unknown_layer("the numpy engine", at.node, at.path)
+    return result
 
 
 def _no_gradient(dy: Array) -> tuple[Array | None, ...]:
@@ -225,23 +228,3 @@ def _room(at: Instruction, chunk: Chunk, x: Array) -> Array:
     if at.capacity > at.width:
         chunk.rooms[at.output] = room
     return room
-
-
-def _activation(at: Instruction, chunk: Chunk, x: Array) -> Result:
-    new = chunk.new
-    match at.node:
-        case nodes.Hardsigmoid():
-            return activations.hardsigmoid(x, new)
-        case nodes.Hardswish():
-            return activations.hardswish(x, new)
-    out = x if at.in_place else new(x.shape)
-    match at.node:
-        case nodes.ReLU():
-            return activations.relu(x, out, new)
-        case nodes.ReLU6():
-            return activations.relu6(x, out, new)
-        case nodes.Sigmoid():
-            return activations.sigmoid(x, out, new)
-        case nodes.Tanh(scale, slope):
-            return activations.tanh(x, scale, slope, out, new)
-    raise unknown_layer("the numpy engine", at.node, at.path)
