@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -92,15 +92,23 @@ class Folder:
         return read_infos([photo.path for photo in self.photos], self.root)
 
     def look(
-        self, size: tuple[int, int], channels: int | None = None, fit: str | None = None, keep: float | None = None
+        self,
+        size: tuple[int, int],
+        channels: int | None = None,
+        fit: str | None = None,
+        keep: float | None = None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
         """Read many new photos in one pass: `infos`, and the pixels that `prepare` will look for in the cache.
 
         The parameters are those of `preprocessing`, and the fraction that a crop keeps. A sample of the photos chooses
-        what is not given; if all of them choose otherwise in the end, `prepare` decodes them again.
+        what is not given; if all of them choose otherwise in the end, `prepare` decodes them again. before: is called
+        first, if there are any new photos.
         """
 
         def read(missing: Sequence[Path]) -> Iterable[FileInfo]:
+            if missing:
+                before()
             if len(missing) < len(self.photos):
                 return read_all(missing)
             sample = [read_info(photo.path) for photo in self.photos[:: len(self.photos) // SAMPLE + 1]]

@@ -230,11 +230,15 @@ def prepare(
 
 def _read(recipe: Recipe, photos: Folder, size: tuple[int, int], fit: str | None, resumed: bool) -> None:
     """Read many new photos in one pass; see `Folder.look`. Bad weights are told before this, as it may take long."""
-    if recipe.weights:
-        shape = (recipe.channels or 3, *size)
-        fresh = arrays.initial(tree_for(recipe, len(photos.classes), shape), shape, recipe.initialisation, recipe.seed)
-        transfer.start(recipe, fresh, shape[0], resumed)
-    photos.look(size, recipe.channels, fit, recipe.keep)
+
+    def check_weights() -> None:
+        if recipe.weights:
+            shape = (recipe.channels or 3, *size)
+            tree = tree_for(recipe, len(photos.classes), shape)
+            fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
+            transfer.start(recipe, fresh, shape[0], resumed)
+
+    photos.look(size, recipe.channels, fit, recipe.keep, check_weights)
 
 
 def opened(recipe: Recipe, source: str, data_dir: str | None) -> Splits | Folder:
