@@ -21,6 +21,11 @@ from neoclassic.data.preprocessing import Array, Preprocessing
 from neoclassic.data.resizing import resize
 
 
+def evenly(count: int, n: int) -> Array:
+    """The indices of at most n of `count` things, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(n, count)).astype(int))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and their labels.
@@ -110,7 +115,7 @@ class Dataset:
 
     def evenly(self, n: int) -> Array:
         """Return the indices of at most n images, evenly spread: of all classes, where the images are sorted."""
-        return np.unique(np.linspace(0, len(self) - 1, min(n, len(self))).astype(int))
+        return evenly(len(self), n)
 
     def subset(self, indices: Array) -> Self:
         """Return the images at these indices, in this order."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
-from neoclassic.data.dataset import Dataset, Splits
+from neoclassic.data.dataset import Dataset, Splits, evenly
 from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, to_input
 from neoclassic.engines import Engine
@@ -107,7 +107,7 @@ def _calibration(source: Splits | Folder, test: Dataset, p: Preprocessing) -> Da
         photos = [photo for photo in source.splits.get("train", ()) if str(photo.path) not in tested]
         if not photos:
             raise NeoclassicError(f"{source.root} has no training images to calibrate with: name others with --data")
-        chosen = np.unique(np.linspace(0, len(photos) - 1, CALIBRATION).astype(int))
+        chosen = evenly(len(photos), CALIBRATION)
         found = replace(source, splits={"train": tuple(photos[i] for i in chosen)}).split("all", p)
         assert found is not None
         return found
