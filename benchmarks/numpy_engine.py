@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -137,19 +137,33 @@ def against_plain(rounds: int, threads: int) -> dict[str, object]:
     return {"ratio": ratio, "ratio_to_the_printed_step": whole, **times}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"any of {', '.join(CASES)}; default: all")
+def asked(about: str, networks: Iterable[str]) -> argparse.Namespace:
+    """The networks, rounds and threads of the command line. networks: those there are, and the default."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"any of {', '.join(networks)}; default: all")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=cores(), help="threads of each engine; default: one per core")
     options = parser.parse_args()
-    names = options.networks or list(CASES)
-    result = {
-        "benchmark": "numpy_engine",
-        "what": "medians of alternating runs; a ratio above 1 means that neoclassic is faster",
+    options.networks = options.networks or list(networks)
+    return options
+
+
+def where() -> dict[str, object]:
+    """When and on what a benchmark was run."""
+    return {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}",
         "versions": {"numpy": np.__version__, "torch": torch.__version__},
+    }
+
+
+def main() -> None:
+    options = asked(__doc__.splitlines()[0], CASES)  # type: ignore[union-attr]
+    names = options.networks
+    result = {
+        "benchmark": "numpy_engine",
+        "what": "medians of alternating runs; a ratio above 1 means that neoclassic is faster",
+        **where(),
         "wanted_of_torch_in_training": WANTED,
         "load_before": round(os.getloadavg()[0], 1),
         "networks": {n: against_torch(n, CASES[n], options.rounds, options.threads) for n in names},

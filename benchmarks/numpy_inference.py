@@ -10,18 +10,14 @@ CPU time is more reliable on a machine that is in use, and so is a single thread
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy_engine import alternating
+from numpy_engine import alternating, asked, where
 
-from neoclassic.base.machine import cores
 from neoclassic.engines.numpy import NumpyEngine
 from neoclassic.engines.torch import build, load
 from neoclassic.engines.weights import initial
@@ -85,21 +81,15 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"any of {', '.join(CASES)}; default: all")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=cores(), help="threads of each engine; default: one per core")
-    options = parser.parse_args()
-    names, rounds = options.networks or list(CASES), options.rounds
+    options = asked(__doc__.splitlines()[0], CASES)  # type: ignore[union-attr]
+    names, rounds = options.networks, options.rounds
     load_before = round(os.getloadavg()[0], 1)
     networks = {n: measured(n, rounds, options.threads) for n in names}
     one_thread_each = {n: measured(n, max(3, rounds // 2), 1) for n in names}
     result = {
         "benchmark": "numpy_inference",
         "what": "the NumPy engine's speed in inference relative to eager PyTorch's: above 1, neoclassic is faster",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}",
-        "versions": {"numpy": np.__version__, "torch": torch.__version__},
+        **where(),
         "load_before": load_before,
         "networks": networks,
         "one_thread_each": one_thread_each,
