@@ -25,10 +25,22 @@ def write_data_set(folder: Path, given: Any, train: int, test: int) -> Path:
     return folder
 
 
+def model_bytes(run: Path) -> bytes:
+    """The model of a run folder, byte by byte."""
+    return (run / "model.safetensors").read_bytes()
+
+
 def write_idx(path: Path, array: np.ndarray) -> None:
     """Write an array of bytes as a compressed IDX file."""
     header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+def save(path: Path, image: Image.Image, **options) -> Path:
+    """Write an image file, and the folders that it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **{"quality": 90, **options})
+    return path
 
 
 def fill_photos(root: Path, names, n: int = 14, first: int = 0, ending: str = "jpg") -> Path:

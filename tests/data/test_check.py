@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import save
 from PIL import Image
 
 from neoclassic.data import copies, scan
@@ -21,12 +22,6 @@ def photo(seed, size=(40, 32)):
     """Smooth blotches: unlike each other, and alike at another size or quality."""
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-
-
-def save(path: Path, image: Image.Image, **options) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **{"quality": 90, **options})
-    return path
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
 """Cropped copies: what `check` says of them, and that it claims none where there are none."""
 
+from functools import partial
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from neoclassic.data import crops, load, scan
 from neoclassic.data.check import check
+
+save = partial(helpers.save, quality=75)
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +33,6 @@ def window(image, rng):
     w, h = round(width * image.width), round(area / width * image.height)
     left, top = rng.integers(image.width - w + 1), rng.integers(image.height - h + 1)
     return image.crop((left, top, left + w, top + h))
-
-
-def save(path: Path, image: Image.Image) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, quality=75)
-    return path
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import cut_after, write_data_set
+from helpers import cut_after, model_bytes, write_data_set
 from options import OPTIONS, TINY
 from parity import weights_of
 
@@ -47,10 +47,6 @@ def few_folder(fashion, tmp_path_factory):
 @pytest.fixture(scope="module")
 def few(few_folder):
     return data.load(str(few_folder))
-
-
-def model_bytes(folder):
-    return (folder / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("engine", ["numpy", "torch"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import cut_after, write_data_set
+from helpers import cut_after, model_bytes, write_data_set
 
 from neoclassic import data
 from neoclassic.base.errors import NeoclassicError, UsageError
@@ -53,10 +53,6 @@ def idx_folder(fashion, tmp_path_factory):
 @pytest.fixture(scope="module")
 def splits(idx_folder):
     return data.load(str(idx_folder))
-
-
-def model_bytes(folder):
-    return (folder / "model.safetensors").read_bytes()
 
 
 def log_of(folder):
