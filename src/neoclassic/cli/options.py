@@ -19,17 +19,7 @@ HEADINGS = {
     ),
     "Schedule of the learning rate": ("schedule", "milestones", "gamma", "warmup_epochs"),
     "Augmentation": (
-        "pad",
-        "flip",
-        "shift",
-        "rotate",
-        "scale",
-        "elastic",
-        "elastic_sigma",
-        "colour",
-        "erase",
-        "mixup",
-        "cutmix",
+        *("pad", "flip", "shift", "rotate", "scale", "elastic", "elastic_sigma", "colour", "erase", "mixup", "cutmix"),
     ),
     "Pretrained weights": (
         *("weights", "mean", "std", "head", "head_first", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate"),
