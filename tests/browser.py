@@ -39,6 +39,7 @@ class Browser:
             profile, executable_path=executable, args=options, permissions=["camera"], locale="en-GB"
         )
         self.context.set_default_timeout(1000 * TIMEOUT)
+        self.context.add_init_script("Math.random = () => 0.5")  # else every run would see another test image
         self.page = self.context.pages[0] if self.context.pages else self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []

@@ -116,9 +116,11 @@ def test_the_arithmetic_that_is_shown_is_that_of_the_engine(browser, lab, residu
     assert unit == (0,)
 
 
-def test_the_evidence_and_a_hidden_part_are_shown(browser, lab):
+def test_the_evidence_and_a_hidden_part_are_shown(browser, lab, tmp_path):
+    pixels = np.random.default_rng(4).integers(0, 256, (28, 28), dtype=np.uint8)  # no class is certain
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
     page = opened(browser, lab, "look/lenet%40fashion-mnist")
-    page.click("#sample")
+    browser.choose("#files", [tmp_path / "noise.png"])
     looked(page, 1)
     page.locator(".answers button").first.click()
     browser.wait("document.querySelector('.picture .hint').textContent.includes('Grad-CAM')")
