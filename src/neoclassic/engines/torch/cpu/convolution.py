@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 FEW_CHANNELS = 8  # oneDNN's kernels are slow for fewer
 LARGE_WEIGHT = 1 << 16  # input × output channels from which one matrix product per kernel position pays
+MOST_PAIRS = 1 << 14  # of output and input pixels, up to which `_weight_gradient_by_pairs` pays
 
 Pair = tuple[int, int]
 
@@ -55,6 +57,13 @@ class BFloat16Conv2d(torch.autograd.Function):
             weight_gradient = _weight_gradient_by_position if large else _weight_gradient_by_patches
             dw = weight_gradient(dy, x, weight.shape, stride, padding)
             db = dy.sum((0, 2, 3)) if needed[2] else None
+            needed[1:] = False, False
+        if needed[1] and groups == C == x.shape[1] and _slow_depthwise(weight, x):
+            if dy[0, 0].numel() * x[0, 0].numel() <= MOST_PAIRS:
+                dw = _weight_gradient_by_pairs(dy, x, weight.shape, stride, padding)
+                db = dy.sum((0, 2, 3)) if needed[2] else None
+            else:
+                _, dw, db = gradients(dy.float(), stride, [False, *needed[1:]])
             needed[1:] = False, False
         if needed[1] and C < FEW_CHANNELS and not dy.is_contiguous(memory_format=torch.channels_last):
             _, dw, db = gradients(dy.float(), stride, [False, *needed[1:]])  # 1 ms in float32, 4 ms in bfloat16
@@ -115,6 +124,36 @@ def _inside(n: int, size: int, shift: int, stride: int) -> tuple[slice, slice]:
     end = max(first, min(n, (size - 1 - shift) // stride + 1))
     pixels = range(stride * first + shift, size, stride)[: end - first]
     return slice(first, end), slice(pixels.start, pixels.stop, stride)
+
+
+def _slow_depthwise(weight: Tensor, x: Tensor) -> bool:
+    """Whether oneDNN computes the weight gradient of a depthwise convolution without its vectorised kernels."""
+    return bool(max(weight.shape[2:]) > 3 or max(x.shape[2:]) <= 2)
+
+
+def _weight_gradient_by_pairs(dy: Tensor, x: Tensor, shape: tuple[int, ...], stride: Pair, padding: Pair) -> Tensor:
+    """The weight gradient of a depthwise convolution, from the products of each output pixel with each input pixel.
+
+    Most of these products are not needed, but one matrix product per channel computes all of them, which takes a tenth
+    of the time of oneDNN for 5×5 kernels or maps of 2×2.
+    """
+    N, C, H, W = x.shape
+    dy_CPN = dy.permute(1, 2, 3, 0).reshape(C, -1, N)
+    x_CNP = x.permute(1, 0, 2, 3).reshape(C, N, H * W)
+    products = torch.bmm(dy_CPN, x_CNP).view(C, -1).float()
+    positions = _positions((dy.shape[2], dy.shape[3]), (H, W), (shape[2], shape[3]), stride, padding)
+    return (products @ positions).view(shape)
+
+
+@lru_cache(64)
+def _positions(outputs: Pair, inputs: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+    """1 where an output pixel reads an input pixel with a position of the kernel, (output pixels · input pixels)×k²."""
+
+    def along(axis: int) -> Tensor:
+        o, i, k = (torch.arange(sizes[axis]) for sizes in (outputs, inputs, kernel))
+        return (i[:, None] == stride[axis] * o[:, None, None] - padding[axis] + k).float()
+
+    return torch.einsum("hyi,wxj->hwyxij", along(0), along(1)).reshape(-1, kernel[0] * kernel[1])
 
 
 def space_to_depth_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
