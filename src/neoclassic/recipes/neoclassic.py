@@ -194,15 +194,15 @@ LONGER = MOMENTUM.but(
 
 
 def mobilenet_v2() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v2", network="mobilenet-v2", image_size=64, epochs=20)
+    return LONGER.but(name="neoclassic:mobilenet-v2", network="mobilenet-v2", image_size=64, epochs=12)
 
 
 def mobilenet_v3_large() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v3-large", network="mobilenet-v3-large", image_size=64, epochs=20)
+    return LONGER.but(name="neoclassic:mobilenet-v3-large", network="mobilenet-v3-large", image_size=64, epochs=12)
 
 
 def mobilenet_v3_small() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v3-small", network="mobilenet-v3-small", image_size=96, epochs=25)
+    return LONGER.but(name="neoclassic:mobilenet-v3-small", network="mobilenet-v3-small", image_size=96, epochs=15)
 
 
 def mnist_inception() -> Recipe:
