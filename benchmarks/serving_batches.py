@@ -37,7 +37,11 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.predict import probabilities
 
 RESULTS = Path(__file__).parent.parent / "results" / "serving-batches.json"
-CASES = (("lenet", 28, 1, 32), ("lenet", 28, 1, 256), ("mobilenet-v2", 96, 3, 32), ("mobilenet-v2", 224, 3, 32))
+CASES = (
+    *(("lenet", 28, 1, batch) for batch in (32, 256, 1024)),
+    ("mobilenet-v2", 96, 3, 32),
+    ("mobilenet-v2", 224, 3, 32),
+)
 ENGINES = ("numpy", "onnx")
 CLIENTS = 8
 NPY = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}

@@ -194,7 +194,5 @@ def test_other_kinds_of_networks_stay_near_float32(name):
     images = np.random.default_rng(0).standard_normal((8, *shape), np.float32)
     quantised = onnx_engine.quantize(content, [images])
     onnx_engine.check(quantised)
-    float32, int8 = (
-        onnx_engine.OnnxEngine(tree, shape, onnx_engine.session(each)).logits(images) for each in (content, quantised)
-    )
+    float32, int8 = (onnx_engine.OnnxEngine(tree, shape, each).logits(images) for each in (content, quantised))
     assert np.corrcoef(float32.ravel(), int8.ravel())[0, 1] > 0.97

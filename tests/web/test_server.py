@@ -1,5 +1,6 @@
 """The server: it gives the answers of `predict` and refuses hostile requests with a clear message."""
 
+import http.client
 import io
 import json
 import re
@@ -88,6 +89,18 @@ def test_concurrent_clients_each_get_their_own_answer(running, model, tmp_path):
         float(re.search(rf"neoclassic_batch_images_{what} (.*)", metrics)[1]) for what in ('bucket{le="1.0"}', "count")
     )
     assert alone < total, "no two images were ever computed together"
+
+
+def test_a_connection_that_stays_open_does_not_wait_for_acknowledgements(running):
+    """With Nagle's algorithm, each answer but the first few would take 40 ms."""
+    connection, seconds = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20), []
+    for _ in range(60):
+        started = time.perf_counter()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - started)
+    connection.close()
+    assert min(seconds[-20:]) < 0.03
 
 
 def test_top_and_threshold(running):

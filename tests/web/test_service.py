@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from serving import form, make_model, picture
 
-from neoclassic.web import npy
+from neoclassic import networks
+from neoclassic.model.predict import probabilities
+from neoclassic.web import lanes, npy
 from neoclassic.web.application import application
 from neoclassic.web.intake import Limits
 from neoclassic.web.responses import Refusal
@@ -138,6 +140,52 @@ def test_arrays_are_computed_whole_or_in_parts_up_to_the_limit():
     assert sum(engine.seen) == 11
     assert max(engine.seen) <= 4
     assert service.waiting == 0
+
+
+class SlowCopies(SlowEngine):
+    """A small network; its engines for some of the cores share what they record, and note when they begin."""
+
+    tree, input = make_model().tree, make_model().input
+
+    def __init__(self, threads=0, other=None):
+        super().__init__()
+        self.threads = threads
+        self.begun = other.begun if other else []
+
+    def with_threads(self, threads):
+        return SlowCopies(threads, self)
+
+    def logits(self, images, exact=True):
+        self.begun.append((time.perf_counter(), self.threads))
+        super().logits(images)
+        return np.repeat(images.mean((1, 2, 3))[:, None], 4, 1) * (np.arange(4) == 0)
+
+
+def test_full_batches_are_computed_side_by_side_and_one_alone_by_all_cores(monkeypatch):
+    monkeypatch.setattr(lanes, "cores", lambda: 2)
+    engine = SlowCopies()
+    service = Service(make_model(), engine, Limits(batch=4))
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
+
+    async def ask():
+        async with service.running(None):
+            first = await service._rows_of_array(npy.body_of(images[0]))
+            return [first, *await asyncio.gather(*(service._rows_of_array(npy.body_of(each)) for each in images[1:]))]
+
+    rows = asyncio.run(ask())
+    assert [threads for _, threads in engine.begun] == [0, 1, 1, 1, 1, 1]
+    begun = [when for when, _ in engine.begun]
+    assert begun[2] - begun[1] < 0.25 < begun[3] - begun[1]  # two at a time, each for half a second
+    for each, found in zip(images, rows, strict=True):
+        np.testing.assert_allclose(found, probabilities(service.model, SlowCopies(), each), atol=1e-6)
+
+
+@pytest.mark.parametrize(("network", "batch", "size"), [("lenet", 256, 2), ("vgg11:taught", 1, 0)])
+def test_only_small_networks_have_engines_side_by_side(monkeypatch, network, batch, size):
+    monkeypatch.setattr(lanes, "cores", lambda: 2)
+    tree, shape = networks.network(network, 10), networks.entry(network).input
+    engine = SimpleNamespace(tree=tree, input=shape, with_threads=lambda threads: None)
+    assert lanes.Lanes.of(engine, batch).size == size
 
 
 def test_images_beyond_the_queue_are_refused_at_once():

@@ -135,9 +135,9 @@ def create(
     if device not in ("auto", "cpu"):
         raise UsageError(f"the {name} engine runs on the processor only, not on {device!r}")
     if name == "onnx":
-        from neoclassic.engines.onnx import OnnxEngine, session, write
+        from neoclassic.engines.onnx import OnnxEngine, write
 
-        return cast(Engine, OnnxEngine(tree, input, session(write(tree, input, weights))))
+        return cast(Engine, OnnxEngine(tree, input, write(tree, input, weights)))
     from neoclassic.engines.numpy import NumpyEngine
 
     return NumpyEngine(tree, input, weights)

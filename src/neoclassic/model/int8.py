@@ -18,7 +18,7 @@ from neoclassic.data.folders import Folder
 from neoclassic.data.preprocessing import Preprocessing, to_input
 from neoclassic.engines import Engine
 from neoclassic.engines.contract import Array
-from neoclassic.engines.onnx import OnnxEngine, described, need, quantize, session
+from neoclassic.engines.onnx import OnnxEngine, described, need, quantize
 from neoclassic.model.artefact import Model
 from neoclassic.model.evaluate import Evaluation, logits_of
 from neoclassic.model.export import content_of, division_of, metadata
@@ -126,7 +126,7 @@ def _require_accuracy(float32: Evaluation, int8: Evaluation, path: str | Path) -
 
 
 def _engine(model: Model, content: bytes) -> Engine:
-    return cast(Engine, OnnxEngine(model.tree, model.input, session(content)))
+    return cast(Engine, OnnxEngine(model.tree, model.input, content))
 
 
 def _speeds(engines: Sequence[Engine], images: Array) -> list[float]:

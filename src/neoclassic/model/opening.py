@@ -63,7 +63,7 @@ def open_model(
         if facts.get("format") not in (None, 1) and intact is None:
             raise NeoclassicError(ALTERED)
         model = replace(Model.of(facts, {}), source=Path(path))
-        return model, cast(Engine, OnnxEngine(model.tree, model.input, running))
+        return model, cast(Engine, OnnxEngine(model.tree, model.input, content, running))
     except (ValueError, RecursionError) as error:
         raise NeoclassicError(f"{path}: damaged metadata ({error}); export it again") from None
     except NeoclassicError as error:

@@ -42,6 +42,9 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # asyncio leaves Nagle's algorithm on if a socket's protocol is 0, as after socket.create_server. The body of an
+        # answer would then wait 40 ms for the client to acknowledge its headers.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(0)  # `pause_writing` is called whenever anything waits to be taken
         self._update_deadline()
 

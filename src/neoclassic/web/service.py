@@ -31,6 +31,7 @@ from neoclassic.model.artefact import Model
 from neoclassic.model.predict import Prediction, probabilities, threshold_of
 from neoclassic.web import npy
 from neoclassic.web.intake import Intake, Limits, pixels_of
+from neoclassic.web.lanes import Lanes
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
 
 
@@ -48,6 +49,7 @@ class Service(Intake):
     def __init__(self, model: Model, engine: Engine, limits: Limits = Limits()) -> None:
         super().__init__(limits)
         self.model, self.engine = model, engine
+        self.lanes = Lanes.of(engine, limits.batch)
         self.queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self.next: Waiting | None = None  # what did not fit into the last batch
         self.registry = CollectorRegistry()
@@ -70,6 +72,7 @@ class Service(Intake):
                 yield
             finally:
                 task.cancel()
+                self.lanes.threads.shutdown(wait=False, cancel_futures=True)
 
     async def predict(self, request: Request) -> Response:
         """POST /predict."""
@@ -170,19 +173,21 @@ class Service(Intake):
     async def _compute(self) -> None:
         """Compute batches from the queue, until cancelled.
 
-        A full batch is handed to the engine's thread while that computes the last one, so that it need not wait for the
-        event loop. A smaller one waits for more images until the engine is free.
+        A batch has all cores if nothing else waits; full ones run side by side in the lanes, if there are any. A full
+        batch is handed to the threads while they compute the last one, so that they need not wait for the event loop.
+        A smaller one waits for more images until the engine is free.
         """
-        running: list[asyncio.Task[None]] = []
+        running: set[asyncio.Task[None]] = set()
         while True:
             batch, self.next = [self.next or await self.queue.get()], None
             if self._fill(batch) and running:
                 await asyncio.wait(running)
                 self._fill(batch)
-            running = [task for task in running if not task.done()]
-            if len(running) > 1:
-                await running.pop(0)
-            running.append(asyncio.create_task(self._run(batch)))
+            running = {task for task in running if not task.done()}
+            while len(running) > max(1, self.lanes.size):
+                running = (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[1]
+            alone = not running and self.next is None and self.queue.empty()
+            running.add(asyncio.create_task(self._run(batch, alone)))
 
     def _fill(self, batch: list[Waiting]) -> bool:
         """Add what waits in the queue, in order, up to `limits.batch` images; return whether there is room for more.
@@ -199,8 +204,8 @@ class Service(Intake):
                 batch.append(following)
         return room > 0
 
-    async def _run(self, batch: list[Waiting]) -> None:
-        """Compute one batch, and hand out its rows."""
+    async def _run(self, batch: list[Waiting], alone: bool) -> None:
+        """Compute one batch, and hand out its rows. alone: nothing else waits."""
         batch = [each for each in batch if not each.rows.done()]  # done: its request timed out
         if not batch:
             return
@@ -208,16 +213,20 @@ class Service(Intake):
         self.batches.observe(len(pixels))
         loop = asyncio.get_running_loop()
         try:
-            rows = await loop.run_in_executor(self.computer, probabilities, self.model, self.engine, pixels)
+            if alone or not self.lanes.size:
+                rows = await loop.run_in_executor(self.computer, probabilities, self.model, self.engine, pixels)
+            else:
+                rows = await loop.run_in_executor(self.lanes.threads, self.lanes.probabilities, self.model, pixels)
         except Exception as error:
             for each in batch:
                 if not each.rows.done():
                     each.rows.set_exception(error)
             return
-        ends = np.cumsum([len(each.pixels) for each in batch])
-        for each, part in zip(batch, np.split(rows, ends[:-1]), strict=True):
+        end = 0
+        for each in batch:
+            start, end = end, end + len(each.pixels)
             if not each.rows.done():
-                each.rows.set_result(part)
+                each.rows.set_result(rows[start:end])
 
 
 def _media_type(headers: Headers) -> str:

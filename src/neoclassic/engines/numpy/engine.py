@@ -58,6 +58,10 @@ class NumpyEngine:
         self._metrics = Metrics(0.0, 0, 0)
         self._frozen: frozenset[str] = frozenset()
 
+    def with_threads(self, threads: int) -> NumpyEngine:
+        """Another engine with the same weights, which may run at the same time."""
+        return NumpyEngine(self.tree, self.input, self._parameters.arrays, threads)
+
     def put(self, array: Array) -> Array:
         return array
 

@@ -23,14 +23,22 @@ class OnnxEngine:
     device = "cpu"
     xp = np
 
-    def __init__(self, tree: Node, input: Shape, session: Any) -> None:
-        """session: what `session()` returned. Raises NeoclassicError if its shapes are not those of the tree."""
-        self.tree, self.input, self._session = tree, input, session
-        ends = {end.name: end.shape[1:] for end in (*session.get_inputs(), *session.get_outputs())}
+    def __init__(self, tree: Node, input: Shape, graph: bytes, opened: Any = None) -> None:
+        """graph: the content of an ONNX file. opened: what `session(graph)` returned, if it was called already.
+
+        Raises NeoclassicError if its shapes are not those of the tree, and what `session` raises.
+        """
+        self.tree, self.input, self._graph = tree, input, graph
+        self._session = opened or session(graph)
+        ends = {end.name: end.shape[1:] for end in (*self._session.get_inputs(), *self._session.get_outputs())}
         output = list(measure(tree, input).output)
         expected = {"images": list(input), "logits": output, "probabilities": output}
         if ends != expected:
             raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {expected}")
+
+    def with_threads(self, threads: int) -> OnnxEngine:
+        """Another engine for the same graph, which may run at the same time."""
+        return OnnxEngine(self.tree, self.input, self._graph, session(self._graph, threads))
 
     def put(self, array: Array) -> Array:
         return array
