@@ -27,6 +27,7 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import held, locked
 from neoclassic.insight.watching import watchers
 from neoclassic.recipes import recipe
+from neoclassic.recipes.neoclassic import ELASTIC
 from neoclassic.train.job import Job
 from neoclassic.train.listener import Listener
 from neoclassic.train.loop import resume, train
@@ -70,22 +71,18 @@ class Training:
             yield Run(folder / f"{self.name}-{seed}"), self.chosen.but(seed=seed)
 
 
-# Those on MNIST hold out the same images, so that benchmarks/ensemble.py can choose among them.
-MNIST = {"split_seed": 0, "validation": 0.05, "elastic": 34.0, "elastic_sigma": 4.0, "average": 0.999}
-# No flips for LeNet: `train lenet --data mnist` uses its recipe, too, and a mirrored digit is none.
-LENET = {"epochs": 45, "pad": 1, "average": 0.999}
 FASHION = {"schedule": "one-cycle", "warmup_epochs": 0.0, "label_smoothing": 0.1, "average": 0.999}
 QUEUE = (
-    Training("neoclassic:lenet", 3, "numpy", "longer", LENET),
-    Training("neoclassic:lenet:bn", 3, "numpy", "longer", LENET),
-    Training("neoclassic:deepconvnet", 3, label="longer", changes={**MNIST, "epochs": 40}),
-    Training("neoclassic:mobilenet-v1:taught", label="longer", changes={**FASHION, "pad": 2, "epochs": 30}),
+    Training("neoclassic:lenet-long", 3, "numpy"),
+    Training("neoclassic:lenet:bn-long", 3, "numpy"),
+    Training("neoclassic:deepconvnet-long", 3),
+    Training("neoclassic:mobilenet-v1:taught-long"),
     Training("neoclassic:mobilenet-v3-small"),
     Training("neoclassic:mobilenet-v2"),
-    Training("neoclassic:mnist-inception", label="longer", changes={**MNIST, "epochs": 25}),
-    Training("neoclassic:mnist-residual", label="longer", changes={**MNIST, "epochs": 30}),
+    Training("neoclassic:mnist-inception-long"),
+    Training("neoclassic:mnist-residual-long"),
     Training("neoclassic:mobilenet-v3-large"),
-    Training("neoclassic:mnist-record", 2, label="longer", changes={**MNIST, "epochs": 20}),
+    Training("neoclassic:mnist-record", 2, label="longer", changes={**ELASTIC, "epochs": 20}),
     Training("neoclassic:resnet18:taught", label="longer", changes={**FASHION, "pad": 2, "epochs": 25}),
     Training("neoclassic:densenet:taught", label="longer", changes={**FASHION, "pad": 2, "epochs": 30}),
     Training("neoclassic:nin:taught", label="longer", changes={**FASHION, "pad": 5, "epochs": 25}),

@@ -97,6 +97,7 @@ export const facts = {
   '10 of the published runs end below .70': '公布的训练中有 10 次最终低于 .70',
   '2 of the published runs end at NaN, and so does one of our three': '公布的训练中有 2 次以 NaN 告终，我们的三次中也有一次',
   'Adam, cosine, flips, He initialisation': 'Adam，余弦学习率，翻转，He 初始化',
+  'Adam, cosine, small shifts and rotations, elastic distortion, averaged weights': 'Adam，余弦学习率，小幅平移和旋转，弹性变形，平均权重',
   'Adam, cosine, small shifts and rotations, averaged weights': 'Adam，余弦学习率，小幅平移和旋转，平均权重',
   'cannot get stuck, because there is no last ReLU': '没有最后一个 ReLU，因此不会停滞',
   'identical to d2l-zh:alexnet': '与 d2l-zh:alexnet 相同',
@@ -104,6 +105,7 @@ export const facts = {
   'may get stuck: 21 of the 101 published runs end below .70, 6 of them at .100 with the loss ln 10, and 2 at NaN; once all class maps are 0, the last ReLU has no gradient. neoclassic:nin:taught avoids this': '可能停滞：公布的 101 次训练中有 21 次最终低于 .70，其中 6 次停在 .100（损失为 ln 10），2 次为 NaN；一旦所有类别特征图为 0，最后一个 ReLU 就没有梯度。neoclassic:nin:taught 避免了这一点',
   'momentum, cosine, flips': '动量，余弦学习率，翻转',
   'momentum, cosine, flips, He initialisation': '动量，余弦学习率，翻转，He 初始化',
+  'momentum, cosine, small shifts and rotations, elastic distortion, averaged weights': '动量，余弦学习率，小幅平移和旋转，弹性变形，平均权重',
   'momentum, cosine, small shifts and rotations': '动量，余弦学习率，小幅平移和旋转',
   'one of the published runs ends below .70': '公布的训练中有一次最终低于 .70',
   'one-cycle, crops and flips, averaged weights; evaluate with --flip': '单周期学习率，裁剪和翻转，平均权重；评估时使用 --flip',
@@ -114,5 +116,6 @@ export const facts = {
   "the book's loop without two bugs, and with averaged weights": '书中的训练循环，改正了两处错误，并使用平均权重',
   'the last ReLU starts active; Adam, cosine, flips, He initialisation': '最后一个 ReLU 从激活状态开始；Adam，余弦学习率，翻转，He 初始化',
   'the result was published only as a figure': '结果只以图的形式公布',
+  'three times the epochs; crops, averaged weights': '轮数为三倍；裁剪，平均权重',
   "warm-up over one epoch; the paper's is 400 steps at 0.01": '预热一轮；论文中为以 0.01 训练 400 步',
 }
