@@ -30,7 +30,7 @@ OPTIONS = {
     "smoothing": {"label_smoothing": 0.1},
     "class weights": {"class_weights": "balanced"},
     "geometry": {"augmentation": Augmentation(pad=2, flip=True, shift=0.1, rotate=10, scale=0.1)},
-    "elastic": {"augmentation": Augmentation(rotate=5, elastic=30.0)},
+    "elastic": {"augmentation": Augmentation(rotate=5, elastic=30.0, warp=0.8)},
     "colour and erase": {"augmentation": Augmentation(colour=0.1, erase=0.5)},
     "mixup and cutmix": {"augmentation": Augmentation(mixup=0.2, cutmix=1.0)},
     "patience": {"patience": 2},

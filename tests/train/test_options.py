@@ -261,7 +261,8 @@ KINDS = {
     "mixup": Augmentation(mixup=0.4),
     "cutmix": Augmentation(cutmix=1.0),
     "elastic": Augmentation(elastic=20.0, elastic_sigma=3.0),
-    "all": Augmentation(2, True, 0.1, 15, 0.2, 0.1, 0.5, 0.2, 1.0, 20.0, 3.0),
+    "warp": Augmentation(shift=0.2, rotate=30, elastic=20.0, warp=0.5),
+    "all": Augmentation(2, True, 0.1, 15, 0.2, 0.1, 0.5, 0.2, 1.0, 20.0, 3.0, 0.7),
 }
 
 
@@ -349,6 +350,17 @@ def test_elastic_displacements_have_the_size_that_is_documented():
     assert abs(wide.mean()) < 0.1
     with pytest.raises(UsageError, match=r"elastic_sigma must be from 0\.1 to 100, not 0"):
         Augmentation(elastic=34.0, elastic_sigma=0).checked()
+
+
+def test_images_that_are_not_warped_keep_their_pixels(photos):
+    augmentation = Augmentation(shift=0.2, rotate=30, scale=0.3, elastic=20.0, warp=0.25)
+    many = photos[np.arange(400) % len(photos)]
+    draw = augmentation.draw(len(many), PLAIN.size, np.random.default_rng(0))
+    found = augment(many, draw, replace(PLAIN, mean=(0.0,), std=(1.0,)), np, lambda a: a)
+    same = np.isclose(found, many / np.float32(255), atol=1e-6).all((1, 2, 3))
+    assert same.mean() == pytest.approx(0.75, abs=0.07)
+    with pytest.raises(UsageError, match=r"warp must be from 0 to 1, not 1\.5"):
+        Augmentation(warp=1.5).checked()
 
 
 def test_colours_move_along_the_principal_components():

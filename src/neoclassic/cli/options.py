@@ -19,7 +19,8 @@ HEADINGS = {
     ),
     "Schedule of the learning rate": ("schedule", "milestones", "gamma", "warmup_epochs"),
     "Augmentation": (
-        *("pad", "flip", "shift", "rotate", "scale", "elastic", "elastic_sigma", "colour", "erase", "mixup", "cutmix"),
+        *("pad", "flip", "shift", "rotate", "scale", "elastic", "elastic_sigma", "warp", "colour", "erase", "mixup"),
+        "cutmix",
     ),
     "Pretrained weights": (
         *("weights", "mean", "std", "head", "head_first", "freeze", "unfreeze", "rates", "rate_decay", "fresh_rate"),
@@ -120,6 +121,7 @@ augmentation = _options(
         "--elastic", type=float, metavar="ALPHA", help="Distort elastically, by a strength such as 34 for 28 pixels."
     ),
     click.option("--elastic-sigma", type=float, metavar="PIXELS", help="How smooth elastic distortions are: 4."),
+    click.option("--warp", type=float, help="Probability that an image is shifted, rotated, scaled and distorted: 1."),
     click.option("--colour", type=float, help="Shift the colours as AlexNet does, by a strength such as 0.1."),
     click.option("--erase", type=float, help="Probability of erasing a random rectangle."),
     click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images: mixup."),

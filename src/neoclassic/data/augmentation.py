@@ -40,6 +40,8 @@ class Augmentation:
     elastic   α of elastic distortion, in pixels: each pixel is displaced by a field of random numbers from -α to α that
               a Gaussian smooths, whose standard deviation is `elastic_sigma` pixels; Simard, Steinkraus and Platt 2003,
               "Best practices for convolutional neural networks", with 34 and 4 for digits
+    warp      probability that an image is shifted, rotated, scaled and elastically distorted; the others stay as sharp
+              as test images are
     """
 
     pad: int = 0
@@ -53,10 +55,11 @@ class Augmentation:
     cutmix: float = 0.0
     elastic: float = 0.0
     elastic_sigma: float = 4.0
+    warp: float = 1.0
 
     def checked(self) -> Augmentation:
         """Return self. UsageError for a value outside its range."""
-        for field, most in zip(fields(self), (512, 1, 1, 180, 0.9, 10, 1, 100, 100, 10_000, 100), strict=True):
+        for field, most in zip(fields(self), (512, 1, 1, 180, 0.9, 10, 1, 100, 100, 10_000, 100, 1), strict=True):
             value, least = getattr(self, field.name), 0.1 if field.name == "elastic_sigma" else 0
             require(field.name, value, least <= value <= most, f"from {least} to {most}")
         return self
@@ -75,7 +78,7 @@ class Augmentation:
             rows, columns = rows + corners[0], columns + corners[1]
         if self.flip:
             columns = np.where(rng.random((n, 1)) < 0.5, columns[:, ::-1], columns)
-        return Draw(
+        draw = Draw(
             rows=rows if self.pad else None,
             columns=columns if self.pad or self.flip else None,
             affine=self._affine(n, size, rng) if self.shift or self.rotate or self.scale else None,
@@ -84,6 +87,9 @@ class Augmentation:
             mixture=self._mixture(n, size, rng) if self.mixes and n else None,
             elastic=_displacements(n, self.elastic, self.elastic_sigma, size, rng) if self.elastic else None,
         )
+        if self.warp < 1:
+            draw.unwarp(rng.random(n) >= self.warp)
+        return draw
 
     def _affine(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> Array:
         """N×2×3 matrices from a pixel of the new image to its position in the old one, around the centre."""
@@ -145,6 +151,13 @@ class Draw:
     erased: Array | None = None
     mixture: Mixture | None = None
     elastic: Array | None = None
+
+    def unwarp(self, images: Array) -> None:
+        """Let some images, a mask of N, keep the places of their pixels."""
+        if self.affine is not None:
+            self.affine[images] = np.eye(2, 3)
+        if self.elastic is not None:
+            self.elastic[images] = 0
 
     def select(self, images: slice) -> Draw:
         """Return the parameters for some images of the batch, without mixing."""
