@@ -67,12 +67,12 @@ class Service(Intake):
     async def running(self, app: Starlette) -> AsyncIterator[None]:
         """Compute batches while the application runs: its lifespan."""
         async with super().running(app):
-            task = asyncio.create_task(self._compute())
-            try:
-                yield
-            finally:
-                task.cancel()
-                self.lanes.threads.shutdown(wait=False, cancel_futures=True)
+            with self.lanes.running():
+                task = asyncio.create_task(self._compute())
+                try:
+                    yield
+                finally:
+                    task.cancel()
 
     async def predict(self, request: Request) -> Response:
         """POST /predict."""
