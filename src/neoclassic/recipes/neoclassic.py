@@ -215,7 +215,7 @@ def mobilenet_v1_taught_long() -> Recipe:
     return mobilenet_v1_taught().but(
         name="neoclassic:mobilenet-v1:taught-long",
         about="one-cycle, crops, flips, smoothed labels, averaged weights",
-        reaches="not measured yet",
+        reaches=".9294, one run, torch in bf16",
         epochs=30,
         schedule="one-cycle",
         warmup_epochs=0.0,
