@@ -239,7 +239,7 @@ LONGER = MOMENTUM.but(
 
 
 def mobilenet_v2() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v2", network="mobilenet-v2", image_size=64, epochs=12)
+    return LONGER.but(name="neoclassic:mobilenet-v2", network="mobilenet-v2", image_size=64, epochs=10)
 
 
 def mobilenet_v3_large() -> Recipe:
