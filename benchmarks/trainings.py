@@ -75,7 +75,6 @@ FASHION = {"schedule": "one-cycle", "warmup_epochs": 0.0, "label_smoothing": 0.1
 QUEUE = (
     Training("neoclassic:lenet-long", 3, "numpy"),
     Training("neoclassic:lenet:bn-long", 3, "numpy"),
-    Training("neoclassic:deepconvnet-long", 3),
     Training("neoclassic:mobilenet-v1:taught-long"),
     Training("neoclassic:mobilenet-v3-small"),
     Training("neoclassic:mobilenet-v2"),

@@ -75,6 +75,8 @@ ELASTIC: dict[str, Any] = {"elastic": 17.0, "warp": 0.5, "average": 0.999, "vali
 
 
 def deepconvnet() -> Recipe:
+    """More did not help, with one run each: elastic distortion of all images (.9922 after 40 epochs) or of half of them
+    (.9955 after 30), or 30 epochs with half of the images as they are (.9950)."""
     return Recipe(
         name="neoclassic:deepconvnet",
         network="deepconvnet",
@@ -90,16 +92,6 @@ def deepconvnet() -> Recipe:
         warmup_epochs=0.2,
         augmentation=DIGITS,
         initialisation="he",
-    )
-
-
-def deepconvnet_long() -> Recipe:
-    return deepconvnet().but(
-        name="neoclassic:deepconvnet-long",
-        about="Adam, cosine, small shifts and rotations, elastic distortion, averaged weights",
-        reaches="not measured yet",
-        epochs=30,
-        **ELASTIC,
     )
 
 
@@ -442,7 +434,7 @@ def with_layers(recipe: Recipe, layers: str) -> Recipe:
 
 
 RECIPES = (
-    *(lenet, lenet_long, lenet_bn, lenet_bn_long, deepconvnet, deepconvnet_long),
+    *(lenet, lenet_long, lenet_bn, lenet_bn_long, deepconvnet),
     *(alexnet_taught, vgg11_taught_quarter, nin_taught, nin_taught_linear, googlenet_taught, resnet18_taught),
     *(densenet_taught, mobilenet_v1_taught, mobilenet_v1_taught_long),
     *(mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small),

@@ -97,7 +97,6 @@ export const facts = {
   '10 of the published runs end below .70': '公布的训练中有 10 次最终低于 .70',
   '2 of the published runs end at NaN, and so does one of our three': '公布的训练中有 2 次以 NaN 告终，我们的三次中也有一次',
   'Adam, cosine, flips, He initialisation': 'Adam，余弦学习率，翻转，He 初始化',
-  'Adam, cosine, small shifts and rotations, elastic distortion, averaged weights': 'Adam，余弦学习率，小幅平移和旋转，弹性形变，平均权重',
   'Adam, cosine, small shifts and rotations, averaged weights': 'Adam，余弦学习率，小幅平移和旋转，平均权重',
   'cannot get stuck, because there is no last ReLU': '没有最后一个 ReLU，因此不会停滞',
   'identical to d2l-zh:alexnet': '与 d2l-zh:alexnet 相同',
