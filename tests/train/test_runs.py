@@ -312,7 +312,7 @@ def test_every_recipe_can_be_run_comes_back_from_json_and_says_what_it_reaches(k
 
 
 @pytest.mark.parametrize("name", ["mobilenet-v2", "mobilenet-v3-large", "mobilenet-v3-small"])
-def test_the_loss_falls_with_the_recipes_that_are_not_measured_yet(name, splits, tmp_path):
+def test_the_loss_falls_with_the_recipes_of_the_mobilenets(name, splits, tmp_path):
     few = replace(splits, train=splits.train.subset(np.arange(80)))
     changes = {"image_size": 32, "epochs": 4, "batch_size": 16, "augmentation": Augmentation(), "validation": 0.2}
     chosen = recipe(f"neoclassic:{name}").but(**changes)

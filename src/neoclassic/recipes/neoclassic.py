@@ -239,7 +239,13 @@ def mobilenet_v3_large() -> Recipe:
 
 
 def mobilenet_v3_small() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v3-small", network="mobilenet-v3-small", image_size=96, epochs=15)
+    return LONGER.but(
+        name="neoclassic:mobilenet-v3-small",
+        network="mobilenet-v3-small",
+        image_size=96,
+        epochs=15,
+        reaches=".9314, one run, torch in bf16",
+    )
 
 
 def mnist_inception() -> Recipe:
@@ -273,7 +279,10 @@ def mnist_inception_long() -> Recipe:
 
 def mnist_residual_long() -> Recipe:
     return mnist_inception_long().but(
-        name="neoclassic:mnist-residual-long", network="mnist-residual", reaches="not measured yet", epochs=30
+        name="neoclassic:mnist-residual-long",
+        network="mnist-residual",
+        reaches=".9955, one run, torch in bf16",
+        epochs=30,
     )
 
 
