@@ -271,7 +271,7 @@ def mnist_inception_long() -> Recipe:
     return mnist_inception().but(
         name="neoclassic:mnist-inception-long",
         about="momentum, cosine, small shifts and rotations, elastic distortion, averaged weights",
-        reaches="not measured yet",
+        reaches=".9936, one run, torch in bf16",
         epochs=20,
         **ELASTIC,
     )
