@@ -231,7 +231,13 @@ LONGER = MOMENTUM.but(
 
 
 def mobilenet_v2() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v2", network="mobilenet-v2", image_size=64, epochs=10)
+    return LONGER.but(
+        name="neoclassic:mobilenet-v2",
+        network="mobilenet-v2",
+        image_size=64,
+        epochs=10,
+        reaches=".9240, one run, torch in bf16",
+    )
 
 
 def mobilenet_v3_large() -> Recipe:
