@@ -27,7 +27,7 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import held, locked
 from neoclassic.insight.watching import watchers
 from neoclassic.recipes import recipe
-from neoclassic.recipes.neoclassic import ELASTIC
+from neoclassic.recipes.neoclassic import ELASTIC, ONE_CYCLE
 from neoclassic.train.job import Job
 from neoclassic.train.listener import Listener
 from neoclassic.train.loop import resume, train
@@ -71,7 +71,6 @@ class Training:
             yield Run(folder / f"{self.name}-{seed}"), self.chosen.but(seed=seed)
 
 
-FASHION = {"schedule": "one-cycle", "warmup_epochs": 0.0, "label_smoothing": 0.1, "average": 0.999}
 QUEUE = (
     Training("neoclassic:lenet-long", 3, "numpy"),
     Training("neoclassic:lenet:bn-long", 3, "numpy"),
@@ -83,11 +82,11 @@ QUEUE = (
     Training("neoclassic:mnist-residual-long"),
     Training("neoclassic:mobilenet-v3-large"),
     Training("neoclassic:mnist-record", 2, label="longer", changes={**ELASTIC, "epochs": 20}),
-    Training("neoclassic:resnet18:taught", label="longer", changes={**FASHION, "pad": 2, "epochs": 25}),
-    Training("neoclassic:nin:taught", label="longer", changes={**FASHION, "pad": 5, "epochs": 25}),
-    Training("neoclassic:googlenet:taught", label="longer", changes={**FASHION, "pad": 2, "epochs": 25}),
-    Training("neoclassic:vgg11:taught-quarter", label="longer", changes={**FASHION, "pad": 4, "epochs": 25}),
-    Training("neoclassic:alexnet:taught", label="longer", changes={**FASHION, "pad": 5, "epochs": 20}),
+    Training("neoclassic:resnet18:taught", label="longer", changes={**ONE_CYCLE, "epochs": 25}),
+    Training("neoclassic:nin:taught", label="longer", changes={**ONE_CYCLE, "pad": 5, "epochs": 25}),
+    Training("neoclassic:googlenet:taught", label="longer", changes={**ONE_CYCLE, "epochs": 25}),
+    Training("neoclassic:vgg11:taught-quarter", label="longer", changes={**ONE_CYCLE, "pad": 4, "epochs": 25}),
+    Training("neoclassic:alexnet:taught", label="longer", changes={**ONE_CYCLE, "pad": 5, "epochs": 20}),
 )
 
 

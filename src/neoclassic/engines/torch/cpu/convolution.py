@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -52,21 +53,13 @@ class BFloat16Conv2d(torch.autograd.Function):
         if needed[0] and groups > 1 and max(stride) > 1:  # 190 ms for 64 maps of 48×48; 20 ms without the stride
             dx = gradients(_dilate(dy, x, weight, stride, padding), (1, 1), [True, False, False])[0]
             needed[0] = False
-        if needed[1] and groups == 1 and dy.shape[2] * dy.shape[3] <= _few_pixels(weight, stride):
-            large = C * weight.shape[1] >= LARGE_WEIGHT and max(weight.shape[2:]) > 1
-            weight_gradient = _weight_gradient_by_position if large else _weight_gradient_by_patches
+        if needed[1] and (weight_gradient := _weight_gradient(dy, x, weight, stride, groups)):
             dw = weight_gradient(dy, x, weight.shape, stride, padding)
             db = dy.sum((0, 2, 3)) if needed[2] else None
             needed[1:] = False, False
-        if needed[1] and groups == C == x.shape[1] and _slow_depthwise(weight, x):
-            if dy[0, 0].numel() * x[0, 0].numel() <= MOST_PAIRS:
-                dw = _weight_gradient_by_pairs(dy, x, weight.shape, stride, padding)
-                db = dy.sum((0, 2, 3)) if needed[2] else None
-            else:
-                _, dw, db = gradients(dy.float(), stride, [False, *needed[1:]])
-            needed[1:] = False, False
-        if needed[1] and C < FEW_CHANNELS and not dy.is_contiguous(memory_format=torch.channels_last):
-            _, dw, db = gradients(dy.float(), stride, [False, *needed[1:]])  # 1 ms in float32, 4 ms in bfloat16
+        few = C < FEW_CHANNELS and not dy.is_contiguous(memory_format=torch.channels_last)
+        if needed[1] and (few or _slow_depthwise(x, weight, groups)):
+            _, dw, db = gradients(dy.float(), stride, [False, *needed[1:]])  # few: 1 ms in float32, 4 ms in bfloat16
             needed[1:] = False, False
         if any(needed):
             rest = gradients(dy, stride, needed)
@@ -81,6 +74,25 @@ def _dilate(dy: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) 
     dilated = dy.new_zeros(N, H, W, C).permute(0, 3, 1, 2)
     dilated[:, :, :: stride[0], :: stride[1]] = dy
     return dilated
+
+
+WeightGradient = Callable[[Tensor, Tensor, tuple[int, ...], Pair, Pair], Tensor]
+
+
+def _weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, stride: Pair, groups: int) -> WeightGradient | None:
+    """What computes the weight gradient faster than oneDNN, if anything does."""
+    if groups == 1 and dy.shape[2] * dy.shape[3] <= _few_pixels(weight, stride):
+        large = len(weight) * weight.shape[1] >= LARGE_WEIGHT and max(weight.shape[2:]) > 1
+        return _weight_gradient_by_position if large else _weight_gradient_by_patches
+    if _slow_depthwise(x, weight, groups) and dy[0, 0].numel() * x[0, 0].numel() <= MOST_PAIRS:
+        return _weight_gradient_by_pairs
+    return None
+
+
+def _slow_depthwise(x: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether it is a depthwise convolution whose weight gradient oneDNN computes without its vectorised kernels."""
+    depthwise = groups == len(weight) == x.shape[1]
+    return bool(depthwise and (max(weight.shape[2:]) > 3 or max(x.shape[2:]) <= 2))
 
 
 def _few_pixels(weight: Tensor, stride: Pair) -> int:
@@ -124,11 +136,6 @@ def _inside(n: int, size: int, shift: int, stride: int) -> tuple[slice, slice]:
     end = max(first, min(n, (size - 1 - shift) // stride + 1))
     pixels = range(stride * first + shift, size, stride)[: end - first]
     return slice(first, end), slice(pixels.start, pixels.stop, stride)
-
-
-def _slow_depthwise(weight: Tensor, x: Tensor) -> bool:
-    """Whether oneDNN computes the weight gradient of a depthwise convolution without its vectorised kernels."""
-    return bool(max(weight.shape[2:]) > 3 or max(x.shape[2:]) <= 2)
 
 
 def _weight_gradient_by_pairs(dy: Tensor, x: Tensor, shape: tuple[int, ...], stride: Pair, padding: Pair) -> Tensor:
