@@ -28,8 +28,9 @@ Generated from `results/*.json` by `python benchmarks/results.py`: do not edit.
 
 ## Recipes
 
-Made by `python benchmarks/seeds.py RECIPE --seeds N`. Test accuracy: mean ± standard deviation and worst of the seeds.
-Each recipe has one row, its longest measurement with the most seeds; `results/` has the others, and the versions.
+Made by `python benchmarks/seeds.py RECIPE --seeds N` or `python -m benchmarks.trainings`. Test accuracy: mean ±
+standard deviation and worst of the seeds. Each recipe has one row, its longest measurement with the most seeds;
+`results/` has the others, and the versions.
 
 | recipe | network | parameters | epochs | mean ± sd | worst | seeds | seconds per run | engine, device | published |
 |---|---|---|---|---|---|---|---|---|---|

@@ -156,43 +156,26 @@ def prepare(
     note: called with each line that there is to tell the user. resumed: see `transfer.start`. UsageError for a recipe
     that cannot be run on these data; NeoclassicError for data or weights that cannot be read.
     """
-    source = path_of(recipe.data, settings.place)
-    dataset = splits or opened(recipe, source, settings.data_dir)
-    if recipe.head and isinstance(dataset, Folder) and dataset.splits.get("validation") == ():
-        recipe = replace(recipe, validation=0.0)  # the last layer is validated on folds
-        dataset = opened(recipe, source, settings.data_dir)
-    if recipe.classes not in (None, len(dataset.classes)):
-        raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
-    size = size_of(recipe, dataset)
-    fit = recipe.fit or (None if recipe.keep is None else "crop")
-    if isinstance(dataset, Folder):
-        _read(recipe, dataset, size, fit, resumed)
-    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, fit))
+    recipe, dataset = _dataset(recipe, settings, splits)
+    preprocessing, tree = _network(recipe, dataset, resumed)
     shape = (preprocessing.channels, *preprocessing.size)
-    tree = tree_for(recipe, len(dataset.classes), shape)
     if recipe.tree is not None:  # what a resumed run starts from
         recipe = replace(recipe, tree=tree)
     norms = _lonely_norms(recipe.network, tree, shape)
-    fresh = arrays.initial(tree, shape, recipe.initialisation, recipe.seed)
-    start = transfer.start(recipe, fresh, preprocessing.channels, resumed)
+    start = transfer.start(recipe, arrays.initial(tree, shape, recipe.initialisation, recipe.seed), shape[0], resumed)
     parameters = arrays.parameter_shapes(tree, shape)
     plan = rates.plan(recipe, parameters, start.afresh)
     head.check(recipe, tree, world.size)
     if towers.several(settings.device):
         towers.plan(tree, shape, len(towers.names(settings.device)))
         world = replace(world, divided=True)
-    photos = dataset if isinstance(dataset, Folder) else None
     if note:
         schedule = [] if recipe.head else rates.lines(recipe, parameters, plan)
         for line in (*start.notes, *head.lines(recipe), *schedule):
             note(line)
-        for line in _about(photos, recipe, preprocessing):
+        for line in _about(dataset, recipe, preprocessing):
             note(line, essential=True)
-    splits = dataset.prepare(preprocessing, settings.strict)
-    digests = photos.digests if photos else {}
-    if recipe.fold:
-        splits = fold.of_fold(recipe, dataset, splits)
-        digests = fold.digests(photos, splits) if photos else {}
+    splits, digests = _splits(recipe, dataset, preprocessing, settings.strict)
     training, monitored = _parts(recipe, splits)
     if norms and min(len(training), recipe.batch_size) < 2:
         wish = "--batch-size 2" if len(training) > 1 else "more images"
@@ -226,6 +209,40 @@ def prepare(
         steps_per_epoch=len(sizes),
         lone_image=not norms,
     )
+
+
+def _dataset(recipe: Recipe, settings: Settings, splits: Splits | None) -> tuple[Recipe, Splits | Folder]:
+    """The data, and the recipe as it is run on them. UsageError for a wrong number of classes."""
+    source = path_of(recipe.data, settings.place)
+    dataset = splits or opened(recipe, source, settings.data_dir)
+    if recipe.head and isinstance(dataset, Folder) and dataset.splits.get("validation") == ():
+        recipe = replace(recipe, validation=0.0)  # the last layer is validated on folds
+        dataset = opened(recipe, source, settings.data_dir)
+    if recipe.classes not in (None, len(dataset.classes)):
+        raise UsageError(f"--classes {recipe.classes}, but {recipe.data} has {len(dataset.classes)} classes")
+    return recipe, dataset
+
+
+def _network(recipe: Recipe, dataset: Splits | Folder, resumed: bool) -> tuple[Preprocessing, Node]:
+    """How images become the input, before anything is known of their pixels, and the network for it."""
+    size = size_of(recipe, dataset)
+    fit = recipe.fit or (None if recipe.keep is None else "crop")
+    if isinstance(dataset, Folder):
+        _read(recipe, dataset, size, fit, resumed)
+    preprocessing = _with(recipe, dataset.preprocessing(size, recipe.channels, fit))
+    return preprocessing, tree_for(recipe, len(dataset.classes), (preprocessing.channels, *preprocessing.size))
+
+
+def _splits(
+    recipe: Recipe, dataset: Splits | Folder, p: Preprocessing, strict: bool
+) -> tuple[Splits, dict[str, list[str]]]:
+    """The images of every part, at the input's size, and the digests of the files of photos."""
+    photos = dataset if isinstance(dataset, Folder) else None
+    splits = dataset.prepare(p, strict)
+    if recipe.fold:
+        splits = fold.of_fold(recipe, dataset, splits)
+        return splits, fold.digests(photos, splits) if photos else {}
+    return splits, photos.digests if photos else {}
 
 
 def _read(recipe: Recipe, photos: Folder, size: tuple[int, int], fit: str | None, resumed: bool) -> None:
@@ -282,9 +299,9 @@ def _head_first(
     return fitted.put(weights, network.path)
 
 
-def _about(photos: Folder | None, recipe: Recipe, p: Preprocessing) -> list[str]:
+def _about(photos: Splits | Folder, recipe: Recipe, p: Preprocessing) -> list[str]:
     """What there is to say of a folder of photos, with the first fold if there are several: advice, and a summary."""
-    if photos is None or recipe.fold[:1] > (1,):
+    if isinstance(photos, Splits) or recipe.fold[:1] > (1,):
         return []
     labels = [photo.label for photo in photos.splits.get("train", ())]
     advice = None if recipe.weights else transfer.advice(recipe.network, list(Counter(labels).values()))
