@@ -74,8 +74,8 @@ def test_the_cost_of_each_kind_is_what_measure_counts():
     [
         (Conv2d(4, 3, groups=3), (4, 6, 6), [], "groups must divide the 4 input channels"),
         (Conv2d(4, 5), (1, 3, 3), np.zeros(9 + 104), "does not fit"),
-        (Conv2d(4, 3), (1, 5, 99), [], "side must be from 1 to 12"),
-        (Conv2d(9, 3), (1, 5, 5), [], "out must be from 1 to 8"),
+        (Conv2d(4, 3), (1, 5, 99), [], "side must be a whole number from 1 to 12"),
+        (Conv2d(9, 3), (1, 5, 5), [], "out must be a whole number from 1 to 8"),
         (Conv2d(1, 1), (1, 2, 2), np.zeros(5), "20 bytes, not the 24 of 6 numbers"),
         (Conv2d(1, 1), (1, 2, 2), [np.inf] * 6, "finite"),
         (Conv2d(1, 1), (1, 2, 2), [3e38] * 6, "too large"),
@@ -90,4 +90,4 @@ def test_a_wrong_request_is_told_in_one_line(lab, node, shape, numbers, said):
 
 def test_a_parameter_that_is_missing_is_named(lab):
     status, text = lab.ask("POST", "/lab/convolution?input=1x2x2&out=1", b"")
-    assert (status, "kernel must be of the form 0" in json.loads(text)["error"]) == (400, True)
+    assert (status, "kernel must be a whole number from 1 to 5" in json.loads(text)["error"]) == (400, True)

@@ -9,7 +9,6 @@ unit of the output: step 0 is the first of channel 0, and a step beyond the last
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any
@@ -27,6 +26,7 @@ from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import Conv2d, Sequential
 from neoclassic.views import arithmetic as formulas
 from neoclassic.web.intake import Intake
+from neoclassic.web.parameters import whole, wholes
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, View
 
@@ -44,7 +44,7 @@ class Convolution(View):
 
 
 def _answered(asked: Asked) -> Response:
-    return JsonResponse(computed(*_layer(asked.query), asked.body, _numbers(asked.query, "step", ",", 1)[0]))
+    return JsonResponse(computed(*_layer(asked.query), asked.body, whole("step", asked.query.get("step", ""))))
 
 
 def computed(node: Conv2d, shape: Shape, body: bytes, step: int) -> dict[str, Any]:
@@ -112,13 +112,11 @@ def _groups(node: Conv2d, channels: int) -> int:
 
 def _layer(query: QueryParams) -> tuple[Conv2d, Shape]:
     """The layer and the shape of its input. UsageError for numbers beyond `LARGEST`."""
-    shape = _numbers(query, "input", "x", 3)
-    named = zip(("channels", "side", "side"), shape, strict=True)
-    given = {name: _numbers(query, name, ",", 1)[0] for name in ("out", "kernel", "stride", "padding", "groups")}
-    for name, value in [*named, *given.items()]:
-        low = 0 if name == "padding" else 1
-        if not low <= value <= LARGEST[name]:
-            raise UsageError(f"{name} must be from {low} to {LARGEST[name]}, not {value}")
+    shape = wholes("input", query.get("input", ""), "x", 3)
+    for name, value in zip(("channels", "side", "side"), shape, strict=True):
+        whole(name, str(value), 1, LARGEST[name])
+    names = ("out", "kernel", "stride", "padding", "groups")
+    given = {name: whole(name, query.get(name, ""), 0 if name == "padding" else 1, LARGEST[name]) for name in names}
     for name, value in {"input": shape[0], "output": given["out"]}.items():
         if value % given["groups"]:
             raise UsageError(f"groups must divide the {value} {name} channels; {given['groups']} does not")
@@ -140,12 +138,3 @@ def _arrays(node: Conv2d, shape: Shape, body: bytes) -> tuple[Array, Weights]:
     parts = np.split(numbers, ends)
     found = {name: part.reshape(s) for (name, s), part in zip(shapes.items(), parts, strict=True)}
     return found.pop("input"), found
-
-
-def _numbers(query: QueryParams, name: str, separator: str, n: int) -> tuple[int, ...]:
-    """A parameter of n whole numbers. UsageError for anything else."""
-    parts = query.get(name, "").split(separator)
-    if len(parts) != n or not all(re.fullmatch(r"\d{1,4}", part, re.ASCII) for part in parts):
-        form = separator.join(["0"] * n)
-        raise UsageError(f"{name} must be of the form {form}, not {query.get(name, '')[:20]!r}")
-    return tuple(map(int, parts))

@@ -34,6 +34,7 @@ from neoclassic.model.predict import probabilities
 from neoclassic.tree import Conv2d, join
 from neoclassic.web.intake import Intake, pixels_of
 from neoclassic.web.models import Models, Opened, about, sample
+from neoclassic.web.parameters import whole, wholes
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, View, Work
 
@@ -68,7 +69,7 @@ class Question(Asked):
 
     def whole(self, name: str) -> int:
         """A parameter that is a whole number; 0 when omitted."""
-        return _whole(self.query.get(name, "0"), name)
+        return whole(name, self.query.get(name, "0"))
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Look(View):
 
     def _unit(self, q: Question) -> Response:
         _need_maps(q.one)
-        place = tuple(_whole(part, "unit") for part in q.query.get("unit", "").split(","))
+        place = wholes("unit", q.query.get("unit", ""))
         image = to_input(q.pixels[None], q.one.model.preprocessing)[0]
         values = self.models.maps(q.one, q.pixels)
         made = arithmetic(q.one.measure, q.one.model.weights, image, values, q.query.get("path", ""), place)
@@ -117,12 +118,6 @@ class Look(View):
     def _cam(self, q: Question) -> Response:
         _need_maps(q.one)
         return _evidence(q.one, q.pixels, q.whole("class"))
-
-
-def _whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"{name} must be a whole number, not {text[:20]!r}")
-    return int(text)
 
 
 def _need_maps(one: Opened) -> None:

@@ -32,6 +32,7 @@ from neoclassic.model.predict import Prediction, probabilities, threshold_of
 from neoclassic.web import npy
 from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.lanes import Lanes
+from neoclassic.web.parameters import MOST, whole
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
 
 
@@ -109,11 +110,8 @@ class Service(Intake):
         """top and threshold."""
         if unknown := sorted(query.keys() - {"top", "threshold"}):
             raise Refusal(400, f"unknown parameter {unknown[0]!r}: the parameters are top and threshold")
-        top = query.get("top", "5")
-        if not re.fullmatch("[1-9][0-9]{0,5}", top, re.ASCII):
-            raise Refusal(400, f"top must be a whole number from 1 to 999999, not {top[:20]!r}")
         try:
-            return int(top), threshold_of(self.model, query.get("threshold"))
+            return whole("top", query.get("top", "5"), 1, MOST), threshold_of(self.model, query.get("threshold"))
         except UsageError as error:
             raise Refusal(400, str(error)) from None
 

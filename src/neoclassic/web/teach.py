@@ -15,7 +15,6 @@ A trained model is offered to the other views, too: under its name it is asked t
 
 from __future__ import annotations
 
-import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from neoclassic.web import teaching
 from neoclassic.web.intake import Intake
 from neoclassic.web.look import packed
 from neoclassic.web.models import ENGINE, Models, opened, present
+from neoclassic.web.parameters import wholes
 from neoclassic.web.photos import Photo, Photos, smalls
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, Turn, View, Work
@@ -84,10 +84,7 @@ class Teach(View):
         return packed(_about(photo), photo.small)
 
     def _remove(self, asked: Asked) -> Response:
-        numbers = asked.query.get("photos", "")
-        if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):
-            raise UsageError(f"photos must be numbers with commas between them, not {numbers[:20]!r}")
-        self.photos.remove(list(map(int, numbers.split(","))))
+        self.photos.remove(list(wholes("photos", asked.query.get("photos", ""))))
         return JsonResponse({})
 
     def _rename(self, asked: Asked) -> Response:

@@ -7,7 +7,6 @@ GET /lab/diff     ?first=&second=                  how two networks differ, laye
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -25,6 +24,7 @@ from neoclassic.networks import Entry
 from neoclassic.views import arithmetic, diff, drawing
 from neoclassic.views.labels import label, style
 from neoclassic.web.intake import Intake
+from neoclassic.web.parameters import whole, wholes
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, View
 
@@ -51,11 +51,9 @@ class Zoo(View):
 
     def _network(self, query: QueryParams) -> dict[str, Any]:
         entry = self._entry(query.get("name", ""))
-        classes = query.get("classes")
-        if classes is not None and not (re.fullmatch(r"[1-9]\d{0,5}", classes, re.ASCII) and int(classes) <= CLASSES):
-            raise UsageError(f"classes must be a whole number from 1 to {CLASSES:,}, not {classes[:20]!r}")
+        classes = whole("classes", query["classes"], 1, CLASSES) if "classes" in query else None
         shape = _shape(query["input"]) if "input" in query else entry.input
-        m = measure(entry.tree(None if classes is None else int(classes)), shape)
+        m = measure(entry.tree(classes), shape)
         return {
             **_head(entry),
             **_totals(m),
@@ -129,8 +127,8 @@ def _layer(m: Measure) -> Callable[[Row], dict[str, Any]]:
 
 def _shape(text: str) -> tuple[int, ...]:
     """Channels, height and width in a text such as 3x224x224. UsageError for anything else, and if it is too large."""
-    parts = tuple(map(int, text.split("x"))) if re.fullmatch(r"\d{1,4}x\d{1,4}x\d{1,4}", text, re.ASCII) else ()
-    if not parts or any(n < 1 or n > most for n, most in zip(parts, LARGEST, strict=True)):
+    parts = wholes("input", text, "x", 3)
+    if any(n < 1 or n > most for n, most in zip(parts, LARGEST, strict=True)):
         largest = "x".join(map(str, LARGEST))
         raise UsageError(f"input must be channels x height x width up to {largest}, not {text[:20]!r}")
     return parts
