@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from neoclassic.base.errors import UsageError
+from neoclassic.base.errors import NeoclassicError, UsageError
 
 Record = TypeVar("Record")
+Row = TypeVar("Row")
 
 
 def whole(value: Any) -> bool:
@@ -49,6 +53,20 @@ def record(cls: type[Record], data: Any) -> Record:
         return cls(**values)
     except TypeError as error:  # it names the missing field
         raise ValueError(str(error)) from None
+
+
+def csv_rows(path: Path, convert: Callable[[dict[str, str]], Row], advice: str = "") -> list[Row] | None:
+    """The rows of a file that `text.csv_table` made; None without the file. NeoclassicError for a damaged one.
+
+    convert: makes a row from the texts of its columns. advice: the end of the message, after the reason.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [convert(row) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
+        raise NeoclassicError(f"{path}: damaged ({error}){advice}") from None
 
 
 def _value(name: str, hint: Any, value: Any) -> Any:

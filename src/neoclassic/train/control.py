@@ -6,13 +6,13 @@ run, so a resumed one repeats them. A run that nobody steers has no such file, a
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from neoclassic.base import files
 from neoclassic.base.errors import NeoclassicError
+from neoclassic.base.records import csv_rows
 from neoclassic.base.text import csv_table
 
 FILE = "rates.csv"
@@ -61,13 +61,7 @@ class Changes:
     def of(cls, folder: Path) -> Changes:
         """Those of a run folder. NeoclassicError for a damaged file."""
         path = folder / FILE
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = [(int(row["step"]), float(row["factor"])) for row in csv.DictReader(file)]
-        except FileNotFoundError:
-            rows = []
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-            raise NeoclassicError(f"{path}: damaged ({error})") from None
+        rows = csv_rows(path, lambda row: (int(row["step"]), float(row["factor"]))) or []
         if rows != sorted(rows) or not all(step >= 0 and 0 < factor < math.inf for step, factor in rows):
             raise NeoclassicError(f"{path}: damaged (steps must ascend, and factors be above 0)")
         return cls(path, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from neoclassic.base import display, files
 from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import locked
 from neoclassic.base.machine import cores
-from neoclassic.base.records import number, record
+from neoclassic.base.records import csv_rows, number, record
 from neoclassic.base.text import csv_table
 from neoclassic.data.image_files import MAX_PIXELS
 from neoclassic.engines import Engine, Speed, Weights, towers
@@ -366,13 +365,9 @@ class Run(display.Displayed):
 
     def answers(self) -> tuple[Array, Array] | None:
         """What `save_answers` wrote; None for a run without the file. NeoclassicError for a damaged one."""
-        try:
-            with self.answers_file.open(encoding="utf-8", newline="") as file:
-                rows = [(int(row["label"]), int(row["answer"])) for row in csv.DictReader(file)]
-        except FileNotFoundError:
+        rows = csv_rows(self.answers_file, lambda row: (int(row["label"]), int(row["answer"])), "; remove it")
+        if rows is None:
             return None
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-            raise NeoclassicError(f"{self.answers_file}: damaged ({error}); remove it") from None
         both = np.array(rows, np.int64).reshape(-1, 2)
         return both[:, 0], both[:, 1]
 
@@ -414,17 +409,15 @@ class Run(display.Displayed):
     def epochs(self) -> list[Epoch]:
         """The same; an empty list for a run without an epoch."""
         path = self.folder / "log.csv"
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-            if not rows:
-                raise ValueError("it has no epoch")
-            log = [record(Epoch, {**row, "epoch": int(row["epoch"] or 0)}) for row in rows]
-        except FileNotFoundError:
-            log = []
-        except (OSError, ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
-            raise NeoclassicError(f"{path}: damaged ({error})") from None
-        return log
+        log = csv_rows(path, _epoch)
+        if log == []:
+            raise NeoclassicError(f"{path}: damaged (it has no epoch)")
+        return log or []
+
+
+def _epoch(row: dict[str, str]) -> Epoch:
+    values = {name: float(text) if text else None for name, text in row.items()}
+    return record(Epoch, {**values, "epoch": int(values["epoch"] or 0)})
 
 
 def _json(value: Any) -> str:

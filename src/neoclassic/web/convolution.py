@@ -26,7 +26,7 @@ from neoclassic.measure import Shape, by, measure
 from neoclassic.tree import Conv2d, Sequential
 from neoclassic.views import arithmetic as formulas
 from neoclassic.web.intake import Intake
-from neoclassic.web.parameters import whole, wholes
+from neoclassic.web.parameters import whole_number, whole_numbers
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, View
 
@@ -44,7 +44,7 @@ class Convolution(View):
 
 
 def _answered(asked: Asked) -> Response:
-    return JsonResponse(computed(*_layer(asked.query), asked.body, whole("step", asked.query.get("step", ""))))
+    return JsonResponse(computed(*_layer(asked.query), asked.body, whole_number("step", asked.query.get("step", ""))))
 
 
 def computed(node: Conv2d, shape: Shape, body: bytes, step: int) -> dict[str, Any]:
@@ -112,11 +112,13 @@ def _groups(node: Conv2d, channels: int) -> int:
 
 def _layer(query: QueryParams) -> tuple[Conv2d, Shape]:
     """The layer and the shape of its input. UsageError for numbers beyond `LARGEST`."""
-    shape = wholes("input", query.get("input", ""), "x", 3)
+    shape = whole_numbers("input", query.get("input", ""), "x", 3)
     for name, value in zip(("channels", "side", "side"), shape, strict=True):
-        whole(name, str(value), 1, LARGEST[name])
+        whole_number(name, str(value), 1, LARGEST[name])
     names = ("out", "kernel", "stride", "padding", "groups")
-    given = {name: whole(name, query.get(name, ""), 0 if name == "padding" else 1, LARGEST[name]) for name in names}
+    given = {
+        name: whole_number(name, query.get(name, ""), 0 if name == "padding" else 1, LARGEST[name]) for name in names
+    }
     for name, value in {"input": shape[0], "output": given["out"]}.items():
         if value % given["groups"]:
             raise UsageError(f"groups must divide the {value} {name} channels; {given['groups']} does not")

@@ -34,7 +34,7 @@ from neoclassic.model.predict import probabilities
 from neoclassic.tree import Conv2d, join
 from neoclassic.web.intake import Intake, pixels_of
 from neoclassic.web.models import Models, Opened, about, sample
-from neoclassic.web.parameters import whole, wholes
+from neoclassic.web.parameters import whole_number, whole_numbers
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, View, Work
 
@@ -69,7 +69,7 @@ class Question(Asked):
 
     def whole(self, name: str) -> int:
         """A parameter that is a whole number; 0 when omitted."""
-        return whole(name, self.query.get(name, "0"))
+        return whole_number(name, self.query.get(name, "0"))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Look(View):
 
     def _unit(self, q: Question) -> Response:
         _need_maps(q.one)
-        place = wholes("unit", q.query.get("unit", ""))
+        place = whole_numbers("unit", q.query.get("unit", ""))
         image = to_input(q.pixels[None], q.one.model.preprocessing)[0]
         values = self.models.maps(q.one, q.pixels)
         made = arithmetic(q.one.measure, q.one.model.weights, image, values, q.query.get("path", ""), place)

@@ -7,14 +7,14 @@ from neoclassic.base.errors import UsageError
 MOST = 999_999_999
 
 
-def whole(name: str, text: str, least: int = 0, most: int = MOST) -> int:
+def whole_number(name: str, text: str, least: int = 0, most: int = MOST) -> int:
     """The number in a text of decimal digits. UsageError for anything else, and for one that is out of range."""
     if not (_digits(text) and least <= int(text) <= most):
         raise UsageError(f"{name} must be a whole number from {least} to {most:,}, not {text[:20]!r}")
     return int(text)
 
 
-def wholes(name: str, text: str, separator: str = ",", n: int | None = None) -> tuple[int, ...]:
+def whole_numbers(name: str, text: str, separator: str = ",", n: int | None = None) -> tuple[int, ...]:
     """The numbers in a text such as 3x28x28: n of them, or any number. UsageError for anything else."""
     parts = text.split(separator)
     if len(parts) != (n or len(parts)) or not all(map(_digits, parts)):

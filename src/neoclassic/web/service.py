@@ -32,7 +32,7 @@ from neoclassic.model.predict import Prediction, probabilities, threshold_of
 from neoclassic.web import npy
 from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.lanes import Lanes
-from neoclassic.web.parameters import MOST, whole
+from neoclassic.web.parameters import MOST, whole_number
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
 
 
@@ -111,7 +111,7 @@ class Service(Intake):
         if unknown := sorted(query.keys() - {"top", "threshold"}):
             raise Refusal(400, f"unknown parameter {unknown[0]!r}: the parameters are top and threshold")
         try:
-            return whole("top", query.get("top", "5"), 1, MOST), threshold_of(self.model, query.get("threshold"))
+            return whole_number("top", query.get("top", "5"), 1, MOST), threshold_of(self.model, query.get("threshold"))
         except UsageError as error:
             raise Refusal(400, str(error)) from None
 

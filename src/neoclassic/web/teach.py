@@ -29,7 +29,7 @@ from neoclassic.web import teaching
 from neoclassic.web.intake import Intake
 from neoclassic.web.look import packed
 from neoclassic.web.models import ENGINE, Models, opened, present
-from neoclassic.web.parameters import wholes
+from neoclassic.web.parameters import whole_numbers
 from neoclassic.web.photos import Photo, Photos, smalls
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, Turn, View, Work
@@ -84,7 +84,7 @@ class Teach(View):
         return packed(_about(photo), photo.small)
 
     def _remove(self, asked: Asked) -> Response:
-        self.photos.remove(list(wholes("photos", asked.query.get("photos", ""))))
+        self.photos.remove(list(whole_numbers("photos", asked.query.get("photos", ""))))
         return JsonResponse({})
 
     def _rename(self, asked: Asked) -> Response:

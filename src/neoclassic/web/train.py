@@ -41,7 +41,7 @@ from neoclassic.train.run import Run, Settings
 from neoclassic.web import story
 from neoclassic.web.intake import Intake
 from neoclassic.web.look import packed
-from neoclassic.web.parameters import whole
+from neoclassic.web.parameters import whole_number
 from neoclassic.web.responses import JsonResponse, error_response
 from neoclassic.web.session import Session
 from neoclassic.web.story import Story
@@ -169,7 +169,7 @@ class Train(View):
             shown = self.session or self.watched
             if shown is None:
                 raise UsageError("there is no training: start one")
-            shown.show_image(whole("image", image))
+            shown.show_image(whole_number("image", image))
             return JsonResponse({})
         if not (self.session and self.session.running):
             raise UsageError("no training is in progress: start one")

@@ -24,7 +24,7 @@ from neoclassic.networks import Entry
 from neoclassic.views import arithmetic, diff, drawing
 from neoclassic.views.labels import label, style
 from neoclassic.web.intake import Intake
-from neoclassic.web.parameters import whole, wholes
+from neoclassic.web.parameters import whole_number, whole_numbers
 from neoclassic.web.responses import JsonResponse
 from neoclassic.web.view import Asked, View
 
@@ -51,7 +51,7 @@ class Zoo(View):
 
     def _network(self, query: QueryParams) -> dict[str, Any]:
         entry = self._entry(query.get("name", ""))
-        classes = whole("classes", query["classes"], 1, CLASSES) if "classes" in query else None
+        classes = whole_number("classes", query["classes"], 1, CLASSES) if "classes" in query else None
         shape = _shape(query["input"]) if "input" in query else entry.input
         m = measure(entry.tree(classes), shape)
         return {
@@ -127,7 +127,7 @@ def _layer(m: Measure) -> Callable[[Row], dict[str, Any]]:
 
 def _shape(text: str) -> tuple[int, ...]:
     """Channels, height and width in a text such as 3x224x224. UsageError for anything else, and if it is too large."""
-    parts = wholes("input", text, "x", 3)
+    parts = whole_numbers("input", text, "x", 3)
     if any(n < 1 or n > most for n, most in zip(parts, LARGEST, strict=True)):
         largest = "x".join(map(str, LARGEST))
         raise UsageError(f"input must be channels x height x width up to {largest}, not {text[:20]!r}")
