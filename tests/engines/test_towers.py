@@ -94,9 +94,9 @@ def test_alexnet_in_float32():
 
 def test_what_has_no_towers_is_refused():
     for name, shape, why in (
-        ("resnet18", (3, 64, 64), "none: to train it on several devices, start one process for each with torchrun"),
-        ("alexnet:taught", (1, 96, 96), "none: to train it"),
-        ("mobilenet-v2", (3, 64, 64), "none: to train it"),
+        ("resnet18", (3, 64, 64), "on several devices, start one process for each with torchrun"),
+        ("alexnet:taught", (1, 96, 96), "such as alexnet: to train another network"),
+        ("mobilenet-v2", (3, 64, 64), "such as alexnet: to train another network"),
     ):
         with pytest.raises(UsageError, match=why):
             plan(network(name, 10), shape, 2)

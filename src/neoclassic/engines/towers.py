@@ -57,9 +57,12 @@ def on_cpu(device: str) -> bool:
 
 def plan(tree: Node, input: Shape, towers: int) -> list[Step]:
     """The layers of a network that has this many towers, or a multiple. UsageError for any other network."""
-    alone = "to train it on several devices, start one process for each with torchrun"
+    refusal = UsageError(
+        "a list of devices is only for networks of towers, such as alexnet: "
+        "to train another network on several devices, start one process for each with torchrun"
+    )
     if not isinstance(tree, nodes.Sequential):
-        raise UsageError(f"a list of devices is for networks of towers, such as alexnet, and this is none: {alone}")
+        raise refusal
     steps, groups = [], 1
     for row in measure(tree, input).layers:
         node, width, channels = row.node, row.input[0], row.output[0]
@@ -81,7 +84,7 @@ def plan(tree: Node, input: Shape, towers: int) -> list[Step]:
                 break
         steps.append(Step(row.path, node, width, channels, crosses))
     if groups == 1 or any("." in step.path for step in steps):
-        raise UsageError(f"a list of devices is for networks of towers, such as alexnet, and this is none: {alone}")
+        raise refusal
     return steps
 
 

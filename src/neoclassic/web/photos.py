@@ -54,7 +54,7 @@ class Photos:
     def add(self, label: str, content: bytes) -> Photo:
         """Keep a photo. One that its class has already, byte for byte, is returned as it is.
 
-        UsageError for a name that is none, a photo that another class has, or too many of them; NeoclassicError if it
+        UsageError for an invalid name, a photo that another class has, or too many of them; NeoclassicError if it
         cannot be read.
         """
         label = checked(label)

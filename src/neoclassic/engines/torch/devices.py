@@ -68,7 +68,7 @@ def check_compiler(device: torch.device) -> None:
     """
     if not compiles(device):
         needs = "a C++ compiler (g++, or what CXX names)" if device.type == "cpu" else "Triton"
-        raise UsageError(f"compiling needs {needs}, and there is none here: install it, or use --compile off")
+        raise UsageError(f"compiling needs {needs}, which is not on this machine: install it, or use --compile off")
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError since Python 3.13
