@@ -68,7 +68,7 @@ def build(runs: Sequence[str], out: Path, most: int, engine: str, data_dir: str 
     recipes = {run: Run.open(run)[1] for run in runs}
     first = recipes[runs[0]]
     if other := [run for run in runs if split_of(recipes[run]) != split_of(first)]:
-        raise UsageError(f"{other[0]} held out other images than {runs[0]}: train them with the same --split-seed")
+        raise UsageError(f"{other[0]} held out different images from {runs[0]}: train them with the same --split-seed")
     if not first.validation:
         raise UsageError(f"{runs[0]} held out no images: train with --validation 0.05")
     models = {run: load_model(run) for run in runs}

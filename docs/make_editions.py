@@ -23,13 +23,13 @@ neoclassic's names. The page is made from the results of these runs. [中文](ed
         "[English](editions.md)",
     ),
     "how": (
-        """Try it with your own copy of a book, in the folder of the sources; nothing of the book is kept:
+        """Try it with your own copy of a book, in the source folder; nothing of the book is kept:
 
 ```
 python tests/readers PATH-TO-THE-BOOK --own
 ```
 
-It cuts the trainings to two epochs and few images, needs no network, and also runs the package that is in the book's
+It limits training to two epochs and few images, needs no network, and also runs the package that is in the book's
 repository. The results here are of {date}, with NumPy {numpy}, PyTorch {torch}, torchvision {torchvision} and pandas
 {pandas}. [Running the code of two textbooks](books.md) says how neoclassic's names differ.""",
         """可以在源代码目录下用自己手里的书验证；书的内容不会被保存：

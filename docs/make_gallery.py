@@ -39,7 +39,7 @@ LAB = ("lab-zoo", "lab-network", "lab-look", "lab-train", "lab-teach", "lab-conv
 SUSPECTS = ("mnist", "fashion-mnist")
 LABELS = (
     "The images of MNIST and Fashion-MNIST, as published, whose labels are probably wrong, the most suspicious first, "
-    "a hundred\nat most. Below each is its label, and what the models say that have not seen it."
+    "a hundred\nat most. Below each is its label, and what the models that have not seen it say."
 )
 MAX_WIDTH = 900  # pixels of a committed picture
 
@@ -110,8 +110,8 @@ def gallery(runs: list[str], work: Path) -> str:
     parts += [
         "## The lab",
         "```sh\nneoclassic lab --open\n```",
-        "A page to explore the zoo, to follow an image through every layer, to watch and steer a training, to teach a "
-        "network\nyour own classes, and to step through a convolution; see [lab.md](lab.md). `python "
+        "A page to explore the zoo, to follow an image through every layer, to watch and steer a training run, to "
+        "teach a network\nyour own classes, and to step through a convolution; see [lab.md](lab.md). `python "
         "docs/make_lab_pictures.py` makes these pictures.",
         *(f"![{name}](pictures/{name}.png)" for name in LAB),
         "## The report",

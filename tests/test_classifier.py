@@ -176,7 +176,7 @@ def test_a_run_is_kept_where_out_says_so(tmp_path):
 
 
 def test_a_fitted_one_is_not_pickled(fitted):
-    with pytest.raises(TypeError, match=r"save\(\), and neoclassic.load\(\)"):
+    with pytest.raises(TypeError, match=r"save\(\) and neoclassic.load\(\)"):
         pickle.dumps(fitted)
     assert pickle.loads(pickle.dumps(small())).get_params() == small().get_params()
 
@@ -258,7 +258,7 @@ def test_ctrl_c_in_fit_is_a_keyboard_interrupt_and_keeps_the_best_model(monkeypa
     with pytest.raises(KeyboardInterrupt) as error:
         clf.fit(X, np.array(["up", "down"])[y])
     assert not isinstance(error.value, Exception)
-    stopped = "stopped in epoch 3, after step 22 of 54; the best model until then is in model_"
+    stopped = "stopped in epoch 3, after step 22 of 54; the best model so far is in model_"
     assert str(error.value) == f"{stopped}; continue with: fit(X, y, resume=True)"
     assert [row["epoch"] for row in clf.history_] == [1, 2]
     assert clf.predict(X).shape == (160,)
@@ -273,7 +273,7 @@ def test_a_fit_that_was_stopped_is_continued_to_the_same_bytes(monkeypatch, defa
         interrupted(monkeypatch, 12)
         with pytest.raises(KeyboardInterrupt, match=r"continue with: fit\(X, y, resume=True\)$"):
             clf.fit(X, y)
-        with pytest.raises(nc.UsageError, match="other parameters"):
+        with pytest.raises(nc.UsageError, match="different parameters"):
             clf.set_params(learning_rate=0.5).fit(X, y, resume=True)
         clf.set_params(learning_rate=0.01).fit(X, y, resume=True)
         np.testing.assert_array_equal(clf.predict_proba(X), whole.predict_proba(X))
@@ -309,7 +309,7 @@ def test_a_second_ctrl_c_keeps_the_best_model_too(monkeypatch, default_ctrl_c):
 
     monkeypatch.setattr(NumpyEngine, "step", slow)
     clf = small()
-    with pytest.raises(KeyboardInterrupt, match=r"^stopped; the best model until then is in model_"):
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped; the best model so far is in model_"):
         clf.fit(*photos(160))
     assert [row["epoch"] for row in clf.history_] == [1, 2]
 
@@ -371,7 +371,7 @@ def test_ctrl_c_on_the_command_line_is_one_line_that_says_how_to_go_on(
         (lambda X, y: small().fit(X, y[:-1]), "40 images but 39 labels"),
         (lambda X, y: small().fit(X / 255, y), "give uint8"),
         (lambda X, y: small().fit(X[:4], y[:4]), "too few"),
-        (lambda X, y: small().fit("photos", y), "give fit\\(\\) the folder alone"),
+        (lambda X, y: small().fit("photos", y), "call fit\\(\\) with the folder alone"),
         (lambda X, y: small().fit("no/such/folder"), "no data folder"),
         (lambda X, y: small(epochs=0).fit(X, y), "epochs must be at least 1"),
         (lambda X, y: small(engine="onnx").fit(X, y), "only predicts"),

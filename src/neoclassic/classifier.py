@@ -64,13 +64,13 @@ class Classifier:
                       override the recipe; validation is the fraction that is held out to choose the best model and
                       to calibrate the probabilities
     weights           a file to start from, or a name such as "imagenet"; the network's own recipe for weights is used
-    mean, std         of the pixels, where the weights expect other ones than usual
+    mean, std         of the pixels, if the weights expect other values than usual
     head              train the last layer alone, by logistic regression on the features: quick, and good for few images
     seed              of everything random
     engine, device    "auto" uses PyTorch if it is installed, and NumPy otherwise
     out               a folder in which the run is kept; it is not kept if omitted
-    verbose           None: a progress bar in a terminal, a bar and curves that grow in a notebook, and in both what a
-                      folder was taken for. True: also a line for each epoch. False: nothing
+    verbose           None: a progress bar in a terminal, a bar and curves that grow in a notebook, and in both how a
+                      folder was read. True: also a line for each epoch. False: nothing
 
     After `fit`, `model_` is the artefact, and `classes_` are the labels as they were given, in the order of the columns
     of `predict_proba`. `history_` has a dict for each epoch, with losses in nats and accuracies from 0 to 1:
@@ -180,7 +180,7 @@ class Classifier:
             tree = None if chosen.tree is None else chosen.entry.tree(len(splits.classes))
             return chosen.but(data=splits.train.name, tree=tree), splits, kind
         if y is not None:
-            raise UsageError("a folder has its labels: give fit() the folder alone")
+            raise UsageError("the labels come from the folder: call fit() with the folder alone")
         return chosen.but(data=data), None, ""
 
     def _listeners(self) -> list[Listener]:
@@ -193,7 +193,7 @@ class Classifier:
         found = [str(error).partition(";")[0].replace("--lr ", "learning_rate=") or "stopped"]
         if run.model.exists():
             self._take_run(run, kind)
-            found.append("the best model until then is in model_")
+            found.append("the best model so far is in model_")
         else:
             found.append("there is no model yet, as no epoch was finished")
         if isinstance(error, KeyboardInterrupt) and run.checkpoint.exists():
@@ -245,11 +245,11 @@ class Classifier:
             return float((self.predict_proba(test.images).argmax(1) == test.labels).mean())
         known = ", ".join(map(str, self.classes_[:10]))
         if y is None:
-            raise UsageError(f"no labels: give score() one for each image, of {known}")
+            raise UsageError(f"no labels: give score() a label for each image, from {known}")
         labels = labels_of(y)
         if strangers := [label for label in np.unique(labels).tolist() if label not in self.classes_.tolist()]:
             what = f"label {str(strangers[0])!r} is not among the classes"
-            raise UsageError(f"{what}: give score() one for each image, of {known}")
+            raise UsageError(f"{what}: give score() a label for each image, from {known}")
         answers = self.predict(X)
         if len(answers) != len(labels):
             raise UsageError(f"{len(answers)} images, but {len(labels)} labels")
@@ -299,7 +299,7 @@ class Classifier:
 
     def __getstate__(self) -> dict[str, Any]:
         if hasattr(self, "model_"):
-            raise TypeError("a fitted Classifier is not pickled: use its save(), and neoclassic.load()")
+            raise TypeError("a fitted Classifier cannot be pickled: use its save() and neoclassic.load()")
         return {name: value for name, value in self.__dict__.items() if name != "_stopped"}
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -387,7 +387,7 @@ def _check_stopped(run: Run, recipe: Recipe, known: bool) -> None:
     if not known or not (run.folder / "recipe.json").exists():
         raise UsageError("there is no training to continue: call fit() without resume=True")
     if Run.open(run.folder)[1] != transfer.resolved(recipe.checked()):
-        raise UsageError("the training that was stopped had other parameters: call fit() without resume=True")
+        raise UsageError("the training that was stopped had different parameters: call fit() without resume=True")
 
 
 _KINDS = {"i": "integers", "b": "booleans", "U": "names"}  # kinds of labels, by NumPy's dtype.kind
@@ -409,7 +409,7 @@ def _held_out(X: Any, y: Any, recipe: Recipe) -> tuple[Splits, str]:
     kept, held = stratified_split(full.labels, recipe.validation, recipe.seed)
     if not len(held):
         n = len(full)
-        raise UsageError(f"{n} images are too few to hold {recipe.validation:.0%} of each class out: raise validation")
+        raise UsageError(f"{n} images are too few to hold out {recipe.validation:.0%} of each class: raise validation")
     validation = full.subset(held)
     return Splits(full.subset(kept), test=validation, validation=validation), _KINDS[labels.dtype.kind]
 

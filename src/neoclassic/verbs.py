@@ -126,7 +126,7 @@ def train(
     KeyboardInterrupt after Ctrl-C, whose message says how to resume; NeoclassicError if training fails.
     """
     if World.here().size > 1:
-        raise UsageError("nc.train runs in one process: torchrun starts the command neoclassic train")
+        raise UsageError("nc.train runs in one process: use torchrun with the command neoclassic train")
     several = folds is not None or (resume is not None and bool(members(os.fspath(resume))))
     watching = (of_folds if several else watchers)(verbose)
     listeners = [each for each in watching if not isinstance(each, Doubts)]  # told below, where the call is
@@ -174,9 +174,9 @@ def search(
         >>> found.table, found.best, nc.load(found.folder)  # doctest: +SKIP
 
     networks: one, or a list; each is a network, a recipe, or a name or file of one, as for `train`. minutes: for all
-    trials together. trials: the most trials. storage: the address of an Optuna storage that several processes share.
-    out: the folder, which becomes the run of the winner; `runs/<network>-<data>-search-<number>` when omitted. resume:
-    a search that was stopped, in place of everything but storage. Everything else is as for `train`.
+    trials together. trials: the maximum number of trials. storage: the address of an Optuna storage that several
+    processes share. out: the folder, which becomes the run of the winner; `runs/<network>-<data>-search-<number>` when
+    omitted. resume: a search that was stopped, in place of everything but storage. Everything else is as for `train`.
 
     A NeoclassicWarning says what makes the winner doubtful. UsageError for a wrong call, before anything is written;
     KeyboardInterrupt after Ctrl-C, whose message says how to resume; NeoclassicError if no trial ends well.
@@ -272,7 +272,7 @@ def evaluate(
         >>> round(review.accuracy, 2), review.pairs[0][:2]
         (0.9, ('shirt', 't-shirt'))
 
-    model: one, or a list of paths, whose probabilities are averaged. data: that of the training when omitted. flip,
+    model: one, or a list of paths, whose probabilities are averaged. data: the training data when omitted. flip,
     shift: average over mirror images, and over shifts by this many pixels. out: a folder for pictures and tables.
 
     UsageError for a wrong call; NeoclassicError for a model or data that cannot be read.
@@ -298,7 +298,7 @@ def evaluate(
 
 
 def join(models: Sequence[Named], file: Named) -> Model:
-    """Write several models as one, whose answer is that of all, as `neoclassic join` does; return it.
+    """Write several models as one that averages their answers, as `neoclassic join` does; return it.
 
         >>> both = nc.join(["lenet@fashion-mnist", "lenet:bn@fashion-mnist"], "both.safetensors")
         >>> [name for name, _ in both.tree.children]
@@ -458,7 +458,7 @@ def check(folder: Named, image_size: int = 224) -> Report:
         >>> nc.check("photos").worst
         'warning'
 
-    image_size: in pixels, that training will use. UsageError for a path that is neither a folder nor a table;
+    image_size: the size in pixels that training will use. UsageError for a path that is neither a folder nor a table;
     NeoclassicError for classes without photos.
     """
     return check_folder(scan(folder), (image_size, image_size))

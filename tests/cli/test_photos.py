@@ -354,7 +354,7 @@ def test_evaluate_uses_a_test_set_as_it_is_and_reports_unreadable_photos(trained
     for path in (root / "test").rglob("*.jpg"):
         path.write_bytes(b"")
     _, _, err = run("evaluate", trained[1], "--data", root)
-    assert err.endswith(f"there is no test image that can be read: {root / 'test/ants/000.jpg'}: is empty\n")
+    assert err.endswith(f"no test image can be read: {root / 'test/ants/000.jpg'}: is empty\n")
 
 
 def test_evaluate_matches_classes_by_name(trained, run, tmp_path):

@@ -291,7 +291,7 @@ def test_an_image_that_was_trained_on_is_left_out_of_the_test_and_told(run, run_
     parts = Model.load(tmp_path / "run").data["photos"]
     twice = set(parts["test"]) & {*parts["train"], *parts["validation"]}
     assert twice
-    said = f"images that the training set has, too, are left out of the test: {len(twice)}\n"
+    said = f"images that are also in the training set are left out of the test: {len(twice)}\n"
     assert said in run("evaluate", tmp_path / "run")[2]
     alone = [digest for digest in parts["test"] if digest not in twice]
     assert run_json("evaluate", tmp_path / "run")["n"] == len(alone)
@@ -319,7 +319,7 @@ def test_the_share_that_a_crop_keeps_is_an_option_and_is_stored_in_the_model(tra
 
 def test_a_share_without_a_crop_or_out_of_range_is_a_wrong_call(trained, run, tmp_path):
     for wish, reason in (
-        (("--keep", "0.9", "--fit", "pad"), "keep is the share that a centre crop keeps, and fit is 'pad'"),
+        (("--keep", "0.9", "--fit", "pad"), "keep applies only to a centre crop, but fit is 'pad'"),
         (("--keep", "1.5"), "keep must be from 0.1 to 1"),
     ):
         code, _, err = run(*TRAIN, "--data", trained[0], *wish, "--out", tmp_path / "run")

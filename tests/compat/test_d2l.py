@@ -599,7 +599,7 @@ assert "matplotlib_inline.backend_inline" in sys.modules
     done = script(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "only the book's PyTorch edition is here, not tensorflow: from d2l import torch as d2l",
+        "only the book's PyTorch edition is available here, not tensorflow: from d2l import torch as d2l",
         "the package d2l has no train_ch3; its module for PyTorch does: from d2l import torch as d2l",
     ]
 

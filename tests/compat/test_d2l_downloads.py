@@ -48,7 +48,7 @@ def test_without_a_network_the_error_says_where_a_file_can_be_put(monkeypatch, t
         d2l.download("shapes")
     assert str(error.value).endswith(f"download it in another way and put it at {place}")
     place.write_bytes(b"an older file")
-    with pytest.raises(NeoclassicError, match="the file that is there has another checksum"):
+    with pytest.raises(NeoclassicError, match="the file that is there has a different checksum"):
         d2l.download("shapes")
     assert place.read_bytes() == b"an older file"
     place.write_bytes(BODY)

@@ -36,9 +36,9 @@ def test_both_packages_can_be_imported(monkeypatch):
 
     assert d2lzh_pytorch.train_ch5 is d2l.train_ch5
     assert d2lzh_pytorch.plt.__name__ == "matplotlib.pyplot"
-    with pytest.raises(UsageError, match=r"d2lzh\.train_ch3 is MXNet's: .*from d2l import torch as d2l"):
+    with pytest.raises(UsageError, match=r"d2lzh\.train_ch3 belongs to MXNet: .*from d2l import torch as d2l"):
         d2lzh.train_ch3  # noqa: B018
-    with pytest.raises(AttributeError, match=r"d2lzh_pytorch\.Trainer is not here"):
+    with pytest.raises(AttributeError, match=r"d2lzh_pytorch\.Trainer is not available here"):
         d2lzh_pytorch.Trainer  # noqa: B018
 
 

@@ -96,7 +96,7 @@ def test_a_book_is_run_with_both_packages_and_what_failed_is_said(book, tmp_path
     assert lines == [
         "section cells failed",
         "preliminaries/second 4 2",
-        f"line 22: MissingName: d2l.no_such_name is not here: {lines[2].partition('here: ')[2]}",
+        f"line 22: MissingName: d2l.no_such_name is not available here: {lines[2].partition('here: ')[2]}",
         "line 27: AssertionError: cpu (the book's own names fail, too)",
         "preliminaries/first 1 0",
         "all 5 2",

@@ -44,7 +44,7 @@ def test_nothing_is_found_in_a_good_folder(good):
     assert report.counts == {"train": {"ants": 30, "bees": 30}, "test": {"ants": 10, "bees": 10}}
     text = report.text()
     assert "80 images" in text
-    assert "nothing is wrong with it" in text
+    assert "no problems were found" in text
     assert text.splitlines()[-1] == f"next: neoclassic train mobilenet-v2 --data {good} --weights imagenet --head"
 
 

@@ -105,7 +105,7 @@ def test_pipes_sockets_devices_and_links_to_nothing_are_named_and_never_opened(r
         assert found == {
             "pipe.jpg": "is a named pipe, not a file",
             "zero.png": "is a device, not a file",
-            "gone.jpg": "is a link to a file that is not there",
+            "gone.jpg": "is a link to a file that does not exist",
             "socket.jpg": "is a socket, not a file",
         }
         code, _, err = run(*TRAIN, "--data", root, "--out", root.parent / "run")
@@ -119,7 +119,7 @@ def test_a_file_that_is_too_large_is_named_and_not_read(root, unreadable, run, m
             file.truncate(600 << 20)  # takes no room
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda p: pytest.fail("read") if p.stem == "huge" else read(p))
-    assert unreadable(root) == {"huge.jpg": "has 600 MB, more than the 512 MB that an image may have"}
+    assert unreadable(root) == {"huge.jpg": "has 600 MB, more than the limit of 512 MB for an image"}
     assert run(*TRAIN, "--data", root, "--out", root.parent / "run")[0] == 0
 
 
@@ -230,7 +230,7 @@ def test_classes_that_are_too_small_are_told_the_way_out(run, tmp_path):
     train = (*TRAIN, "--data", tmp_path / "data", "--out", tmp_path / "run")
     code, out, err = run(*train)
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].endswith("add images, or train without one, --validation 0")
+    assert err.splitlines()[-1].endswith("or add images, or use --validation 0")
     assert run(*train, "--validation", 0)[0] == 0
 
 

@@ -180,7 +180,7 @@ def test_training_without_room_gives_the_same_model(garden, place, several, run,
     monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     code, _, err = run("train", "lenet", "--data", garden, *words, "--out", tmp_path / "b")
     assert code == 0, err
-    assert "for which there is no room: each is decoded whenever it is needed" in err
+    assert "for which there is no room: each is decoded again in every epoch" in err
     assert not list(place.rglob("images.npy"))
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
     assert one == other

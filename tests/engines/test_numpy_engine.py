@@ -299,7 +299,7 @@ def lenet():
         (lambda e: e.load_optimizer_state({}), UsageError, r"call optimize\(\) before"),
         (lambda e: e.optimize(Optimizer("sdg")), UsageError, "did you mean 'sgd'"),
         (lambda e: e.gradients(np.zeros((2, 1, 28, 28)), np.array([0, 10])), NeoclassicError, "has 10 classes"),
-        (lambda e: e.gradients(np.zeros((2, 1, 28, 28)), np.zeros(3, int)), UsageError, "one label an image"),
+        (lambda e: e.gradients(np.zeros((2, 1, 28, 28)), np.zeros(3, int)), UsageError, "one label per image"),
         (lambda e: e.load({}), NeoclassicError, "missing conv1.weight"),
     ],
 )  # fmt: skip

@@ -106,7 +106,7 @@ def test_without_onnx_the_folder_has_no_onnx_file_and_the_card_does_not_name_it(
     monkeypatch.setattr(hub_folder, "find_spec", lambda _name: None)
     code, _, err = run("export", work / "run", tmp_path / "pushed", "--hub")
     assert code == 0
-    assert err.startswith("without model.onnx: that needs onnx (")
+    assert err.startswith("model.onnx is left out: it needs onnx (")
     assert {path.name for path in (tmp_path / "pushed").iterdir()} == {"README.md", "config.json", "model.safetensors"}
     assert "onnx" not in (tmp_path / "pushed" / "README.md").read_text("utf-8").lower()
 

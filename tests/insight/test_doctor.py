@@ -217,7 +217,7 @@ def test_a_run_that_collapses_and_one_whose_loss_rises_are_told_apart(sound, tmp
     assert first.evidence == ("log.csv: training accuracy 70.0% in epoch 2, and 12.0% in epoch 4",)
     rising = relogged(sound, tmp_path / "rising", train_loss=[1.0, 0.5, 0.7, 0.9])
     (found,) = (each for each in nc.diagnose(rising).findings if each.name == "loss-rises")
-    assert "rises since epoch 2" in found.text
+    assert "rising since epoch 2" in found.text
 
 
 def test_overfitting_is_dated_by_the_held_out_loss(sound, tmp_path):
@@ -306,4 +306,4 @@ def test_a_range_test_draws_its_picture_and_recommends_a_rate_that_learns(slow_r
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [point["rate"] for point in found["points"]] == sorted(point["rate"] for point in found["points"])
     code, _, err = run("doctor", out, "--out", picture)
-    assert (code, err) == (2, "neoclassic: --out is for the picture of --rate: add --rate, or leave it out\n")
+    assert (code, err) == (2, "neoclassic: --out works only with --rate: add --rate, or leave it out\n")

@@ -105,7 +105,7 @@ def test_check_labels_reads_a_folder_of_arrays_and_writes_table_and_gallery(fash
     assert (tmp_path / "suspects.png").exists()
     assert run(*check, "--folds", "1") == (2, "", "neoclassic: folds must be at least 2, not 1\n")
     code, _, err = run("check", tmp_path / "data", "--epochs", "3")
-    assert (code, err) == (2, "neoclassic: --epochs is for --labels: add --labels, or leave it out\n")
+    assert (code, err) == (2, "neoclassic: --epochs works only with --labels: add --labels, or leave it out\n")
 
 
 def test_photos_are_judged_by_the_features_of_given_weights(tmp_path, monkeypatch):

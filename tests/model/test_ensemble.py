@@ -75,7 +75,7 @@ def test_models_and_ensembles_are_copied_and_asked_for_attributes_as_any_object_
     assert np.array_equal(copy.copy(together).logits(images), together.logits(images))
     assert not hasattr(together, "step")
     assert getattr(together, "features", None) is None
-    with pytest.raises(UsageError, match="an ensemble only predicts, it has no 'step'"):
+    with pytest.raises(UsageError, match="an ensemble only predicts and has no 'step'"):
         together.step()
 
 
@@ -88,10 +88,10 @@ def test_one_model_without_views_is_itself(files):
 def test_models_that_do_not_go_together_are_refused(files, tmp_path):
     other = str(tmp_path / "other.safetensors")
     model(1, classes=CLASSES[::-1]).save(other)
-    with pytest.raises(UsageError, match="has other classes"):
+    with pytest.raises(UsageError, match="has different classes"):
         open_models([files[0], other])
     model(1, size=32).save(other)
-    with pytest.raises(UsageError, match=r"needs other images than .* \(1×28×28 and 1×32×32\)"):
+    with pytest.raises(UsageError, match=r"needs different images from .* \(1×28×28 and 1×32×32\)"):
         open_models([files[0], other])
 
 

@@ -198,7 +198,7 @@ REFUSED = {
     "a list": (lambda s: list(s.values()), "no tensors by name in it"),
     "two networks": (
         lambda s: {**prefixed("student.", s), **prefixed("teacher.", other(s))},
-        "holds several such networks, 'student' and 'teacher' among them: save one of them alone",
+        "holds several such networks, 'student' and 'teacher' among them: save only one of them",
     ),
     "a misspelt name": (
         lambda s: {("conv2.wieght" if k == "conv2.weight" else k): v for k, v in s.items()},

@@ -231,7 +231,7 @@ def test_a_module_is_made_from_the_hub(served, theirs):
         ("hf:them/pickle", r"has no .safetensors file: download pytorch_model.bin, and give its path"),
         ("hf:them/nothing", "hf:them/nothing has no .safetensors file$"),
         ("hf:them/parts", r"has 2 files of weights \(a.safetensors, b.safetensors\): download one"),
-        ("hf:them/weights", "holds weights only: name it as --weights, for training"),
+        ("hf:them/weights", "holds weights only: use it for training, with --weights"),
         ("hf:them/vit", "no network here is timm's 'vit_tiny_patch16_224'"),
         ("hf:them/broken", "config.json: damaged"),
         ("hf:lenet", "'hf:lenet': write hf:OWNER/REPO or hf:OWNER/REPO@REVISION"),

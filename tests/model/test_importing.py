@@ -73,7 +73,7 @@ def test_classes_and_channels_are_read_from_the_file(folder, run):
 def test_a_name_works_too(folder, run, monkeypatch):
     code, _, err = run("import", "imagenet", "--network", "lenet")
     assert code == 2
-    assert "no weights of lenet on ImageNet are published" in err
+    assert "no ImageNet weights are published for lenet" in err
 
 
 def without_head(weights):

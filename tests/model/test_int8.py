@@ -118,7 +118,7 @@ def test_no_file_is_written_that_has_lost_more_than_a_point(fashion, tmp_path, r
     model.save(tmp_path / "m.safetensors")
     code, out, err = run("export", tmp_path / "m.safetensors", tmp_path / "m.onnx", "--int8")
     assert (code, out) == (1, "")
-    assert err.startswith("neoclassic: 8 bits take the accuracy on 10,000 test images from 6")
+    assert err.startswith("neoclassic: 8 bits lower the accuracy on 10,000 test images from 6")
     assert err.endswith(f"more than one point: {tmp_path}/m.onnx is not written; export it without --int8\n")
     assert not (tmp_path / "m.onnx").exists()
 

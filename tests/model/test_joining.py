@@ -84,7 +84,7 @@ def test_models_that_do_not_fit_together_are_refused(paths, tmp_path):
     model(0, classes=tuple("jihgfedcba")).save(other)
     for given, file, says in (
         (paths[:1], "x.safetensors", "an ensemble has at least two members: name another model"),
-        ([paths[0], other], "x.safetensors", f"{other} has other classes than {paths[0]}"),
+        ([paths[0], other], "x.safetensors", f"{other} has different classes from {paths[0]}"),
         (paths, "x.onnx", "the name of the model must end in .safetensors, not"),
     ):
         with pytest.raises(UsageError, match=says):
@@ -118,5 +118,5 @@ def test_an_ensemble_of_runs_is_written_and_tested(tmp_path, fashion):
         assert member["held_out_accuracy"] == pytest.approx(trained[name].validation_accuracy, abs=1e-6)
     other = tmp_path / "other"
     nc.train("lenet:bn", out=other, **(common | {"split_seed": 1, "epochs": 1}))
-    with pytest.raises(UsageError, match=f"{other} held out other images than {runs[0]}"):
+    with pytest.raises(UsageError, match=f"{other} held out different images from {runs[0]}"):
         build([runs[0], str(other)], tmp_path / "none.safetensors", 5, "numpy", str(where))

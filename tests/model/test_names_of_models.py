@@ -122,11 +122,11 @@ def test_a_file_or_folder_of_that_name_wins(package, shirt, tmp_path, monkeypatc
     ("name", "reason"),
     [
         ("lenett@fashion-mnist", "did you mean 'lenet@fashion-mnist'?"),
-        ("lenet@mnist", "known of lenet: lenet@fashion-mnist"),
+        ("lenet@mnist", "known for lenet: lenet@fashion-mnist"),
         ("resnet5@imagenet", "did you mean 'resnet50@imagenet'?"),
-        ("resnet50@imagenett", "known of resnet50: resnet50@imagenet"),
+        ("resnet50@imagenett", "known for resnet50: resnet50@imagenet"),
         ("resnet50@imagenet:v3", "known: imagenet, imagenet:v1, imagenet:v2"),
-        ("lenet@imagenet", "no weights of lenet on ImageNet are published"),
+        ("lenet@imagenet", "no ImageNet weights are published for lenet"),
         ("x@y", "'neoclassic list --models' shows them all"),
     ],
 )
@@ -228,7 +228,7 @@ def test_it_is_an_ordinary_model(on_imagenet, tmp_path, run):
     assert Model.load(tmp_path / "m.safetensors").checksum == model.checksum
     code, _, err = run("evaluate", "mobilenet-v3-small@imagenet")
     assert code == 1
-    assert "'imagenet', are not there: name them with --data" in err
+    assert "'imagenet', were not found: name them with --data" in err
     photos = fill_photos(tmp_path / "photos", ("hen", "bee"), 2)
     code, out, err = run("evaluate", "mobilenet-v3-small@imagenet", "--data", photos)
     assert code == 0
@@ -240,7 +240,7 @@ def test_it_is_an_ordinary_model(on_imagenet, tmp_path, run):
 def test_an_ensemble_needs_the_same_crop(on_imagenet, package, tmp_path):
     model = nc.load("mobilenet-v3-small@imagenet").model_
     replace(model, preprocessing=replace(model.preprocessing, keep=1.0)).save(tmp_path / "m.safetensors")
-    with pytest.raises(UsageError, match=r"needs other images than .* \(keep 0\.875 and 1\.0\): an ensemble needs"):
+    with pytest.raises(UsageError, match=r"needs different images from .* \(keep 0\.875 and 1\.0\): an ensemble needs"):
         open_models(["mobilenet-v3-small@imagenet", str(tmp_path / "m.safetensors")])
 
 

@@ -64,7 +64,7 @@ HOSTILE = {
     ),
     "graphs": (graph(helper.make_node("Relu", ["images"], ["y"], bodies=[body()])), "contains other graphs"),
     "an array from a few bytes": (graph(helper.make_node("ConstantOfShape", ["n"], ["y"])), "'ConstantOfShape'"),
-    "another domain": (graph(helper.make_node("Relu", ["images"], ["y"], domain="com.example")), "another domain"),
+    "another domain": (graph(helper.make_node("Relu", ["images"], ["y"], domain="com.example")), "a domain other than"),
     "data elsewhere": (graph(RELU, initializers=[external()]), "keeps data in other files"),
     "data elsewhere in an attribute": (
         graph(helper.make_node("Relu", ["images"], ["y"], value=external())),

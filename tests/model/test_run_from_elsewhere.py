@@ -64,7 +64,8 @@ def test_a_model_away_from_its_run_takes_no_other_folder_of_that_name(root, run,
     shutil.copy(root / "r" / "model.safetensors", "alone.safetensors")
     code, _, err = run("evaluate", "alone.safetensors")
     assert code == 1
-    assert err == "neoclassic: the data that the model was trained on, 'photos', are not there: name them with --data\n"
+    said = "the data that the model was trained on, 'photos', were not found: name them with --data"
+    assert err == f"neoclassic: {said}\n"
     monkeypatch.chdir(root / "a")
     assert run("evaluate", root / "c" / "alone.safetensors")[0] == 0
 

@@ -269,10 +269,10 @@ def test_the_length_of_a_header_may_begin_like_another_file(beginning, tmp_path)
 def test_which_of_several_weights_is_taken_is_told(small, tmp_path):
     torch.save(FORMS["torchvision's"](small[1]), tmp_path / "w.pth")
     _, notes = created(NAME, tmp_path / "w.pth")
-    assert notes[0] == "of the weights in the file, those under 'model_ema' are taken, not 'model'"
+    assert notes[0] == "the weights under 'model_ema' are used, not those under 'model'"
     torch.save(FORMS["Lightning's, called net, with a loss"](small[1]), tmp_path / "w.pth")
     _, notes = created(NAME, tmp_path / "w.pth")
-    assert notes == ["of the file, only what is under 'net' is taken, not loss.weight"]
+    assert notes == ["only the weights under 'net' are used, not loss.weight"]
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
@@ -324,7 +324,7 @@ def test_grey_pixels_are_brought_to_the_mean_of_the_colours(small, run, photos, 
                 {k: v for k, v in s.items() if not k.startswith("fc.")}
                 | {"fc.1.weight": torch.ones(5, 512), "fc.1.bias": torch.ones(5)}
             ),
-            "the file has another fc: it starts afresh",
+            "the file has a different fc: it starts afresh",
         ),
     ],
 )
@@ -409,11 +409,11 @@ def write_text(text):
         (lambda p: torch.jit.script(torch.nn.Linear(2, 2)).save(str(p)), "orchScript"),
         (lambda p: torch.save([torch.ones(3)], p), "no tensors by name"),
         (lambda p: torch.save({"epoch": 3}, p), "no tensors by name"),
-        (write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0"), "pointer of Git LFS"),
+        (write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0"), "a Git LFS pointer"),
         (write_text("\n<!DOCTYPE html><html>"), "a web page"),
         (lambda p: p.write_bytes(b"PK" + bytes(99)), "cannot be read as weights"),
         (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(90)), "HDF5"),
-        (lambda p: p.write_bytes(b""), "neither a file of torch.save nor"),
+        (lambda p: p.write_bytes(b""), "neither a torch.save file nor"),
         (lambda p: torch.save({"state_dict": {}, "x": Surprise()}, p), "cannot be read as weights"),
     ],
 )

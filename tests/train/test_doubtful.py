@@ -18,7 +18,7 @@ from neoclassic.recipes import choose
 from neoclassic.train import pace
 from neoclassic.train.doubtful import warnings
 
-CHANCE = "the model is no better than chance, as far as the images tell: "
+CHANCE = "the model is no better than chance, as far as these images show: "
 
 
 # ── no better than chance ────────────────────────────────────────────────────────────────────────────
@@ -44,7 +44,7 @@ def test_a_run_on_shuffled_labels_says_that_nothing_was_learnt_and_what_to_try(s
     result = run_json(*train, "--epochs", "2", "--out", tmp_path / "run")
     first = result["warnings"][0]
     assert first.startswith(CHANCE)
-    assert "of 48 held-out images are right" in first
+    assert "of 48 held-out images are predicted correctly" in first
     assert "labels are right" in first
     assert "pretrained weights" in first
     assert run("report", tmp_path / "run")[0] == 0
@@ -54,7 +54,7 @@ def test_a_run_on_shuffled_labels_says_that_nothing_was_learnt_and_what_to_try(s
     photo = next(shuffled.rglob("*.png"))
     code, _, err = run("predict", tmp_path / "run", photo, "--threshold", "stored")
     assert (code, err.count("\n")) == (2, 1)
-    assert "the model has no stored threshold: on its validation images no probability means 95 % right" in err
+    assert "the model has no stored threshold: on its validation images, no probability reaches 95 %" in err
     assert ": unknown" not in run("predict", tmp_path / "run", photo)[1]
 
 
@@ -88,11 +88,11 @@ SURE = SimpleNamespace(temperature=1.0)
 @pytest.mark.parametrize(
     ("recipe", "train_accuracy", "advice"),
     [
-        (SCRATCH, 0.5, "try another learning rate than 0.9, more epochs or pretrained weights, and check that the"),
+        (SCRATCH, 0.5, "try another learning rate (it was 0.9), more epochs or pretrained weights, and check that"),
         (SCRATCH, 0.9, "it did learn the training images, so check that their labels are right, add images, or st"),
-        (GIVEN, 0.5, "try another learning rate than 0.9 or more epochs, and check that the labels are right"),
+        (GIVEN, 0.5, "try another learning rate (it was 0.9) or more epochs, and check that the labels are right"),
         (GIVEN, 0.9, "it did learn the training images, so check that their labels are right, or add images"),
-        (GIVEN.but(head=True), 0.5, "10 of 20 held-out images are right, and guessing gets 10 ± 2; check that the lab"),
+        (GIVEN.but(head=True), 0.5, "10 of 20 held-out images are predicted correctly, and guessing gets 10 ± 2; ch"),
     ],
 )
 def test_the_advice_depends_on_what_was_learnt(recipe, train_accuracy, advice):

@@ -257,14 +257,14 @@ def test_a_cropped_view_is_the_corner_enlarged():
 def test_few_photos_from_scratch_are_told_before_training(photos, tmp_path, run):
     start = ("--data", photos, "--engine", "numpy", "--image-size", 32, "--epochs", 1, "--out")
     _, _, err = run("train", "lenet", *start, tmp_path / "run")
-    told = [line for line in err.splitlines() if "few to train a network from scratch" in line]
+    told = [line for line in err.splitlines() if "few for training a network from scratch" in line]
     assert len(told) == 1
     assert "10 photos per class" in told[0]
     assert "mobilenet-v2, with --weights imagenet" in told[0]
     assert err.index(told[0]) < err.index("epoch 1/1")
     assert advice("resnet18", [199, 150, 4000]) == (
-        "199 photos per class (the median) are few to train a network from scratch: "
-        "add --weights imagenet to start from weights that have seen a million"
+        "199 photos per class (the median) are few for training a network from scratch: "
+        "add --weights imagenet to start from weights trained on a million photos"
     )
     assert advice("resnet18", [200, 200]) is None
     assert "for vgg11," in advice("vgg11:taught", [10])

@@ -96,8 +96,8 @@ def test_the_factors_combine_in_the_order_that_is_stated():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"unfreeze": ((4, "conv1"),)}, "unfreeze counts epochs from 1 to 3, the last, not 4"),
-        ({"unfreeze": ((0, "conv1"),)}, "unfreeze counts epochs from 1 to 3, the last, not 0"),
+        ({"unfreeze": ((4, "conv1"),)}, "unfreeze takes epochs from 1 to 3, not 4"),
+        ({"unfreeze": ((0, "conv1"),)}, "unfreeze takes epochs from 1 to 3, not 0"),
         ({"unfreeze": ((2, "stem"),)}, "no parameter matches 'stem': the paths begin with conv1, conv2, fc1"),
         ({"unfreeze": ((2, "*"),)}, "every parameter is frozen before epoch 2: add --unfreeze '1=fc3', for example"),
         ({"unfreeze": ((2, "conv*"),), "freeze": ("fc*",)}, "every parameter is frozen before epoch 2"),

@@ -79,7 +79,7 @@ WRONG = {
     "one image of colours": (saved(np.zeros((32, 32), np.uint8)), "send uint8"),
     "channels first": (saved(np.zeros((1, 3, 32, 32), np.uint8)), "send uint8"),
     "no images": (saved(np.zeros((0, 32, 32), np.uint8)), "send uint8"),
-    "a header that promises more": (lying(b"(9, 9, 9)"), "the body has 4 bytes of pixels, and its header says 729"),
+    "a header that promises more": (lying(b"(9, 9, 9)"), "the body has 4 bytes of pixels, but its header says 729"),
     "a negative side": (lying(b"(1,-2,-2)"[:9]), "send uint8"),
     "a header that is no literal": (lying(b"(1, f( ) "), "not an array in NumPy's format"),
     "too many": (saved(np.zeros((41, 4, 4), np.uint8)), "41 images in one request: send at most 40"),

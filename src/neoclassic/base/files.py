@@ -151,7 +151,7 @@ def on_disk(path: str) -> str:
             return os.fsdecode(path.encode("utf-8", "surrogateescape"))
         except UnicodeEncodeError:
             raise NeoclassicError(
-                f"{path.encode('utf-8', 'backslashreplace').decode()}: no file has this name"
+                f"{path.encode('utf-8', 'backslashreplace').decode()}: no file can have this name"
             ) from None
     return path
 

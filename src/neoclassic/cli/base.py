@@ -132,7 +132,7 @@ max_pixels = click.option(
     metavar="MILLIONS",
     expose_value=False,
     callback=_limit_pixels,
-    help="Refuse images with more millions of pixels. Default: 67.",
+    help="Refuse images of more than this many million pixels. Default: 67.",
 )
 data_dir = click.option("--data-dir", metavar="FOLDER", help="Folder to search first for the data set.")
 

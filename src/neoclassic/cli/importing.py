@@ -17,10 +17,10 @@ from neoclassic.cli.options import Numbers, keep
 @click.option(
     "--classes",
     metavar="FILE.txt",
-    help="Names of the classes, one a line. Default: ImageNet's, if there are 1000 and the names are torchvision's.",
+    help="Names of the classes, one per line. Default: ImageNet's, if there are 1000 and the names are torchvision's.",
 )
 @click.option("--mean", type=Numbers(), default=(), metavar="NUMBERS", help="Mean of the pixels: 0.485,0.456,0.406.")
-@click.option("--std", type=Numbers(), default=(), metavar="NUMBERS", help="Their standard deviation.")
+@click.option("--std", type=Numbers(), default=(), metavar="NUMBERS", help="Standard deviation of the pixels.")
 @click.option(
     "--image-size",
     "--imgsz",
@@ -45,10 +45,10 @@ def import_(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Make a model of a file of weights.
+    """Make a model from a file of weights.
 
-    FILE is a .pth or .safetensors file with our names or torchvision's. The model is one file, which every other verb
-    takes.
+    FILE is a .pth or .safetensors file with neoclassic's parameter names or torchvision's. The model is one file, which
+    every other command takes.
     """
     from neoclassic.base import files
     from neoclassic.model.importing import imported, read_names
@@ -78,10 +78,10 @@ def import_(
 @click.option("--out", default="ensemble.safetensors", show_default=True, metavar="FILE", help="The model to write.")
 @as_json
 def join(models: tuple[str, ...], out: str, as_json: bool) -> None:
-    """Make one model of several, whose answer is that of all.
+    """Combine several models into one that averages their answers.
 
-    MODELS are run folders, model files or names, with the same classes, and of images of the same size. The new model
-    is one file, which evaluate, predict, serve and export take.
+    MODELS are run folders, model files or names, with the same classes and image size. The new model is one file, which
+    evaluate, predict, serve and export take.
     """
     from neoclassic.base import files
     from neoclassic.model.joining import join_files

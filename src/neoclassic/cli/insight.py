@@ -90,7 +90,7 @@ def doctor(run: str, rate: bool, out: str | None, as_json: bool) -> None:
         _test_rates(run, out, as_json)
         return
     if out:
-        raise UsageError("--out is for the picture of --rate: add --rate, or leave it out")
+        raise UsageError("--out works only with --rate: add --rate, or leave it out")
     from neoclassic.insight.doctor.diagnosis import diagnose
 
     found = diagnose(run)

@@ -117,9 +117,9 @@ def _class_row(row: dict[str, Any]) -> tuple[str, ...]:
 @click.argument("file", metavar="FILE.onnx|FOLDER")
 @click.option("--hub", is_flag=True, help="Write a folder for the Hugging Face Hub: model, model card, ONNX file.")
 @click.option("--verify", "n", type=click.IntRange(1), metavar="N", help="Check the file on N validation images.")
-@click.option("--int8", is_flag=True, help="Use 8 bits, and check the accuracy on the test images.")
+@click.option("--int8", is_flag=True, help="Quantise to 8 bits, and check the accuracy on the test images.")
 @click.option(
-    "--data", "--data-path", metavar="NAME|FOLDER", help="Where those images are. Default: the training data."
+    "--data", "--data-path", metavar="NAME|FOLDER", help="Data set for --verify and --int8. Default: the training data."
 )
 @data_dir
 @as_json
@@ -130,7 +130,8 @@ def export(
 
     The file contains the classes and the preprocessing, and it outputs calibrated probabilities. --verify classifies
     images with the trainer's loader, with predict, and with a stand-alone predictor, and fails unless all labels agree.
-    --int8 calibrates 8 bits on training images, and writes no file if more than one point of accuracy is lost.
+    --int8 quantises to 8 bits, calibrated on training images, and writes no file if accuracy drops by more than one
+    point.
     """
     from pathlib import Path
 
@@ -210,7 +211,7 @@ def _export_folder(model: str, folder: str, as_json: bool) -> None:
         return
     click.echo(f"{folder}: {', '.join(f'{name} {count:,} bytes' for name, count in sizes.items())}")
     if hub_folder.ONNX not in sizes:
-        click.echo(f"without {hub_folder.ONNX}: that needs onnx ({install('onnx')})", err=True)
+        click.echo(f"{hub_folder.ONNX} is left out: it needs onnx ({install('onnx')})", err=True)
     address = f"OWNER/{repository(Path(folder).absolute().name)}"
     click.echo(f"next: name a licence in README.md, then: hf upload {address} {shlex.quote(folder)}")
 
@@ -235,7 +236,7 @@ def _export_folder(model: str, folder: str, as_json: bool) -> None:
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Most images in progress; more get status 503.",
+    help="Maximum number of images in progress; more get status 503.",
 )
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Largest batch.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Time limit of a request, in seconds.")
@@ -282,11 +283,11 @@ def serve(
     help="Port to listen on; 0 picks a free one.",
 )
 def lab(shown: str | None, open_page: bool, port: int) -> None:
-    """Open a page on which a network can be seen and touched.
+    """Open a page for exploring networks interactively.
 
-    It shows the networks and their layers, what every layer of a model makes of an image, and a network while it
-    trains. The page is on this machine only, and needs no PyTorch and no network access. A RUN is a folder that
-    'neoclassic train' writes to: it can be watched. Ctrl-C or SIGTERM stops the server.
+    It shows the networks and their layers, what every layer of a model computes from an image, and a network while it
+    trains. The page is served on this machine only, and needs no PyTorch and no network access. A RUN is a folder that
+    'neoclassic train' is writing to: the page follows it. Ctrl-C or SIGTERM stops the server.
     """
     _need_server("lab")
     from pathlib import Path

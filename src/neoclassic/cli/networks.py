@@ -26,7 +26,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 @verb
 @click.argument("pattern", default="*")
-@click.option("--models", is_flag=True, help="List trained models by name, and where they are, instead.")
+@click.option("--models", is_flag=True, help="List trained models, and where they are, instead.")
 @as_json
 def list_(pattern: str, models: bool, as_json: bool) -> None:
     """List the networks: year, variants, input, parameters, MACs."""

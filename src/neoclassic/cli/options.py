@@ -17,7 +17,7 @@ HEADINGS = {
         *("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "decay_all", "clip", "average"),
         *("label_smoothing", "class_weights"),
     ),
-    "Schedule of the learning rate": ("schedule", "milestones", "gamma", "warmup_epochs"),
+    "Learning rate schedule": ("schedule", "milestones", "gamma", "warmup_epochs"),
     "Augmentation": (
         *("pad", "flip", "shift", "rotate", "scale", "elastic", "elastic_sigma", "warp", "colour", "erase", "mixup"),
         "cutmix",
@@ -83,12 +83,12 @@ class _Thaw(click.ParamType):
 
 
 optimization = _options(
-    click.option("--lr", "--learning-rate", "learning_rate", type=float, help="Learning rate at its highest."),
+    click.option("--lr", "--learning-rate", "learning_rate", type=float, help="Peak learning rate."),
     click.option("--optimizer", metavar="NAME", help="Update rule: sgd, adam, adamw, adagrad or rmsprop."),
     click.option("--momentum", type=float, help="Momentum of sgd and rmsprop."),
     click.option("--nesterov/--no-nesterov", default=None, help="Nesterov's momentum for sgd."),
     click.option("--weight-decay", "--wd", type=float, help="Weight decay factor."),
-    click.option("--decay-all/--spare-norms", default=None, help="Apply weight decay to biases and norms, or not."),
+    click.option("--decay-all/--spare-norms", default=None, help="Whether weight decay applies to biases and norms."),
     click.option("--clip", type=float, metavar="NORM", help="Clip the gradients to this total norm."),
     click.option(
         "--average", "--ema", type=float, help="Use a moving average of the weights, with a decay such as 0.999."
@@ -102,7 +102,7 @@ optimization = _options(
     ),
     click.option("--gamma", type=float, help="Factor that a milestone multiplies the rate by."),
     click.option("--warmup-epochs", type=float, help="Epochs over which the rate rises at the start."),
-    click.option("--label-smoothing", type=float, help="Share of the target spread over all classes: 0.1."),
+    click.option("--label-smoothing", type=float, help="Share of the target spread over all classes, such as 0.1."),
     click.option(
         "--class-weights",
         type=Numbers("balanced"),
@@ -118,11 +118,11 @@ augmentation = _options(
     click.option("--rotate", type=float, help="Rotate by up to this many degrees."),
     click.option("--scale", type=float, help="Enlarge or shrink by up to this fraction."),
     click.option(
-        "--elastic", type=float, metavar="ALPHA", help="Distort elastically, by a strength such as 34 for 28 pixels."
+        "--elastic", type=float, metavar="ALPHA", help="Strength of elastic distortion, such as 34 for 28 pixels."
     ),
-    click.option("--elastic-sigma", type=float, metavar="PIXELS", help="How smooth elastic distortions are: 4."),
+    click.option("--elastic-sigma", type=float, metavar="PIXELS", help="Smoothness of elastic distortion, such as 4."),
     click.option("--warp", type=float, help="Probability that an image is shifted, rotated, scaled and distorted: 1."),
-    click.option("--colour", type=float, help="Shift the colours as AlexNet does, by a strength such as 0.1."),
+    click.option("--colour", type=float, help="Strength of AlexNet's colour shifts, such as 0.1."),
     click.option("--erase", type=float, help="Probability of erasing a random rectangle."),
     click.option("--mixup", type=float, metavar="ALPHA", help="Blend pairs of images: mixup."),
     click.option("--cutmix", type=float, metavar="ALPHA", help="Paste rectangles of other images: CutMix."),
@@ -144,15 +144,15 @@ transfer = _options(
     click.option(
         "--weights",
         metavar="FILE|NAME|hf:OWNER/REPO",
-        help="Weights to start from: a file, ours, torchvision's or timm's; or imagenet, which is downloaded once.",
+        help="Weights to start from: a file from neoclassic, torchvision or timm; or imagenet (downloaded once).",
     ),
     click.option(
         "--mean",
         type=Numbers(),
         metavar="NUMBERS",
-        help="Mean of the pixels, if it is not the weights' usual one: 0.5.",
+        help="Mean of the pixels, such as 0.5, if it is not the usual one for the weights.",
     ),
-    click.option("--std", type=Numbers(), metavar="NUMBERS", help="Their standard deviation."),
+    click.option("--std", type=Numbers(), metavar="NUMBERS", help="Standard deviation of the pixels."),
     click.option(
         "--head",
         is_flag=True,
@@ -177,13 +177,16 @@ transfer = _options(
         multiple=True,
         type=_Thaw(),
         metavar="EPOCH=PATTERN",
-        help="Freeze these layers before this epoch; repeatable.",
+        help="Keep these layers frozen until this epoch; repeatable.",
     ),
     click.option("--rate-decay", type=float, metavar="X", help="Multiply the rate by X for each level below the head."),
     click.option("--fresh-rate", type=float, metavar="X", help="Multiply the rate of layers that start afresh by X."),
 )
 keep = click.option(
-    "--keep", type=float, metavar="X", help="Share of the shorter side that a centre crop keeps: 0.875, as torchvision."
+    "--keep",
+    type=float,
+    metavar="X",
+    help="Share of the shorter side that a centre crop keeps, such as torchvision's 0.875.",
 )
 speed = _options(
     click.option(

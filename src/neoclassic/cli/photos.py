@@ -21,8 +21,8 @@ from neoclassic.cli.terminal import print_fitted
 @click.option("--labels", is_flag=True, help="Find images whose labels are probably wrong. Takes minutes.")
 @click.option("--network", metavar="NAME", help="With --labels: the network that judges. Default: lenet:bn.")
 @click.option("--weights", metavar="NAME|FILE", help="With --labels: judge by the features of these weights.")
-@click.option("--folds", type=int, metavar="K", help="With --labels: into how many parts. Default: 5.")
-@click.option("--epochs", type=click.IntRange(1), help="With --labels: of each training. Default: 5.")
+@click.option("--folds", type=int, metavar="K", help="With --labels: number of folds. Default: 5.")
+@click.option("--epochs", type=click.IntRange(1), help="With --labels: epochs of each training. Default: 5.")
 @click.option("--seed", type=int, help="With --labels: random seed.")
 @engine
 @device
@@ -47,14 +47,16 @@ def check(
     The exit code is 1 if a problem would spoil the result, such as a photo in two classes, a photo in both the training
     and the test set, or an empty class.
 
-    With --labels, models that have not seen an image say which class it shows; FOLDER may be a data set, too. The table
-    that --out names, by default suspects.csv, has the suspects, and a gallery of them stands beside it.
+    With --labels, each image is judged by a model that was not trained on it; FOLDER may also be a data set. The
+    suspects are written to the table that --out names, by default suspects.csv, with a gallery beside it.
     """
     command_line = click.core.ParameterSource.COMMANDLINE
     given = [name for name in context.params if context.get_parameter_source(name) == command_line]
     if not labels:
         if surplus := [name for name in given if name in (*judging, "engine", "device", "data_dir")]:
-            raise UsageError(f"--{surplus[0].replace('_', '-')} is for --labels: add --labels, or leave it out")
+            raise UsageError(
+                f"--{surplus[0].replace('_', '-')} works only with --labels: add --labels, or leave it out"
+            )
     else:
         size = image_size if "image_size" in given else None
         _check_labels(folder, size, out, as_json, (engine, device, data_dir), judging)

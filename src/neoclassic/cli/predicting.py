@@ -113,7 +113,7 @@ def _follow(
     if total >= SEVERAL:
         click.echo(f"{total:,} images in {duration(seconds)}, {total / seconds:,.0f} images a second", err=True)
     if bright and "mnist" in model.data.get("name", ""):
-        hint = "these images have bright borders, the training images have black ones"
+        hint = "these images have bright borders, but the training images have black ones"
         click.echo(f"hint: {hint}: for dark figures on white, try {'without ' if invert else ''}--invert", err=True)
     if failed:
         raise NeoclassicError(f"{failed:,} of {total:,} images could not be read")

@@ -43,7 +43,7 @@ HEADINGS = {
 @click.option("--epochs", type=int, help="Passes over the training set in a whole trial. Default: as in the recipe.")
 @click.option("--batch-size", "--batch", "-b", type=int, help="Images per step.")
 @transfer
-@click.option("--validation", type=float, help="Fraction of the training set to hold out, by which trials are judged.")
+@click.option("--validation", type=float, help="Fraction of the training set to hold out for judging trials.")
 @splitting
 @sizing
 @channels
@@ -52,7 +52,7 @@ HEADINGS = {
 @engine
 @device
 @speed
-@click.option("--seed", type=int, help="Random seed of the trials and of what is proposed.")
+@click.option("--seed", type=int, help="Random seed of the search and of its trials.")
 @click.option("--out", metavar="FOLDER", help="Folder. Default: runs/<network>-<data>-search-<number>.")
 @click.option("--resume", metavar="FOLDER", help="Resume a search that was stopped.")
 @click.option("--storage", metavar="URL", default="", help="Optuna storage that several processes share.")

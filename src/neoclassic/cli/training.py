@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     "--folds",
     type=click.IntRange(2),
     metavar="K",
-    help="Cross-validation: train K times, each time without one of K parts, and test on it.",
+    help="Cross-validation: train K times, each time holding out one of K parts for testing.",
 )
 @sizing
 @keep
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FOLDER", help="Run folder. Default: runs/<network>-<data>-<number>.")
 @click.option("--max-steps", type=click.IntRange(1), help="Stop after this many steps.")
 @click.option("--tensorboard", is_flag=True, help="Also write the curves as TensorBoard events.")
-@click.option("--resume", metavar="RUN", help="Resume a run that was stopped, or folds.")
+@click.option("--resume", metavar="RUN", help="Resume a run or a cross-validation that was stopped.")
 @as_json
 @click.pass_context
 def train(
@@ -256,7 +256,7 @@ def bench(
 ) -> None:
     """Measure the speed of training and inference on this machine.
 
-    Prints images per second for each network and engine. An exported FILE.onnx may stand in place of a network.
+    Prints images per second for each network and engine. An exported FILE.onnx may be given in place of a network.
     """
     from neoclassic.cli.own import entry
     from neoclassic.engines import Speed, choose

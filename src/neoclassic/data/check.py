@@ -82,7 +82,7 @@ class Report:
             if len(finding.paths) > most:
                 lines.append(f"    … and {len(finding.paths) - most:,} more")
         if not self.findings:
-            lines += ["", "nothing is wrong with it"]
+            lines += ["", "no problems were found"]
         if any(len(finding.paths) > most or finding.shown != finding.paths for finding in self.findings):
             lines += ["", f"all paths: neoclassic check {self.folder} --out findings.csv"]
         lines += ["", f"recommended fit: {self.fit}, because {self.why}"]

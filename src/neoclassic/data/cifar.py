@@ -56,11 +56,11 @@ def _unpack(path: Path) -> dict[str, bytes]:
             for member in archive:
                 path_inside = PurePosixPath(member.name)
                 if path_inside.is_absolute() or ".." in path_inside.parts:
-                    raise NeoclassicError(f"the name {member.name[:80]!r} leads out of its folder")
+                    raise NeoclassicError(f"the name {member.name[:80]!r} points outside its folder")
                 if path_inside.name in ROLES:
                     contents[path_inside.name] = _content(archive, member)
             if len(packed.read(PADDING + 1)) > PADDING:  # reading to the end also verifies gzip's checksum
-                raise NeoclassicError("it does not end after its files")
+                raise NeoclassicError("there is extra data after its files")
     except NeoclassicError as error:
         raise NeoclassicError(f"{path}: damaged: {error}") from None
     except Exception as error:  # tarfile raises exceptions of every type

@@ -136,7 +136,7 @@ class Splits:
     def __post_init__(self) -> None:
         for split in (self.test, self.validation):
             if split is not None and split.classes != self.train.classes:
-                raise NeoclassicError(f"{split.name} has other classes than {self.train.name}")
+                raise NeoclassicError(f"{split.name} has different classes from {self.train.name}")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ def _cut(images: Array | None, skipped: Skipped, files: Sequence[File], p: Prepr
     if images is not None:
         return images[: len(files) - len(skipped)], skipped
     needs = f"{len(files):,} decoded photos need {len(files) * prod(p.size) * p.channels / 2**30:.1f} GiB"
-    every = "each is decoded whenever it is needed, in every epoch"
+    every = "each is decoded again in every epoch"
     say_once(f"{needs}, for which there is no room: {every}; set NEOCLASSIC_CACHE to a folder with more room")
     left_out = {i for i, _ in skipped}
     return cast("Array", Undecoded([file for i, file in enumerate(files) if i not in left_out], p)), skipped

@@ -100,7 +100,7 @@ def classes(folder: Folder, errors: Mapping[Path, str]) -> Iterator[Finding]:
 def turned(folder: Folder, photos: Sequence[Photo]) -> Iterator[Finding]:
     """Photos that only their EXIF orientation turns upright."""
     if paths := [photo.path for photo in photos if folder.infos[photo.path].orientation in range(2, 9)]:
-        share = f"{len(paths) / len(photos):.0%} of the images are stored turned and have an EXIF orientation"
+        share = f"{len(paths) / len(photos):.0%} of the images are stored rotated, with an EXIF orientation"
         text = f"{share}: neoclassic turns them upright, but other tools may not"
         yield Finding("note", "turned", text, _strings(paths))
 

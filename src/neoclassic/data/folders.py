@@ -43,7 +43,7 @@ SAMPLE = 256  # photos that show which preprocessing all of them will get
 SHOWN = 20  # names of classes in a message
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 TOO_FEW = {
-    "validation": "train with --head, which validates on folds; or add images, or train without one, --validation 0",
+    "validation": "train with --head, which validates on folds; or add images, or use --validation 0",
     "test": "with 2 of each, use --test 0.5; or add images, at least 3 of each class, or a folder for the test set",
 }
 
@@ -189,7 +189,7 @@ class Folder:
     def _nothing_to_test(self, test: Dataset | None) -> NeoclassicError:
         """The error for a test set without an image that can be read."""
         why = f": {': '.join(test.skipped[0])}" if test is not None and test.skipped else ""
-        return NeoclassicError(f"{self.root}: there is no test image that can be read{why}")
+        return NeoclassicError(f"{self.root}: no test image can be read{why}")
 
     def _decode(self, photos: Sequence[Photo], name: str, p: Preprocessing, strict: bool) -> Dataset:
         readable = [photo for photo in photos if not self.infos[photo.path].error]
@@ -202,7 +202,7 @@ class Folder:
         if strict and unreadable:
             first = "; ".join(f"{path}: {error}" for path, error in unreadable[:3])
             more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-            see = f"; 'neoclassic check {self.root} --out findings.csv' writes all" if more else ""
+            see = f"; 'neoclassic check {self.root} --out findings.csv' lists them all" if more else ""
             raise NeoclassicError(f"{len(unreadable)} of {len(photos)} images cannot be read: {first}{more}{see}")
         decoded = [photo for photo in readable if photo.path not in errors]
         labels = np.array([photo.label for photo in decoded], np.int64)
@@ -233,7 +233,7 @@ def _preprocessing(
 
 def one_class(name: str) -> str:
     """The message if there is only one class."""
-    return f"all images are of one class, {name!r}: put the photos of each class into a folder of its name"
+    return f"all images are of one class, {name!r}: put the photos of each class into a folder named after it"
 
 
 def _fingerprint(classes: Sequence[str], labels: np.ndarray, digests: Sequence[str]) -> str:
@@ -269,7 +269,7 @@ def scan(
         raise UsageError(f"{path} is not a folder of photos or a .csv table")
     names = tuple(classes or sorted(layout.splits.get("train") or next(iter(layout.splits.values()), {})))
     if not names:
-        raise NeoclassicError(f"{path}: no photos: put those of each class in a folder of its name")
+        raise NeoclassicError(f"{path}: no photos: put those of each class in a folder named after it")
     _check_classes(path, layout.splits, names, may_be_empty=classes is not None)
     if absent := [name for name in map(nfc, names) if not any(part.get(name) for part in layout.splits.values())]:
         layout.notes.append(f"there are no images of {_listed(absent)}")

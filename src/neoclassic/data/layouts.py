@@ -21,7 +21,8 @@ USUAL = ("train", "training", "val", "valid", "validation", "dev", "test", "test
 NAMES = {"train": "training set", "validation": "validation set", "test": "test set"}
 FEW = 3  # warnings of one kind, before the number of the others
 REMEDY = (
-    "put the photos of each class into a folder of its name, or list them in a .csv table with columns path and label"
+    "put the photos of each class into a folder named after it, "
+    "or list them in a .csv table with columns path and label"
 )
 
 
@@ -132,7 +133,9 @@ def _as_splits(directory: Directory, classes: set[str], layout: Layout) -> bool:
         layout.notes.append(", ".join(f"{path} is the {NAMES[roles[split.name]]}" for split, path in where.items()))
     _drop_unlabelled(layout, {roles[split.name]: split.name for split in classed})
     for split in (split for split in named if split not in classed):
-        reason = f"its {_images(len(split.all_photos))} are in no class's folder" if split in loose else "it is empty"
+        reason = (
+            f"its {_images(len(split.all_photos))} are not in any class's folder" if split in loose else "it is empty"
+        )
         layout.warnings.append(f"{split.name!r} is left out: {reason}")
     for folder in others:
         text = f"{folder.name!r} is left out with its {_images(len(folder.all_photos))}"
@@ -157,8 +160,9 @@ def _refuse_ambiguous(
     if rivals:
         others = _names(rivals)
         raise NeoclassicError(
-            f"{directory.path}: {split.name!r} can be the {NAMES[role]}, of the classes {_names(class_root.folders)}, "
-            f"or a class like {others}: rename it if it is a class, or move {others} elsewhere if it is not"
+            f"{directory.path}: {split.name!r} may be the {NAMES[role]}, with the classes "
+            f"{_names(class_root.folders)}, or a class like {others}: rename it if it is a class, "
+            f"or move {others} elsewhere if it is not"
         )
 
 
@@ -204,7 +208,7 @@ def _as_classes(directory: Directory, layout: Layout) -> None:
         layout.notes.append("each class's folder is divided into splits")
         return
     mixed = [folder for folder in folders if {"train", "test"} <= set(roles[folder].values())]
-    layout.warnings += [f"{folder.name!r} is read as a class, with its train and test in one" for folder in mixed]
+    layout.warnings += [f"{folder.name!r} is read as a class, with its train and test merged" for folder in mixed]
     inner_names = [{inner.name for inner in folder.folders if inner.all_photos} for folder in folders]
     common = sorted(set.intersection(*inner_names)) if len(folders) > 1 else []
     if len(common) > 1 and not mixed and not any(folder.photos for folder in folders):

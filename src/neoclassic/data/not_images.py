@@ -48,11 +48,11 @@ def refusal(path: Path) -> str | None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        return "is a link to a file that is not there" if path.is_symlink() else "no such image"
+        return "is a link to a file that does not exist" if path.is_symlink() else "no such image"
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
     if not stat.S_ISREG(status.st_mode):
         return next((words for is_type, words in FILE_TYPES if is_type(status.st_mode)), "is not a regular file")
     if status.st_size > MAX_FILE_BYTES:
-        return f"has {status.st_size / 2**20:,.0f} MB, more than the {MAX_FILE_BYTES >> 20} MB that an image may have"
+        return f"has {status.st_size / 2**20:,.0f} MB, more than the limit of {MAX_FILE_BYTES >> 20} MB for an image"
     return None

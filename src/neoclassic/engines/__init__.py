@@ -94,7 +94,7 @@ def decide(name: str, device: str, wish: Speed, macs: int) -> Speed:
             raise unknown(what, value, known)
     if choose(name) != "torch":
         if wish.precision == "bf16" or wish.compile == "on":
-            raise UsageError(f"the {name} engine has float32 only and compiles nothing: use --engine torch")
+            raise UsageError(f"the {name} engine supports only float32, and cannot compile: use --engine torch")
         return Speed()
     from neoclassic.engines.torch import compiles, pick_device, takes_bfloat16
 

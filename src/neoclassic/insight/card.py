@@ -166,7 +166,7 @@ class Card:
         rows = self.result.evaluation["per_class"]
         yield (
             "Recall is the share of a class's test images that are recognised, with its 95% interval; precision is the "
-            "share of the answers with that class that are right. To name the most frequent class every time would be "
+            "share of the answers with that class that are right. Naming the most frequent class every time would be "
             f"right on {max(row['n'] for row in rows) / max(sum(row['n'] for row in rows), 1):.1%}."
         )
         ordered = rows if len(rows) <= ROWS else sorted(rows, key=lambda row: row["recall"])[:ROWS]

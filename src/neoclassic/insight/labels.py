@@ -110,7 +110,7 @@ class Suspects(display.Displayed):
         lines.append(f"  {self.how}: {self.accuracy:.2%} of {n:,} held-out images right ({low:.2%} to {high:.2%})")
         if self.accuracy < UNSURE:
             better = "give pretrained weights, such as --network resnet18 --weights imagenet"
-            lines.append(f"  so few that many suspects are only difficult images: {better}")
+            lines.append(f"  with so few right, many suspects are merely difficult images: {better}")
         for row in self.rows()[:LISTED]:
             said = f"labelled {row['label']}, probably {row['likely']}"
             lines.append(f"    {printable(row['image'])}: {said} ({row['probability_of_likely']:.1%})")

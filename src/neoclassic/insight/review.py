@@ -159,7 +159,7 @@ def of_model(
     test = source.test_set(p, photos)
     trained_on = {digest for split in ("train", "validation") for digest in photos.get(split, ())}
     if note and data is None and (twice := trained_on.intersection(photos.get("test", ()))):
-        note(f"images that the training set has, too, are left out of the test: {len(twice):,}")
+        note(f"images that are also in the training set are left out of the test: {len(twice):,}")
     return review(engine, test.images, test.labels, test.classes, p, test.paths, model.temperature), test
 
 

@@ -92,7 +92,7 @@ def _header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or data[8:9] != b"{" or size > HEADER:
         raise NeoclassicError(f"{path}: not a neoclassic {kind} (not a .safetensors file)")
-    truncated = NeoclassicError(f"{path}: truncated ({len(data):,} bytes are there); copy it again from its source")
+    truncated = NeoclassicError(f"{path}: truncated (it has only {len(data):,} bytes); copy it again from its source")
     if len(data) < 8 + size:
         raise truncated
     if not is_bounded(data):

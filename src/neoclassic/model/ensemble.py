@@ -67,7 +67,7 @@ class Ensemble:
         return logits
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise MissingAttribute(f"an ensemble only predicts, it has no {name!r}: give one model, without views")
+        raise MissingAttribute(f"an ensemble only predicts and has no {name!r}: give one model, without views")
 
 
 def _as_expected(images: Array, given: Preprocessing, wanted: Preprocessing) -> Array:
@@ -106,14 +106,16 @@ def require_alike(paths: Sequence[str], models: Sequence[Model]) -> None:
     first = models[0]
     for path, model in zip(paths, models, strict=True):
         if model.classes != first.classes:
-            raise UsageError(f"{path} has other classes than {paths[0]}: an ensemble needs the same, in the same order")
+            raise UsageError(
+                f"{path} has different classes from {paths[0]}: an ensemble needs the same, in the same order"
+            )
         a, b = (replace(m.preprocessing, mean=(0.0,), std=(1.0,)) for m in (first, model))
         if a != b:
             differ = [(k, x, y) for (k, x), y in zip(vars(a).items(), vars(b).values(), strict=True) if x != y]
             what = f"{by(first.input)} and {by(model.input)}"
             if first.input == model.input:
                 what = "; ".join(f"{k} {x} and {y}" for k, x, y in differ)
-            raise UsageError(f"{path} needs other images than {paths[0]} ({what}): an ensemble needs the same")
+            raise UsageError(f"{path} needs different images from {paths[0]} ({what}): an ensemble needs the same")
 
 
 def of_all(models: Sequence[Model]) -> Model:

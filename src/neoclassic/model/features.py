@@ -73,7 +73,7 @@ def headless(name: str, tree: Node, input: Shape, weights: Mapping[str, Array]) 
     """
     found = _without_last(tree)
     if found is None:
-        raise UsageError(f"{name} has no features: its classes do not come from a linear layer at its end")
+        raise UsageError(f"{name} has no features: it does not end in a linear layer")
     body, path, head = found
     kept = {key: weights[key] for key in shapes(body, input)}
     return Headless(body, input, kept, path, head)

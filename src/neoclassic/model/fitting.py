@@ -65,9 +65,9 @@ def unprefixed(found: Mapping[str, Array], wanted: Mapping[str, Shape]) -> Readi
             (chosen,) = averaged
         elif 2 * score[0] > len(wanted):
             two = " and ".join(repr(prefix.rstrip(".")) for prefix in prefixes[:2])
-            raise NeoclassicError(f"the file holds several such networks, {two} among them: save one of them alone")
+            raise NeoclassicError(f"the file holds several such networks, {two} among them: save only one of them")
     others = [key for key in found if not key.startswith(chosen)]
-    notes = (f"of the file, only what is under {chosen.rstrip('.')!r} is taken, not {others[0]}",) if others else ()
+    notes = (f"only the weights under {chosen.rstrip('.')!r} are used, not {others[0]}",) if others else ()
     return Reading(under[chosen], score, notes)
 
 
@@ -179,6 +179,6 @@ def _afresh(
     if last and last - side <= missing:
         top = {keys[key].partition(".")[0] for key in last - side}
         ignored = {key for key in found if key.partition(".")[0] in top and key not in keys.values()}
-        notes.append(f"the file has {'another' if ignored else 'no'} {', '.join(sorted(top))}: it starts afresh")
+        notes.append(f"the file has {'a different' if ignored else 'no'} {', '.join(sorted(top))}: it starts afresh")
         afresh |= {key for key in missing if keys[key].partition(".")[0] in top}
     return afresh, notes, ignored

@@ -43,7 +43,7 @@ def imported(
     UsageError if names are missing or too many; NeoclassicError for weights that lack a layer or do not fit.
     """
     if keep is not None and fit != "crop":
-        raise UsageError(f"keep is the share that a centre crop keeps, and fit is {fit!r}: leave one out")
+        raise UsageError(f"keep applies only to a centre crop, but fit is {fit!r}: leave one out")
     row = entry(network)
     file, already = open_weights(path, network)
     if already:
@@ -74,7 +74,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     except OSError as error:
         raise NeoclassicError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise NeoclassicError(f"{path} is not text in UTF-8: save it as UTF-8, one name a line") from None
+        raise NeoclassicError(f"{path} is not text in UTF-8: save it as UTF-8, one name per line") from None
     numbers, names = [i for i, line in enumerate(lines, 1) if line], [line for line in lines if line]
     if twice := repeated(names):
         name, one, other = twice
@@ -88,7 +88,7 @@ def _names(given: Sequence[str] | None, classes: int, ours: bool) -> tuple[str, 
     if given is None:
         if classes == len(published.classes()) and not ours:
             return published.classes()
-        raise UsageError(f"the names of its {classes} classes are not in it: give --classes names.txt, one a line")
+        raise UsageError(f"the names of its {classes} classes are not in it: give --classes names.txt, one per line")
     if len(given) != classes:
         raise UsageError(f"{len(given)} names are given, but it has {classes} classes")
     return tuple(given)

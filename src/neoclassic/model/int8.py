@@ -120,8 +120,8 @@ def _require_accuracy(float32: Evaluation, int8: Evaluation, path: str | Path) -
     """NeoclassicError if more than MOST_LOST is lost."""
     if float32.accuracy - int8.accuracy > MOST_LOST:
         raise NeoclassicError(
-            f"8 bits take the accuracy on {int8.n:,} test images from {float32.accuracy:.2%} to {int8.accuracy:.2%}, "
-            f"more than one point: {path} is not written; export it without --int8"
+            f"8 bits lower the accuracy on {int8.n:,} test images from {float32.accuracy:.2%} to {int8.accuracy:.2%}, "
+            f"by more than one point: {path} is not written; export it without --int8"
         )
 
 

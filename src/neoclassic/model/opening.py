@@ -57,7 +57,9 @@ def open_model(
         running = session(content)
         facts = {name: json.loads(text) for name, text in running.get_modelmeta().custom_metadata_map.items()}
         if "preprocessing" not in facts:
-            raise NeoclassicError("an ONNX file, but not one of neoclassic's: its metadata say no preprocessing")
+            raise NeoclassicError(
+                "an ONNX file, but not one of neoclassic's: its metadata do not describe the preprocessing"
+            )
         if isinstance(facts.get("format"), int) and facts["format"] > ONNX_FORMAT:
             raise NeoclassicError("made by a newer neoclassic; pip install --upgrade neoclassic")
         if facts.get("format") not in (None, 1) and intact is None:
@@ -145,7 +147,7 @@ def _of_hub(address: str | Path) -> Model:
         return model
     config = _config(hub.local(address))
     if config is None:
-        raise NeoclassicError(f"{address} holds weights only: name it as --weights, for training")
+        raise NeoclassicError(f"{address} holds weights only: use it for training, with --weights")
     if config.network is None:
         raise NeoclassicError(f"{address}: no network here is timm's {config.architecture!r}")
     data = {"name": str(address)}
@@ -154,7 +156,7 @@ def _of_hub(address: str | Path) -> Model:
     except NeoclassicError as error:
         raise type(error)(f"{address}: {error}") from None
     if adopted.afresh:
-        raise NeoclassicError(f"{address} has no last layer to answer with: name it as --weights, for training")
+        raise NeoclassicError(f"{address} has no last layer that gives classes: use it for training, with --weights")
     return replace(model, source=hub.local(address))
 
 

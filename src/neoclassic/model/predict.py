@@ -86,7 +86,7 @@ def images_in(paths: Iterable[str]) -> list[Path]:
     given = list(map(Path, paths))
     wanted = [path for path in given if not is_of_system(path.name)]
     if given and not wanted:
-        raise UsageError(f"no images in {given[0]}: it is a system's own")
+        raise UsageError(f"no images in {given[0]}: it is an operating system file")
     for path in wanted:
         if path.is_dir():
             inside = photos_in(path)
@@ -123,7 +123,9 @@ def threshold_of(model: Model, wish: str | None) -> float:
     if wish == "stored":
         stored = float(model.calibration.get("threshold", 1.0))
         if stored >= 1:  # older versions stored 1 if there was none, which makes every answer unknown
-            fitted = refusal(model.calibration) or "on its validation images no probability means 95 % right answers"
+            fitted = (
+                refusal(model.calibration) or "on its validation images, no probability reaches 95 % correct answers"
+            )
             reason = fitted if model.calibration else "it was not fitted on validation images"
             raise UsageError(f"the model has no stored threshold: {reason}; give a number")
         return stored

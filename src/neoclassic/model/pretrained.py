@@ -118,7 +118,7 @@ def found(name: str) -> Known:
         row = published.published(network, data)
         return Known(f"{network}@{row.name}", published=row)
     if others := [each for each in models if each.partition("@")[0] == network]:
-        raise UsageError(f"unknown model {name!r}; known of {network}: {', '.join(others)}")
+        raise UsageError(f"unknown model {name!r}; known for {network}: {', '.join(others)}")
     raise unknown("model", name, models, see="'neoclassic list --models' shows them all")
 
 

@@ -39,7 +39,7 @@ def data_of(model: Model, data: str | None = None, data_dir: str | None = None, 
             other = other or path
     if other:
         raise NeoclassicError(f"{other} does not hold the data that the model was trained on: name them with --data")
-    raise NeoclassicError(f"the data that the model was trained on, {name!r}, are not there: name them with --data")
+    raise NeoclassicError(f"the data that the model was trained on, {name!r}, were not found: name them with --data")
 
 
 def path_of(name: str, place: str | None) -> str:

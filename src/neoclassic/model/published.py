@@ -122,7 +122,7 @@ def published(network: str, weights: str) -> Published:
     if not rows:
         alike = [row.network for row in PUBLISHED if _letters(row.network) == _letters(network)]
         known = ", ".join(dict.fromkeys(alike or (row.network for row in PUBLISHED)))
-        raise UsageError(f"no weights of {network} on ImageNet are published; they are for {known}")
+        raise UsageError(f"no ImageNet weights are published for {network}; they are for {known}")
     named = {DATA: rows[-1]} | {row.name: row for row in rows}
     if weights not in named:
         raise UsageError(f"no weights {weights!r} of {network} are published; known: {', '.join(named)}")

@@ -89,13 +89,15 @@ def load(path: Path) -> Any:
         return _of_zip(path, machine)
     with path.open("rb") as stream:
         if (machine.run(stream), machine.run(stream)) != (MAGIC, PROTOCOL):
-            raise ValueError("it is not a file of torch.save")
+            raise ValueError("it was not written by torch.save")
         machine.run(stream)  # the sizes of types on the machine that wrote it
         saved = machine.run(stream)
         for key in machine.run(stream):
             storage = machine.storages[key]
             if int.from_bytes(stream.read(8), "little") != storage.numel:
-                raise ValueError("a storage has another size than its tensors say: copy it again from its source")
+                raise ValueError(
+                    "a storage has a different size from what its tensors say: copy it again from its source"
+                )
             storage.data = stream.read(storage.numel * storage.itemsize)
     return saved
 

@@ -32,9 +32,9 @@ NUMBERS = {
     "BF16": "<u2",
 }
 STRANGERS = {  # the first bytes of files that people mistake for weights
-    b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file itself with 'git lfs pull'",
+    b"version https://git-lfs": "it is a Git LFS pointer: fetch the file itself with 'git lfs pull'",
     b"<": "it is a web page: download the file itself",
-    b"\x89HDF": "it is an HDF5 file, as Keras writes it: only weights of PyTorch are read here",
+    b"\x89HDF": "it is an HDF5 file, as written by Keras: only PyTorch weights can be read",
     b"\x93NUMPY": "it is a lone NumPy array: give a .pth or .safetensors file",
 }
 
@@ -74,7 +74,7 @@ def read(path: str | Path) -> Found:
                 raise ValueError(reason)
         if start.startswith((b"PK", b"\x80")):
             return _of_pickle(path)
-        raise ValueError("it is neither a file of torch.save nor a .safetensors file")
+        raise ValueError("it is neither a torch.save file nor a .safetensors file")
     except NeoclassicError as error:
         raise NeoclassicError(f"{path} cannot be read as weights: {error}") from None
     except zipfile.BadZipFile as error:
@@ -101,7 +101,7 @@ def as_array(value: Any) -> Array:
 def _tensor(entry: Mapping[str, Any]) -> Array:
     """The array of an entry from `deserialize`. NumPy has no bfloat16, which is the upper half of a float32."""
     if entry["dtype"] not in NUMBERS:
-        raise ValueError(f"it has numbers of the kind {entry['dtype']}: save it as float32")
+        raise ValueError(f"it holds numbers of type {entry['dtype']}: save it as float32")
     array: Array = np.frombuffer(entry["data"], NUMBERS[entry["dtype"]]).reshape(entry["shape"])
     if entry["dtype"] == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
@@ -140,14 +140,14 @@ def _of_pickle(path: Path) -> Found:
         if not sets:
             raise ValueError(
                 f"a whole module was saved ({modules[0]}), which only its own code can load: "
-                "load it there, and keep torch.save(model.state_dict(), FILE)"
+                "load it there, and save it with torch.save(model.state_dict(), FILE)"
             )
     elif not sets:
-        raise ValueError("there are no tensors by name in it: keep torch.save(model.state_dict(), FILE)")
+        raise ValueError("there are no tensors by name in it: save it with torch.save(model.state_dict(), FILE)")
     (name, tensors), *others = sets
     arrays = {key: as_array(value) for key, value in tensors.items()}
     alike = [other for other, also in others if _size(also) * 2 > _size(tensors)]
-    notes = (f"of the weights in the file, those under {name!r} are taken, not {alike[0]!r}",) if alike else ()
+    notes = (f"the weights under {name!r} are used, not those under {alike[0]!r}",) if alike else ()
     return Found(arrays, notes)
 
 

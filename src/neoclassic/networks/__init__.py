@@ -79,7 +79,9 @@ def entry(name: str | Node | Entry) -> Entry:
     if name in _ENTRIES:
         return _ENTRIES[name]
     if re.search(r"\.py(:\w*)?$", name):
-        raise UsageError(f"unknown network {name!r}: only a command line names a file; in Python, give the tree itself")
+        raise UsageError(
+            f"unknown network {name!r}: only the command line takes a file; in Python, give the tree itself"
+        )
     family, _, variant = name.partition(":")
     variants = [e.name for e in _ENTRIES.values() if e.family == family]
     if variant and variants:

@@ -89,5 +89,5 @@ NETWORKS = (
     Entry("nin", nin, 2013, (3, 224, 224), 1000, "1×1 convolutions and global average pooling"),
     Entry("nin:cifar", nin_cifar, 2013, (3, 32, 32), 10, "for CIFAR-10"),
     Entry("nin:taught", nin_taught, 2013, (1, 224, 224), 10, "for Fashion-MNIST"),
-    Entry("nin:taught-linear", nin_taught_linear, 2013, (1, 224, 224), 10, "the same, its logits free"),
+    Entry("nin:taught-linear", nin_taught_linear, 2013, (1, 224, 224), 10, "without the last ReLU"),
 )

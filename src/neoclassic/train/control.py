@@ -79,4 +79,4 @@ class Changes:
         """What there is to tell at the end of a run."""
         if not self.rows:
             return []
-        return [f"the learning rate was changed by hand, see {FILE}: the recipe alone does not repeat this run"]
+        return [f"the learning rate was changed by hand, see {FILE}: the recipe alone does not reproduce this run"]

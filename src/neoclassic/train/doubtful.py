@@ -21,7 +21,7 @@ def findings(recipe: Recipe, train_accuracy: float, test: Evaluation, temperatur
     """
     found, guessing = [], doubts.Guessing.of(test.confusion)
     if guessing.likely:
-        text = f"{CHANCE}, as far as the images tell: {_answers(test, guessing)}"
+        text = f"{CHANCE}, as far as these images show: {_answers(test, guessing)}"
         advice = _advice(recipe, (train_accuracy - guessing.share) / (1 - guessing.share))
         found.append(Finding("chance", DOUBTFUL, text, confidence=LIKELY, advice=advice))
     if at_bound(temperature):
@@ -40,7 +40,7 @@ def warnings(recipe: Recipe, train_accuracy: float, test: Evaluation, model: Mod
 
 def _answers(test: Evaluation, guessing: doubts.Guessing) -> str:
     """What was predicted, and what guessing would give."""
-    right = f"{guessing.right:,} of {guessing.n:,} held-out images are right"
+    right = f"{guessing.right:,} of {guessing.n:,} held-out images are predicted correctly"
     if (only := doubts.only_answer(test.confusion)) is not None:
         return f"it predicts {test.classes[only]!r} for every image, and {right}"
     return f"{right}, and guessing gets {guessing.expected:,.0f} ± {guessing.deviation:,.0f}"
@@ -51,7 +51,7 @@ def _advice(recipe: Recipe, learnt: float) -> str:
     if learnt >= LEARNT:
         more = "or add images" if recipe.weights else "add images, or start from pretrained weights"
         return f"it did learn the training images, so check that their labels are right, {more}"
-    steps = [] if recipe.head else [f"another learning rate than {recipe.learning_rate:g}", "more epochs"]
+    steps = [] if recipe.head else [f"another learning rate (it was {recipe.learning_rate:g})", "more epochs"]
     steps += [] if recipe.weights else ["pretrained weights"]
     if not steps:
         return "check that the labels are right"

@@ -27,7 +27,9 @@ def finish(job: Job, run: Run, state: State, held: tuple[Array, Array] | None) -
     model = Model.load(run.model)
     best = model.metrics.get("epoch")  # on a GPU, an epoch that is trained again may not be the best any more
     if not isinstance(best, int) or not 1 <= best <= len(state.log):
-        raise NeoclassicError(f"{run.model} is of epoch {best} of {len(state.log)}: start a new run")
+        raise NeoclassicError(
+            f"{run.model} is from epoch {best}, but the log has only {len(state.log)} epochs: start a new run"
+        )
     job.engine.load(model.weights)
     row, metrics = state.log[best - 1], {**model.metrics}
     validated = bool(job.recipe.validation or held)

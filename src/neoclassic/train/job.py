@@ -179,7 +179,7 @@ def prepare(
     training, monitored = _parts(recipe, splits)
     if norms and min(len(training), recipe.batch_size) < 2:
         wish = "--batch-size 2" if len(training) > 1 else "more images"
-        raise UsageError(f"{norms[0]} normalises over the batch, and a batch of one has nothing to: use {wish}")
+        raise UsageError(f"{norms[0]} normalises over the batch, which needs at least two images: use {wish}")
     if start.pixels or recipe.standardise:
         mean, std = start.pixels or statistics(training.images)
         preprocessing = _with(recipe, replace(preprocessing, mean=mean, std=std))

@@ -84,7 +84,7 @@ def train(
         settings = located(recipe, settings)
     if world.size > 1:
         if out is None:
-            raise UsageError("several processes write to one place: give --out")
+            raise UsageError("several processes share one run folder: name it with --out")
         if world.restarts and (Path(out) / "recipe.json").exists():
             return resume(out, splits, listeners, world)
     if world.rank:
@@ -136,7 +136,7 @@ def resume(
         if saved:
             weights, optimizer, state, header = saved
             if header["data"] != job.splits.train.fingerprint:
-                raise NeoclassicError(f"{folder} was trained on other data than {recipe.data} is now: start a new run")
+                raise NeoclassicError(f"{recipe.data} has changed since {folder} was trained on it: start a new run")
             job = replace(job, afresh=frozenset(header.get("afresh", job.afresh)))
             job.engine.load(weights)
             job.begin(max(state.step - 1, 0) // job.steps_per_epoch)
@@ -302,7 +302,7 @@ class Training:
             rate = job.recipe.learning_rate_at(last, job.steps_per_epoch)
             epoch = last // job.steps_per_epoch + 1
             self.run.save_divergence(Divergence(state.step, epoch, rate, str(state.loss_sum)))
-            kept = f"the best model until then is {self.run.model}" if state.best else "no model was kept"
+            kept = f"the best model so far is {self.run.model}" if state.best else "no model was kept"
             slower = f"try --lr {job.recipe.learning_rate / 10:g}"
             raise Diverged(f"the loss became {state.loss_sum} before step {state.step:,}: {slower}; {kept}")
         if metrics.n:

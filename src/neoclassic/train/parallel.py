@@ -43,7 +43,7 @@ class World:
         if self.size == 1 or self.divided:
             return slice(None)
         if n < self.size:
-            raise UsageError(f"a batch of {n} for {self.size} processes: choose another --batch-size, or fewer of them")
+            raise UsageError(f"a batch of {n} is too small for {self.size} processes: raise --batch-size, or use fewer")
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def seed(self, seed: int, step: int) -> int:

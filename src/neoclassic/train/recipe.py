@@ -157,11 +157,11 @@ class Recipe(display.Displayed):
         if self.fold and not (len(self.fold) == 2 and 1 <= self.fold[0] <= self.fold[1] >= 2):
             raise UsageError(f"fold must be two numbers, such as (1, 5) for the first of five, not {self.fold}")
         if self.keep is not None and self.fit not in (None, "crop"):
-            raise UsageError(f"keep is the share that a centre crop keeps, and fit is {self.fit!r}: leave one out")
+            raise UsageError(f"keep applies only to a centre crop, but fit is {self.fit!r}: leave one out")
         if self.schedule == "step" and not self.milestones:
             raise UsageError("the schedule 'step' needs milestones: give --milestones 5,8, in epochs")
         if late := [epoch for epoch, _ in self.unfreeze if not 1 <= epoch <= self.epochs]:
-            raise UsageError(f"unfreeze counts epochs from 1 to {self.epochs}, the last, not {late[0]}")
+            raise UsageError(f"unfreeze takes epochs from 1 to {self.epochs}, not {late[0]}")
         if (self.head or self.head_first) and not self.weights:
             raise UsageError("fitting the last layer alone needs weights for all others: give --weights imagenet")
         if self.patience and not self.validation:

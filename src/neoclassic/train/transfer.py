@@ -56,9 +56,9 @@ def advice(network: str, per_class: Sequence[int]) -> str | None:
     """
     if not per_class or (typical := median(per_class)) >= FEW:
         return None
-    few = f"{typical:.0f} photos per class (the median) are few to train a network from scratch"
+    few = f"{typical:.0f} photos per class (the median) are few for training a network from scratch"
     if network in NETWORKS:
-        return f"{few}: add --weights imagenet to start from weights that have seen a million"
+        return f"{few}: add --weights imagenet to start from weights trained on a million photos"
     family = network.partition(":")[0]
     other = next((name for name in NETWORKS if name.partition(":")[0] == family), "mobilenet-v2")
     return f"{few}: there are pretrained weights for {other}, with --weights imagenet"

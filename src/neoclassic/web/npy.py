@@ -37,7 +37,7 @@ def images_of(body: bytes, limits: Limits) -> Array:
         raise Refusal(400, f"images of {height * width:,} pixels: the limit is {limits.pixels:,}")
     start, promised = stream.tell(), math.prod(shape)
     if (there := len(body) - start) != promised:
-        raise Refusal(400, f"the body has {there:,} bytes of pixels, and its header says {promised:,}")
+        raise Refusal(400, f"the body has {there:,} bytes of pixels, but its header says {promised:,}")
     pixels = np.frombuffer(body, np.uint8, offset=start).reshape(shape, order="F" if columns_first else "C")
     return pixels if pixels.ndim == 4 else pixels[..., None]
 

@@ -43,7 +43,7 @@ _GET = {"/model": "The model that is served", "/healthz": "Whether the server is
 def openapi(limits: Limits) -> dict[str, Any]:
     """The interface as an OpenAPI 3.1 document."""
     errors = {
-        "400": "no image, no image that can be read, or an invalid parameter",
+        "400": "no image, no readable image, or an invalid parameter",
         "403": "the request comes from a page of another site",
         "408": f"the request took longer than {limits.seconds:g} seconds",
         "413": f"the request is larger than {limits.body:,} bytes",

@@ -212,7 +212,7 @@ class Train(View):
     def _glance(self, asked: Asked) -> Response:
         glance = self.story.glance
         if glance is None:
-            raise UsageError("nothing was looked at yet")
+            raise UsageError("nothing has been looked at yet")
         path = asked.query.get("path", "")
         if path not in glance.values:
             raise UsageError(f"no layer {path[:100]!r}")

@@ -81,7 +81,7 @@ class Turn:
     def take(self) -> None:
         """UsageError while a training is in progress, in any view."""
         if not self._lock.acquire(blocking=False):
-            raise UsageError("a training is in progress, here or in another view: wait for its end, or stop it")
+            raise UsageError("a training is in progress, here or in another view: wait until it ends, or stop it")
 
     def give_back(self) -> None:
         """Let the next training start."""

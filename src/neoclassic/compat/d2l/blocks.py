@@ -78,7 +78,9 @@ def _residual_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[in
     given = dict(zip(("input_channels", *names) if older else names, args, strict=False)) | kwargs
     surplus = set(given) - {"input_channels", *names}
     if surplus or len(args) > 3 + older or "num_channels" not in given:
-        raise UsageError("Residual takes (input_channels, num_channels, use_1x1conv, strides), or without the first")
+        raise UsageError(
+            "Residual takes (input_channels, num_channels, use_1x1conv, strides); input_channels may be left out"
+        )
     inputs, channels = given.get("input_channels"), given["num_channels"]
     return inputs, channels, given.get("use_1x1conv", False), given.get("strides", 1)
 

@@ -50,14 +50,16 @@ def __getattr__(name: str) -> Any:
         return pyplot()
     if name.startswith("__"):
         raise AttributeError(name)
-    raise MissingName(f"d2lzh_pytorch.{name} is not here; the later editions have more: from d2l import torch as d2l")
+    raise MissingName(
+        f"d2lzh_pytorch.{name} is not available here; the later editions have more: from d2l import torch as d2l"
+    )
 
 
 def not_in_mxnets(name: str) -> NoReturn:
     """Raise the error for a name of `d2lzh`, the package for MXNet."""
     if name.startswith("__"):
         raise AttributeError(name)
-    raise UsageError(f"d2lzh.{name} is MXNet's: take the book's PyTorch edition, from d2l import torch as d2l")
+    raise UsageError(f"d2lzh.{name} belongs to MXNet: use the book's PyTorch edition, from d2l import torch as d2l")
 
 
 # ── data and figures ─────────────────────────────────────────────────────────────────────────────────

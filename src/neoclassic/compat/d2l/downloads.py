@@ -46,14 +46,14 @@ def download(
         url, sha1_hash = DATA_HUB[url]
     file = Path(urlsplit(url).path).name
     if not file:
-        raise UsageError(f"{url} names no file: its path must end with the name of one")
+        raise UsageError(f"{url} names no file: its path must end with a file name")
     target = Path(folder, file)
     if intact(target, sha1_hash or "", "sha1"):
         return str(target)
     try:
         return str(fetch(file, [url.removesuffix(file)], target.parent, sha1_hash or "", "sha1"))
     except DownloadError as error:
-        there = "; the file that is there has another checksum" if target.exists() else ""
+        there = "; the file that is there has a different checksum" if target.exists() else ""
         raise DownloadError(
             f"cannot download {url} ({error}): download it in another way and put it at {target.resolve()}{there}"
         ) from None

@@ -272,5 +272,5 @@ def _hint(loss: float, accuracy: float, classes: int) -> str:
     if not math.isfinite(loss):
         return "the loss is not a number: lower lr, or start again with another seed (torch.manual_seed)"
     if loss > 0.98 * math.log(classes) and accuracy < 2 / classes:
-        return "nothing was learnt (the loss is that of guessing): start again with another seed, or change lr"
+        return "nothing was learnt (the loss is no better than guessing): start again with another seed, or change lr"
     return ""

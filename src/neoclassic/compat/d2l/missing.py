@@ -39,7 +39,7 @@ def missing(name: str, names: Iterable[str]) -> MissingName:
         instead = f"did you mean d2l.{near[0]}?"
     else:
         instead = _FILES if name.startswith(_LOADER) else _NOT_COVERED
-    return MissingName(f"d2l.{name} is not here: {instead}")
+    return MissingName(f"d2l.{name} is not available here: {instead}")
 
 
 def not_in_package(name: str) -> NoReturn:
@@ -48,5 +48,5 @@ def not_in_package(name: str) -> NoReturn:
         raise AttributeError(f"module 'd2l' has no attribute {name!r}")
     if name in ("mxnet", "tensorflow", "paddle", "jax"):
         # no AttributeError, which `from d2l import mxnet` would replace by a message of Python's
-        raise UsageError(f"only the book's PyTorch edition is here, not {name}: from d2l import torch as d2l")
+        raise UsageError(f"only the book's PyTorch edition is available here, not {name}: from d2l import torch as d2l")
     raise MissingName(f"the package d2l has no {name}; its module for PyTorch does: from d2l import torch as d2l")

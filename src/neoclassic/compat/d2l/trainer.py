@@ -45,7 +45,7 @@ class Module(nn.Module, HyperParameters):
     def plot(self, key: str, value: Any, train: bool) -> None:
         """Draw a point of the training or validation curve at the trainer's current position."""
         if not hasattr(self, "trainer"):
-            raise UsageError("there is no trainer to draw for yet: d2l.Trainer(…).fit(model, data)")
+            raise UsageError("there is no trainer to draw for yet: call d2l.Trainer(…).fit(model, data) first")
         trainer = self.trainer
         self.board.xlabel = "epoch"
         if train:

@@ -117,5 +117,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.6)
     raise MissingName(
-        f"dlfs.{name} is not here: {f'did you mean dlfs.{near[0]}?' if near else 'dir(dlfs) lists the names'}"
+        f"dlfs.{name} is not available here: {f'did you mean dlfs.{near[0]}?' if near else 'dir(dlfs) lists the names'}"
     )

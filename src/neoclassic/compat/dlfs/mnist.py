@@ -67,7 +67,7 @@ def _read_pickle(path: Path) -> Splits:
     def split(part: str) -> Dataset:
         images, labels = (arrays.get(f"{part}_{kind}", np.empty(0)) for kind in ("img", "label"))
         if images.shape != (len(labels), 784) or images.dtype != np.uint8 or labels.ndim != 1:
-            raise NeoclassicError(f"{path}: not the book's MNIST: delete it, or replace it by the book's file")
+            raise NeoclassicError(f"{path}: not the book's MNIST: delete it, or replace it with the book's file")
         return Dataset(str(path), images.reshape(-1, 28, 28, 1), labels.astype(np.int64), tuple("0123456789"))
 
     return Splits(split("train"), split("test"))

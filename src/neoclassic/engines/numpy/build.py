@@ -54,7 +54,7 @@ class _Writer:
 
     def output(self, path: str) -> int:
         if path not in self.outputs:
-            raise UsageError(f"no layer {path!r} that runs at test: 'neoclassic show' lists the paths")
+            raise UsageError(f"no layer {path!r} that runs at inference: 'neoclassic show' lists the paths")
         return self.outputs[path]
 
     def _write(self, node: Node, path: str, x: int) -> int:

@@ -207,7 +207,9 @@ class NumpyEngine:
     def _check_batch(self, images: Array, labels: Array) -> None:
         N = len(images)
         if labels.shape not in ((N,), (N, self._classes)) or not N:
-            raise UsageError(f"{N} images and labels of shape {labels.shape}: one label an image, and at least one")
+            raise UsageError(
+                f"{N} images and labels of shape {labels.shape}: give one label per image, and at least one image"
+            )
         if labels.ndim == 1 and (labels.min() < 0 or labels.max() >= self._classes):
             raise NeoclassicError(
                 f"labels run from {labels.min()} to {labels.max()}; the network has {self._classes} classes"
@@ -219,7 +221,7 @@ class NumpyEngine:
         ]
         if single:
             raise NeoclassicError(
-                f"{single[0]}: batch norm needs more than one value a channel: use a batch of at least 2"
+                f"{single[0]}: batch norm needs more than one value per channel: use a batch of at least 2"
             )
 
     def _masks(self, N: int, seed: int) -> Weights:

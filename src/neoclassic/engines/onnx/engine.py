@@ -34,7 +34,7 @@ class OnnxEngine:
         output = list(measure(tree, input).output)
         expected = {"images": list(input), "logits": output, "probabilities": output}
         if ends != expected:
-            raise NeoclassicError(f"the graph takes and gives {ends}, where its header says {expected}")
+            raise NeoclassicError(f"the graph takes and gives {ends}, but its header says {expected}")
 
     def with_threads(self, threads: int) -> OnnxEngine:
         """Another engine for the same graph, which may run at the same time."""

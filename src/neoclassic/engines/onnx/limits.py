@@ -54,7 +54,7 @@ def _check_node(node: memoryview) -> None:
         if number == NODE_OPERATOR and (name := bytes(_message(value)).decode()) not in OPERATORS:
             raise NeoclassicError(f"the graph has an operator that neoclassic does not export: {name[:40]!r}")
         if number == NODE_DOMAIN and len(_message(value)):
-            raise NeoclassicError("the graph has an operator of another domain than ONNX")
+            raise NeoclassicError("the graph has an operator from a domain other than ONNX")
         if number == NODE_ATTRIBUTE:
             for inner, attribute in _fields(_message(value)):
                 if inner in ATTRIBUTE_GRAPHS:

@@ -290,7 +290,7 @@ class TowersEngine:
         """Train as one process of torch.distributed for each device. UsageError for another number of processes."""
         count, processes = len(self._devices), torch.distributed.get_world_size()
         if count != processes:
-            raise UsageError(f"{count} devices are for {count} processes, or for one, not for {processes}")
+            raise UsageError(f"{count} devices need {count} processes, or one, not {processes}")
         self._place(self._whole.weights(), ProcessForEach(self._devices[torch.distributed.get_rank()]))
 
     def _predicting(self) -> TorchEngine:

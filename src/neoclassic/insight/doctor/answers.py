@@ -57,13 +57,13 @@ def permuted(case: Case, e: Evaluation) -> Iterator[Finding]:
     ]
     if len(moved) < 2 or could < 0.5 * n or could - right < 0.2 * n:
         return
-    pairs = ", ".join(f"{e.classes[i]!r} is answered {e.classes[swap[i]]!r}" for i in moved[:3])
+    pairs = ", ".join(f"{e.classes[i]!r} is predicted as {e.classes[swap[i]]!r}" for i in moved[:3])
     more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
     yield Finding(
         "labels-permuted",
         WRONG,
-        f"the classes of the test images are in another order than those of the training images: {pairs}{more}",
-        (f"{right:,} of {n:,} test images are right; with the classes in the other order, {could:,} would be",),
+        f"the classes of the test images are in a different order from those of the training images: {pairs}{more}",
+        (f"{right:,} of {n:,} test images are predicted correctly; {could:,} would be, with the classes reordered",),
         CERTAIN,
         "correct the labels of the test set, or the order of its classes",
     )
@@ -97,7 +97,7 @@ def statistics(case: Case) -> Iterator[Finding]:
         larger = max(32, 2 * size)
         why, advice = f"batches of {size} are too small for them", f"train with --batch-size {larger}"
         again = {"batch_size": larger}
-    shares = f"{batch:.0%} are right with the statistics of the batch, {stored:.0%} with the running ones"
+    shares = f"{batch:.0%} are predicted correctly with the statistics of the batch, {stored:.0%} with the running ones"
     yield Finding(
         "batch-norm-statistics",
         DOUBTFUL if young else WRONG,
@@ -150,14 +150,14 @@ def never(case: Case, e: Evaluation) -> Iterator[Finding]:
     yield Finding(
         "never-answered",
         DOUBTFUL if e.accuracy >= LEARNT else NOTE,
-        f"{names} {'is' if len(missing) == 1 else 'are'} never the answer",
+        f"{names} {'is' if len(missing) == 1 else 'are'} never predicted",
         (
             f"{int(true[missing].sum()):,} of {e.n:,} test images belong to {'it' if len(missing) == 1 else 'them'}",
             *taken,
             *seen,
         ),
         CERTAIN,
-        "train longer; if the class has few training images, weigh it with --class-weights balanced",
+        "train longer; if the class has few training images, use --class-weights balanced",
         case.again(epochs=2 * case.recipe.epochs),
     )
 
@@ -181,7 +181,7 @@ def uneven(case: Case, e: Evaluation) -> Iterator[Finding]:
     yield Finding(
         "unbalanced",
         DOUBTFUL,
-        f"the classes are out of balance, which costs the rare ones: {names}",
+        f"the classes are imbalanced, and the rare ones suffer: {names}",
         (
             f"training images: from {counts[present].min():,} to {counts.max():,} in a class",
             f"recall of the rare classes {recalls[0]:.0%}, of the others {recalls[1]:.0%}",
@@ -212,7 +212,7 @@ def unlike(case: Case, e: Evaluation) -> Iterator[Finding]:
         ),
         LIKELY,
         "the two sets come from different sources, or the validation images resemble training images: look for "
-        "duplicates with neoclassic check, and divide the photos by where they come from",
+        "duplicates with neoclassic check, and split the photos by source",
     )
 
 
@@ -227,5 +227,6 @@ def few(e: Evaluation) -> Iterator[Finding]:
         f"{e.n:,} test images are too few to tell two models apart",
         (f"accuracy {e.accuracy:.1%}, 95 % interval from {low:.1%} to {high:.1%}",),
         CERTAIN,
-        "hold out more images (--test 0.3), or train with --folds 5; compare models only if their intervals are apart",
+        "hold out more images (--test 0.3), or train with --folds 5; "
+        "models with overlapping intervals cannot be told apart",
     )

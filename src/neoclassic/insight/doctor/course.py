@@ -42,7 +42,7 @@ def diverged(case: Case) -> Iterator[Finding]:
         other = case.tried(smaller)
         if own and other and other.end < case.entropy and other.end < own.end:
             factor, confidence = smaller, CERTAIN
-            evidence.append(f"the first steps made again at {other.rate:g}: the loss falls to {other.end:.3f}")
+            evidence.append(f"the first steps repeated at {other.rate:g}: the loss falls to {other.end:.3f}")
             break
     changes = {"learning_rate": float(f"{case.recipe.learning_rate * factor:.3g}")}
     text, advice = "the loss became infinite: the learning rate is too high", f"train again with {options(**changes)}"
@@ -63,7 +63,7 @@ def collapsed(case: Case) -> Iterator[Finding]:
         evidence = f"log.csv: training accuracy {best.train_accuracy:.1%} in epoch {best.epoch}, and {ends}"
         yield Finding("collapsed", WRONG, text, (evidence,), LIKELY, advice, case.again(**changes))
     elif last.train_loss > RISES * lowest.train_loss and last.train_loss - lowest.train_loss > 0.1:
-        text = f"the training loss rises since epoch {lowest.epoch}: training is about to diverge"
+        text = f"the training loss has been rising since epoch {lowest.epoch}: training is about to diverge"
         ends = f"{last.train_loss:.4f} in epoch {last.epoch}"
         evidence = f"log.csv: training loss {lowest.train_loss:.4f} in epoch {lowest.epoch}, and {ends}"
         yield Finding("loss-rises", DOUBTFUL, text, (evidence,), LIKELY, advice, case.again(**changes))
@@ -125,10 +125,10 @@ def overfitting(case: Case) -> Iterator[Finding]:
     wide = last.train_accuracy - accuracy > WIDE
     if gap <= GAP or not (rises or wide) or (n and last.train_accuracy < wilson(round(accuracy * n), n)[1]):
         return
-    shares = f"{last.train_accuracy:.1%} of the training images are right, {held_out(last):.1%} of those held out"
-    evidence = [f"log.csv, epoch {last.epoch}: {shares}"]
+    shares = f"{last.train_accuracy:.1%} of the training images, {held_out(last):.1%} of those held out"
+    evidence = [f"log.csv, epoch {last.epoch}: the model predicts {shares} correctly"]
     if e and accuracy == e.accuracy:
-        evidence.append(f"result.json: {e.accuracy:.1%} of {e.n:,} test images are right")
+        evidence.append(f"result.json: {e.accuracy:.1%} of {e.n:,} test images are predicted correctly")
     if rises:
         lowest, ends = _held_out_loss(best), _held_out_loss(last)
         evidence.append(f"the held-out loss is lowest in epoch {best.epoch}, {lowest:.4f}, and ends at {ends:.4f}")
@@ -153,9 +153,9 @@ def poor(case: Case) -> Iterator[Finding]:
     yield Finding(
         "underfitting",
         NOTE,
-        "the model underfits: it does not even know its training images",
-        (f"log.csv: at best {max(row.train_accuracy for row in case.log):.1%} of the training images are right",),
+        "the model underfits: it does not even fit its training images",
+        (f"log.csv: the highest training accuracy is {max(row.train_accuracy for row in case.log):.1%}",),
         LIKELY,
-        f"take a larger network, or another learning rate: neoclassic doctor {case.folder} --rate shows the range",
+        f"try a larger network, or another learning rate: neoclassic doctor {case.folder} --rate shows the range",
         case.again(epochs=2 * case.recipe.epochs),
     )

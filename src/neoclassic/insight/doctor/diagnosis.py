@@ -16,7 +16,7 @@ from neoclassic.train import doubtful
 from neoclassic.train.job import Job
 
 BRIEF = 3  # names of findings in one line
-NOTHING = "nothing is wrong with it, as far as its files, its data and its network tell"
+NOTHING = "no problems were found in its files, its data or its network"
 
 
 @dataclass(frozen=True, repr=False)

@@ -52,7 +52,7 @@ class RateTest:
     def line(self) -> str:
         """What was found."""
         if self.found.best is None:
-            return f"the loss falls at no rate: neoclassic doctor {self.run} may say why"
+            return f"the loss does not fall at any rate: neoclassic doctor {self.run} may say why"
         good = f"the loss falls up to a rate of about {self.found.highest:g}: try a tenth of it, {self.found.best:g}"
         return f"{good}; the recipe's rate is {self.own:g}"
 

@@ -100,11 +100,11 @@ def augmentation(case: Case) -> Iterator[Finding]:
         DOUBTFUL,
         f"the augmentation is stronger than the network can take: {strongest}",
         (
-            f"of the same training images, {plain:.0%} are right as they are, and {augmented:.0%} augmented",
+            f"of the same training images, {plain:.0%} are predicted correctly, {augmented:.0%} when augmented",
             f"log.csv: training accuracy {last.train_accuracy:.1%}, held out {held_out(last):.1%}",
         ),
         LIKELY,
-        "halve it, train longer, or take a larger network",
+        "halve it, train longer, or use a larger network",
         case.again(epochs=2 * case.recipe.epochs),
     )
 
@@ -173,7 +173,7 @@ def waiting(case: Case) -> Iterator[Finding]:
     waited, total = sum(row.data_seconds or 0.0 for row in rows), sum(row.seconds for row in rows)
     if waited < max(LONG, WAITING * total):
         return
-    evidence = f"log.csv: {waited:.0f} of {total:.0f} seconds went by until batches were read, resized and augmented"
+    evidence = f"log.csv: {waited:.0f} of {total:.0f} seconds were spent reading, resizing and augmenting batches"
     smaller = fitting(case.model, min(case.model.input[1:]) // 2) if case.model else None
     advice = ["put the data and the cache (NEOCLASSIC_CACHE) on a fast disk"]
     advice += [f"make the images smaller (--image-size {smaller})"] if smaller else []
@@ -212,5 +212,5 @@ def oversized(case: Case) -> Iterator[Finding]:
         f"{case.recipe.network} has {parameters:,} parameters, and there are {n:,} training images",
         (f"log.csv: training accuracy {last.train_accuracy:.1%}, held out {held_out(last):.1%}",),
         LIKELY,
-        "start from pretrained weights (--weights imagenet), or take a smaller network",
+        "start from pretrained weights (--weights imagenet), or use a smaller network",
     )

@@ -185,7 +185,7 @@ def _same(case: Case, layer: Layer) -> Layer | None:
 def loss(case: Case) -> str:
     """The training loss, beside that of knowing nothing."""
     last = case.log[-1]
-    nothing = f"the loss of knowing only how frequent each class is: {case.entropy:.4f}"
+    nothing = f"knowing only the class frequencies would give {case.entropy:.4f}"
     return f"log.csv, epoch {last.epoch}: training loss {last.train_loss:.4f}; {nothing}"
 
 
@@ -216,7 +216,7 @@ def wrong_rate(case: Case, own: Trial, other: Trial, lower: bool) -> Finding:
     rate = float(f"{other.rate:.3g}")
     text = f"the learning rate {own.rate:g} is too {'high' if lower else 'low'}: at {rate:g} the first steps learn"
     evidence = (
-        f"the first {STEPS} steps made again: the loss ends at {other.end:.3f} with {rate:g}, "
+        f"the first {STEPS} steps repeated: the loss ends at {other.end:.3f} with {rate:g}, "
         f"and at {own.end:.3f} with {own.rate:g}",
         loss(case),
     )
@@ -233,7 +233,7 @@ def augmented(case: Case) -> Iterator[Finding]:
         return
     strongest = ", ".join(f"{name} {value:g}" for name, value in differing(case.recipe.augmentation).items())
     evidence = (
-        f"the first {STEPS} steps made again: the loss ends at {plain.end:.3f} without, and at {own.end:.3f} with it",
+        f"the first {STEPS} steps repeated: the loss ends at {plain.end:.3f} without, and at {own.end:.3f} with it",
         loss(case),
     )
     text = f"the augmentation is stronger than the network can take: {strongest}"
@@ -254,7 +254,7 @@ def labels(case: Case) -> Iterator[Finding]:
         "labels-unrelated",
         WRONG if sure else DOUBTFUL,
         "the labels seem to have nothing to do with the images",
-        (witness.line, f"training reached {max(row.train_accuracy for row in case.log):.1%} of its own images"),
+        (witness.line, f"training reached {max(row.train_accuracy for row in case.log):.1%} on its own images"),
         LIKELY if sure else POSSIBLE,
         "look at some images with their labels: a shifted table or shuffled files are usual causes",
         f"neoclassic check {shlex.quote(case.settings.place)}" if case.settings.place else "",

@@ -52,7 +52,7 @@ class Witness:
         """What it found."""
         g = self.guessing
         of = f"of the labels of {g.n:,} training images"
-        know = f"the {NEIGHBOURS} most similar images, by their pixels, know {g.right / g.n:.1%}"
+        know = f"the {NEIGHBOURS} most similar images, by their pixels, predict {g.right / g.n:.1%}"
         return f"{know} {of}; chance is {g.share:.1%}"
 
 

@@ -251,5 +251,5 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise NeoclassicError(f"{path}: damaged ({error})") from None
     if not isinstance(content, dict):
-        raise NeoclassicError(f"{path}: damaged (it is no object)")
+        raise NeoclassicError(f"{path}: damaged (it is not an object)")
     return content

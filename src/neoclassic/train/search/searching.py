@@ -48,7 +48,7 @@ def search(
     began = time.monotonic()
     studies.need()
     if World.here().size > 1:
-        raise UsageError("a search runs in one process: start it without torchrun, or several with one --storage")
+        raise UsageError("a search runs in one process: leave torchrun out, or start several with one --storage")
     if not (number(minutes) and minutes > 0):
         raise UsageError(f"minutes must be above 0, not {minutes}")
     space = Space(tuple(transfer.resolved(recipe.checked()) for recipe in recipes)).checked()
