@@ -27,7 +27,6 @@ from neoclassic.base.errors import NeoclassicError, UsageError
 from neoclassic.base.locks import held, locked
 from neoclassic.insight.watching import watchers
 from neoclassic.recipes import recipe
-from neoclassic.recipes.neoclassic import ELASTIC, ONE_CYCLE
 from neoclassic.train.job import Job
 from neoclassic.train.listener import Listener
 from neoclassic.train.loop import resume, train
@@ -81,12 +80,10 @@ QUEUE = (
     Training("neoclassic:mnist-inception-long"),
     Training("neoclassic:mnist-residual-long"),
     Training("neoclassic:mobilenet-v3-large"),
-    Training("neoclassic:mnist-record", 2, label="longer", changes={**ELASTIC, "epochs": 20}),
-    Training("neoclassic:resnet18:taught", label="longer", changes={**ONE_CYCLE, "epochs": 25}),
-    Training("neoclassic:nin:taught", label="longer", changes={**ONE_CYCLE, "pad": 5, "epochs": 25}),
-    Training("neoclassic:googlenet:taught", label="longer", changes={**ONE_CYCLE, "epochs": 25}),
-    Training("neoclassic:vgg11:taught-quarter", label="longer", changes={**ONE_CYCLE, "pad": 4, "epochs": 25}),
-    Training("neoclassic:alexnet:taught", label="longer", changes={**ONE_CYCLE, "pad": 5, "epochs": 20}),
+    Training("neoclassic:resnet18:taught-long"),
+    Training("neoclassic:nin:taught-long"),
+    Training("neoclassic:vgg11:taught-quarter-long"),
+    Training("neoclassic:googlenet:taught-long"),
 )
 
 

@@ -46,7 +46,7 @@ class Difference:
     @property
     def line(self) -> str:
         """The difference in words."""
-        counts = f"{self.only_better:,} images only the first gets right, {self.only_other:,} only the second"
+        counts = f"{self.only_better:,} images only the former gets right, {self.only_other:,} only the latter"
         what = "is better than" if self.significant else "is not measurably better than"
         return f"{self.better} {what} {self.other}: {counts} (McNemar's test, p = {self.p:.2g})"
 

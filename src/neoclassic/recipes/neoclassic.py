@@ -52,7 +52,7 @@ def lenet_bn() -> Recipe:
 
 
 def lenet_long() -> Recipe:
-    """Without flips: `train lenet --data mnist` would use them, too, and a mirrored digit is none."""
+    """Without flips: `train lenet --data mnist` would use them, too, and a mirrored digit is not a digit."""
     return lenet().but(
         name="neoclassic:lenet-long",
         about="three times the epochs; crops, averaged weights",
@@ -117,6 +117,7 @@ ADAM = MOMENTUM.but(optimizer=Optimizer("adam"), learning_rate=0.001, warmup_epo
 
 
 def alexnet_taught() -> Recipe:
+    """15 epochs with the settings of the long recipes did not help: .9121, one run."""
     return ADAM.but(
         name="neoclassic:alexnet:taught",
         network="alexnet:taught",
@@ -203,6 +204,33 @@ ONE_CYCLE: dict[str, Any] = {
 }
 
 
+def vgg11_taught_quarter_long() -> Recipe:
+    return vgg11_taught_quarter().but(
+        name="neoclassic:vgg11:taught-quarter-long",
+        reaches=".9234, one run, torch in bf16",
+        epochs=16,
+        **{**ONE_CYCLE, "pad": 4},
+    )
+
+
+def nin_taught_long() -> Recipe:
+    return nin_taught().but(
+        name="neoclassic:nin:taught-long", reaches=".9239, one run, torch in bf16", epochs=20, **{**ONE_CYCLE, "pad": 5}
+    )
+
+
+def googlenet_taught_long() -> Recipe:
+    return googlenet_taught().but(
+        name="neoclassic:googlenet:taught-long", reaches=".9187, one run, torch in bf16", epochs=25, **ONE_CYCLE
+    )
+
+
+def resnet18_taught_long() -> Recipe:
+    return resnet18_taught().but(
+        name="neoclassic:resnet18:taught-long", reaches=".9311, one run, torch in bf16", epochs=25, **ONE_CYCLE
+    )
+
+
 def densenet_taught_long() -> Recipe:
     return densenet_taught().but(
         name="neoclassic:densenet:taught-long", reaches=".9236, one run, torch in bf16", epochs=20, **ONE_CYCLE
@@ -230,7 +258,7 @@ def mobilenet_v1_taught_long() -> Recipe:
 
 
 # The three below enlarge the images to what keeps 2×2 or 3×3 pixels in the last maps, and smooth the labels.
-LONGER = MOMENTUM.but(learning_rate=0.05, reaches="not measured yet", **{**ONE_CYCLE, "pad": 4})
+LONGER = MOMENTUM.but(learning_rate=0.05, **{**ONE_CYCLE, "pad": 4})
 
 
 def mobilenet_v2() -> Recipe:
@@ -244,7 +272,13 @@ def mobilenet_v2() -> Recipe:
 
 
 def mobilenet_v3_large() -> Recipe:
-    return LONGER.but(name="neoclassic:mobilenet-v3-large", network="mobilenet-v3-large", image_size=64, epochs=12)
+    return LONGER.but(
+        name="neoclassic:mobilenet-v3-large",
+        network="mobilenet-v3-large",
+        image_size=64,
+        epochs=12,
+        reaches=".9259, one run, torch in bf16",
+    )
 
 
 def mobilenet_v3_small() -> Recipe:
@@ -296,7 +330,10 @@ def mnist_residual_long() -> Recipe:
 
 
 def mnist_record() -> Recipe:
-    """ResNet-20 on 28×28 pixels. The settings were chosen on the validation set; the test set was used once."""
+    """ResNet-20 on 28×28 pixels. The settings were chosen on the validation set; the test set was used once.
+
+    14 epochs with elastic distortion of half of the images did not help: .9962, one run.
+    """
     return Recipe(
         name="neoclassic:mnist-record",
         network="resnet20",
@@ -453,7 +490,9 @@ def with_layers(recipe: Recipe, layers: str) -> Recipe:
 
 RECIPES = (
     *(lenet, lenet_long, lenet_bn, lenet_bn_long, deepconvnet),
-    *(alexnet_taught, vgg11_taught_quarter, nin_taught, nin_taught_linear, googlenet_taught, resnet18_taught),
+    *(alexnet_taught, vgg11_taught_quarter, vgg11_taught_quarter_long),
+    *(nin_taught, nin_taught_long, nin_taught_linear, googlenet_taught, googlenet_taught_long),
+    *(resnet18_taught, resnet18_taught_long),
     *(densenet_taught, densenet_taught_long, mobilenet_v1_taught, mobilenet_v1_taught_long),
     *(mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small),
     *(mnist_inception, mnist_inception_long, mnist_residual, mnist_residual_long),

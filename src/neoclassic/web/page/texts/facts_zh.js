@@ -110,7 +110,6 @@ export const facts = {
   'one-cycle, crops and flips, averaged weights; evaluate with --flip': '单周期学习率，裁剪和翻转，平均权重；评估时使用 --flip',
   'one-cycle, crops, flips, smoothed labels, averaged weights': '单周期学习率，裁剪和翻转，标签平滑，平均权重',
   'one-cycle, crops, flips, random erasing, averaged weights; evaluate with --flip': '单周期学习率，裁剪、翻转和随机擦除，平均权重；评估时使用 --flip',
-  'one-cycle, shifts, rotations and scaling, elastic distortion, averaged weights': '单周期学习率，平移、旋转和缩放，弹性形变，平均权重',
   'one-cycle, shifts, rotations and scaling, averaged weights; several seeds make an ensemble': '单周期学习率，平移、旋转和缩放，平均权重；多个随机种子可组成集成模型',
   'standardised inputs, Adam, cosine': '标准化的输入，Adam，余弦学习率',
   "the book's loop without two bugs, and with averaged weights": '书中的训练循环，改正了两处错误，并使用平均权重',
