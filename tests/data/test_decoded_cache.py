@@ -389,7 +389,7 @@ def test_only_regular_files_of_a_reasonable_size_are_opened(kind, tmp_path, monk
     else:
         path.touch()
         os.truncate(path, not_images.MAX_FILE_BYTES + 1)
-    what = {"pipe": "is a named pipe", "device": "is a device", "huge": "more than the 512 MB"}[kind]
+    what = {"pipe": "is a named pipe", "device": "is a device", "huge": "more than the limit of 512 MB"}[kind]
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda *_, **__: pytest.fail("opened"))
         with pytest.raises(NeoclassicError, match=what):

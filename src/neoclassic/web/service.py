@@ -32,8 +32,10 @@ from neoclassic.model.predict import Prediction, probabilities, threshold_of
 from neoclassic.web import npy
 from neoclassic.web.intake import Intake, Limits, pixels_of
 from neoclassic.web.lanes import Lanes
-from neoclassic.web.parameters import MOST, whole_number
+from neoclassic.web.parameters import whole_number
 from neoclassic.web.responses import JsonResponse, Refusal, error_response
+
+TOP = 999_999  # classes that a request may ask for
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ class Service(Intake):
         if unknown := sorted(query.keys() - {"top", "threshold"}):
             raise Refusal(400, f"unknown parameter {unknown[0]!r}: the parameters are top and threshold")
         try:
-            return whole_number("top", query.get("top", "5"), 1, MOST), threshold_of(self.model, query.get("threshold"))
+            return whole_number("top", query.get("top", "5"), 1, TOP), threshold_of(self.model, query.get("threshold"))
         except UsageError as error:
             raise Refusal(400, str(error)) from None
 
