@@ -310,22 +310,25 @@ def mnist_residual() -> Recipe:
     )
 
 
-def mnist_inception_long() -> Recipe:
-    return mnist_inception().but(
-        name="neoclassic:mnist-inception-long",
+def mnist_residual_long() -> Recipe:
+    return mnist_residual().but(
+        name="neoclassic:mnist-residual-long",
         about="momentum, cosine, small shifts and rotations, elastic distortion, averaged weights",
-        reaches=".9936, one run, torch in bf16",
-        epochs=20,
+        reaches=".9955, one run, torch in bf16",
+        epochs=30,
         **ELASTIC,
     )
 
 
-def mnist_residual_long() -> Recipe:
-    return mnist_inception_long().but(
-        name="neoclassic:mnist-residual-long",
-        network="mnist-residual",
-        reaches=".9955, one run, torch in bf16",
-        epochs=30,
+def mnist_inception_long() -> Recipe:
+    """20 epochs with the learning rate and weight decay of the short recipe reached .9936, one run."""
+    return mnist_residual_long().but(
+        name="neoclassic:mnist-inception-long",
+        network="mnist-inception",
+        reaches=".9950, one run, torch in bf16",
+        epochs=36,
+        learning_rate=0.04,
+        weight_decay=1e-4,
     )
 
 
