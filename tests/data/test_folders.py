@@ -293,7 +293,7 @@ def test_without_room_in_the_cache_photos_stay_undecoded_and_a_line_says_so(tmp_
     assert isinstance(part.images, Undecoded)
     np.testing.assert_array_equal(part.images[:], expected)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("3 decoded photos need 0.0 GiB, for which there is no room: each is decoded again")
+    assert line.startswith("3 decoded photos need 0.0 GiB, for which there is no room: each is decoded again in")
 
 
 def test_the_cache_is_listed_and_cleared(tmp_path):

@@ -38,12 +38,12 @@ def entry(given: str) -> Entry:
     module = _run(Path(path))
     if name not in vars(module):
         found = [key for key, value in vars(module).items() if _is_network(value, module)]
+        if not found:
+            raise UsageError(f"no networks in {path}: define a tree, or a function that returns one")
         if not colon:
-            if not found:
-                raise UsageError(f"no networks in {path}: define a tree, or a function that returns one")
             named = ", ".join(f"{path}:{key}" for key in found)
             raise UsageError(f"name one of the networks in {path}: {named}")
-        raise unknown(f"network of {path}", name, found, see="" if found else "the file has no networks")
+        raise unknown(f"network of {path}", name, found)
     with _one_line(given, path):
         return _entry_of(getattr(module, name), f"{Path(path).name}:{name}", partial(_one_line, given, path))
 

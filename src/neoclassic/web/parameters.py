@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from neoclassic.base.errors import UsageError
 
 MOST = 999_999_999
@@ -24,4 +26,4 @@ def whole_numbers(name: str, text: str, separator: str = ",", n: int | None = No
 
 
 def _digits(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= len(str(MOST))
+    return re.fullmatch(r"0|[1-9]\d{0,8}", text, re.ASCII) is not None  # up to MOST
