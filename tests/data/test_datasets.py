@@ -190,7 +190,7 @@ BAD_FILES = {
     "labels": (idx_bytes(LABELS), "wrong magic number 0x00000801, not 0x00000803"),
     "floats": (idx_bytes(IMAGES, bytes((0, 0, 13, 3))), "wrong magic number 0x00000d03"),
     "truncated": (WHOLE[:-1], "truncated: 799 bytes of 800"),
-    "surplus": (WHOLE + b"x", "does not end after the 800 bytes"),
+    "surplus": (WHOLE + b"x", "damaged: it does not end after the 800 bytes that its header announces"),
     "claims much": (idx_bytes(IMAGES, shape=(2**32 - 1, 2**16, 2**16)), "its header claims 17,179,869,180 GiB"),
     "claims some": (idx_bytes(IMAGES, shape=(60_000, 28, 28)), "truncated: 800 bytes of 47,040,000"),
 }

@@ -62,7 +62,7 @@ def read(path: Path, ndim: int, md5: str | None = None) -> Array:
     if len(contents) < start + n:
         raise NeoclassicError(f"{path}: truncated: {len(contents) - start:,} bytes of {n:,}")
     if len(contents) > start + n or not complete:
-        raise NeoclassicError(f"{path}: does not end after the {n:,} bytes that its header announces")
+        raise NeoclassicError(f"{path}: damaged: it does not end after the {n:,} bytes that its header announces")
     if md5 and hashlib.md5(contents, usedforsecurity=False).hexdigest() != md5:
         raise NeoclassicError(f"{path}: damaged: its checksum is wrong")
     return np.frombuffer(contents, np.uint8, offset=start).reshape(shape)

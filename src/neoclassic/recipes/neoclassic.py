@@ -193,12 +193,11 @@ def densenet_taught() -> Recipe:
     )
 
 
-# Of the long recipes for Fashion-MNIST, at 32×32 pixels
+# Of the long recipes for Fashion-MNIST
 ONE_CYCLE: dict[str, Any] = {
     "about": "one-cycle, crops, flips, smoothed labels, averaged weights",
     "schedule": "one-cycle",
     "warmup_epochs": 0.0,
-    "pad": 2,
     "label_smoothing": 0.1,
     "average": 0.999,
 }
@@ -209,31 +208,44 @@ def vgg11_taught_quarter_long() -> Recipe:
         name="neoclassic:vgg11:taught-quarter-long",
         reaches=".9234, one run, torch in bf16",
         epochs=16,
-        **{**ONE_CYCLE, "pad": 4},
+        pad=4,
+        **ONE_CYCLE,
     )
 
 
 def nin_taught_long() -> Recipe:
     return nin_taught().but(
-        name="neoclassic:nin:taught-long", reaches=".9239, one run, torch in bf16", epochs=20, **{**ONE_CYCLE, "pad": 5}
+        name="neoclassic:nin:taught-long", reaches=".9239, one run, torch in bf16", epochs=20, pad=5, **ONE_CYCLE
     )
 
 
 def googlenet_taught_long() -> Recipe:
     return googlenet_taught().but(
-        name="neoclassic:googlenet:taught-long", reaches=".9187, one run, torch in bf16", epochs=25, **ONE_CYCLE
+        name="neoclassic:googlenet:taught-long", reaches=".9187, one run, torch in bf16", epochs=25, pad=2, **ONE_CYCLE
     )
 
 
 def resnet18_taught_long() -> Recipe:
+    """25 epochs on 32×32 pixels take as long, and reach .9311, one run."""
     return resnet18_taught().but(
-        name="neoclassic:resnet18:taught-long", reaches=".9311, one run, torch in bf16", epochs=25, **ONE_CYCLE
+        name="neoclassic:resnet18:taught-long",
+        image_size=64,
+        reaches=".9356, one run, torch in bf16",
+        epochs=10,
+        pad=4,
+        **ONE_CYCLE,
     )
 
 
 def densenet_taught_long() -> Recipe:
+    """20 epochs on 32×32 pixels reach .9236, one run."""
     return densenet_taught().but(
-        name="neoclassic:densenet:taught-long", reaches=".9236, one run, torch in bf16", epochs=20, **ONE_CYCLE
+        name="neoclassic:densenet:taught-long",
+        image_size=48,
+        reaches=".9309, one run, torch in bf16",
+        epochs=15,
+        pad=3,
+        **ONE_CYCLE,
     )
 
 
@@ -249,16 +261,19 @@ def mobilenet_v1_taught() -> Recipe:
 
 
 def mobilenet_v1_taught_long() -> Recipe:
+    """30 epochs on 32×32 pixels take as long, and reach .9294, one run."""
     return mobilenet_v1_taught().but(
         name="neoclassic:mobilenet-v1:taught-long",
-        reaches=".9294, one run, torch in bf16",
-        epochs=30,
+        image_size=48,
+        reaches=".9312, one run, torch in bf16",
+        epochs=16,
+        pad=3,
         **ONE_CYCLE,
     )
 
 
 # The three below enlarge the images to what keeps 2×2 or 3×3 pixels in the last maps, and smooth the labels.
-LONGER = MOMENTUM.but(learning_rate=0.05, **{**ONE_CYCLE, "pad": 4})
+LONGER = MOMENTUM.but(learning_rate=0.05, pad=4, **ONE_CYCLE)
 
 
 def mobilenet_v2() -> Recipe:
@@ -282,12 +297,13 @@ def mobilenet_v3_large() -> Recipe:
 
 
 def mobilenet_v3_small() -> Recipe:
+    """15 epochs reach .9314, one run."""
     return LONGER.but(
         name="neoclassic:mobilenet-v3-small",
         network="mobilenet-v3-small",
         image_size=96,
-        epochs=15,
-        reaches=".9314, one run, torch in bf16",
+        epochs=24,
+        reaches=".9369, one run, torch in bf16",
     )
 
 
