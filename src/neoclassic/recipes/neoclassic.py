@@ -289,12 +289,13 @@ def mobilenet_v2() -> Recipe:
 
 
 def mobilenet_v3_large() -> Recipe:
+    """12 epochs reach .9259, and 20 on 48×48 pixels .9309, one run each."""
     return LONGER.but(
         name="neoclassic:mobilenet-v3-large",
         network="mobilenet-v3-large",
         image_size=64,
-        epochs=12,
-        reaches=".9259, one run, torch in bf16",
+        epochs=22,
+        reaches=".9394, one run, torch in bf16",
     )
 
 
