@@ -277,7 +277,7 @@ LONGER = MOMENTUM.but(learning_rate=0.05, pad=4, **ONE_CYCLE)
 
 
 def mobilenet_v2() -> Recipe:
-    """10 epochs on 64×64 pixels reach .9240, one run."""
+    """10 epochs on 64×64 pixels reach .9240, and 15 with a learning rate of 0.1 .9268, one run each."""
     return LONGER.but(
         name="neoclassic:mobilenet-v2",
         network="mobilenet-v2",
